@@ -1,0 +1,3 @@
+"""
+The client role: active list, strategies, probing, the TDM route, the users' interface.
+"""

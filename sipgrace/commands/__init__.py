@@ -1,0 +1,3 @@
+"""
+The sipgrace command line.
+"""

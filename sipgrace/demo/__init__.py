@@ -1,0 +1,3 @@
+"""
+The reference network on loopback.
+"""

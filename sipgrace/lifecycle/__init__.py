@@ -1,0 +1,3 @@
+"""
+Graceful termination: the machine, its ledger and guard.
+"""

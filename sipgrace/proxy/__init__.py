@@ -1,0 +1,3 @@
+"""
+RFC 3261 §16, the part that servers and clients share.
+"""

@@ -1,0 +1,3 @@
+"""
+The server role: admission, routing, redirecting.
+"""

@@ -1,0 +1,3 @@
+"""
+What twistd starts: options and service makers, one module a role.
+"""

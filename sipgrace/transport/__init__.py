@@ -1,0 +1,3 @@
+"""
+Associations over UDP, TCP, TLS and SCTP.
+"""

@@ -1,0 +1,3 @@
+"""
+SCTP twice: the kernel's and userspace, behind one pair of endpoints.
+"""

@@ -1,0 +1,3 @@
+"""
+Tests of sipgrace, run with trial.
+"""
