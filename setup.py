@@ -1,0 +1,52 @@
+"""
+What sipgrace is made of and what it needs; the settings of its checks are in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+readme = here / "README.rst"
+
+# mypy-zope follows mypy's releases one by one, so the two are held together.
+checks = ["ruff>=0.9", "mypy>=1.15", "mypy-zope>=1.0.11"]
+
+setup(
+    name="sipgrace",
+    version="0.1.0",
+    description="Takes a SIP server out of service without losing a call: SIP over SCTP on Twisted",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/x-rst",
+    python_requires=">=3.11",
+    # twisted.plugins has no __init__.py, here as in every project that brings plugins: the folder joins
+    # Twisted's own.
+    packages=[*find_packages(include=["sipgrace", "sipgrace.*"]), "twisted.plugins"],
+    package_data={"sipgrace": ["py.typed"]},
+    zip_safe=False,
+    install_requires=[
+        "Twisted[tls,conch]>=26.4",
+        "Automat>=25.4.16",
+        "zope.interface>=7",
+        "pysctp>=0.7.3; sys_platform == 'linux'",
+        "cffi>=1.17",
+        "pydantic>=2.11",
+        "rich>=13",
+    ],
+    extras_require={
+        # setuptools: a test builds the wheel, without fetching anything.
+        "test": ["sipmessage==0.7.1", "setuptools>=70.1", *checks],
+        "lint": checks,
+        "docs": ["sphinx>=8", "pydoctor>=25.4"],
+    },
+    entry_points={"console_scripts": ["sipgrace=sipgrace.commands.main:main"]},
+    classifiers=[
+        "Framework :: Twisted",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Communications :: Internet Phone",
+        "Typing :: Typed",
+    ],
+)

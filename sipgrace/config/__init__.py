@@ -1,0 +1,3 @@
+"""
+Configuration: one TOML file a role, checked whole before anything starts.
+"""

@@ -1,0 +1,220 @@
+"""
+The configuration of a client.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers
+from sipgrace.config.server import checkSCTP
+from sipgrace.config.values import Connect, Listen, Name, Prefix, Seconds, SipURI, mistakes
+
+__all__ = [
+    "ClientConfig",
+    "ClientSection",
+    "ClientServer",
+    "ClientUser",
+    "Probe",
+    "Reconnect",
+    "TDM",
+]
+
+
+class ClientSection(Section):
+    """
+    What this client is called, where it meets its users, and how it picks servers.
+    """
+
+    name: Name
+    """The client's name, as operators and logs know it."""
+
+    listen: Annotated[tuple[Listen, ...], Many, Field(min_length=1)]
+    """The interface: where it listens for its users."""
+
+    listenNetwork: Annotated[tuple[Listen, ...], Many] = ()
+    """Where it listens for servers that open associations by themselves, and for callers' requests within calls
+    from other clients."""
+
+    advertise: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9.:\-\[\]]+$")] | None = None
+    """The host to put into Via and Record-Route in place of the address that is bound: an address or a domain
+    that leads here. Needed when listening on every interface."""
+
+    stack: Literal["auto", "userspace", "kernel"] = "auto"
+    """The SCTP stack: the kernel's, the one in userspace (libusrsctp), or the kernel's where it has one."""
+
+    strategy: Literal["round-robin", "primary-secondary", "priority"] = "round-robin"
+    """How new calls are spread: each to the next server in turn; all to the first that is there; or all to the
+    one that is there with the lowest cost, in turn among equals."""
+
+    responsePeriod: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
+    """How long a server may take for its first answer to an INVITE before the next server is tried."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        mistakes((("listen",), text) for text in checkSCTP((*self.listen, *self.listenNetwork), self.stack))
+        return self
+
+
+class ClientServer(Section):
+    """
+    One server that this client asks to set up calls. Their order is the order of the active list.
+    """
+
+    name: Name
+    """The server's name."""
+
+    address: Connect
+    """Where to connect to open the association."""
+
+    cost: Annotated[int, Field(ge=0, le=1000000)] = 0
+    """How far the server is; the priority strategy takes the lowest."""
+
+
+class ClientUser(Section):
+    """
+    Where the requests for some users go. Exactly one of uri, aor and prefix says for which; the most specific is
+    taken, and of prefixes the longest.
+    """
+
+    uri: SipURI | None = None
+    """The whole Request-URI, compared by the rules of RFC 3261 section 19.1.4."""
+
+    aor: SipURI | None = None
+    """An address of record: user and host of the Request-URI, its parameters aside."""
+
+    prefix: Prefix | None = None
+    """The first characters of the Request-URI's user part."""
+
+    contact: SipURI
+    """Where the user is: a SIP URI with an address, and the transport where it is not UDP. With a prefix, the
+    user part of the request is kept when this URI has none."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        given = [key for key in ("uri", "aor", "prefix") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            mistakes([((), f"expected exactly one of uri, aor and prefix, found {found}")])
+        return self
+
+
+class TDM(Section):
+    """
+    The way out when no server answers.
+    """
+
+    gateway: SipURI
+    """The SIP address of a gateway to the telephone network."""
+
+
+class Probe(Section):
+    """
+    How a server that was away is tested before it gets calls again: OPTIONS, until it answers 200.
+    """
+
+    timeout: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
+    """How long a server may take to answer."""
+
+    interval: Annotated[Seconds, Field(ge=0.05, le=3600)] = 2.0
+    """The wait after the first test that fails."""
+
+    factor: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
+    """How many times longer each further wait is."""
+
+    longest: Annotated[Seconds, Field(ge=0.05, le=86400)] = 60.0
+    """The longest wait."""
+
+    jitter: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.25
+    """The part of each wait that is left to chance, so that clients do not test all at once: 0.25 makes it from
+    0.75 to 1.25 times as long."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.longest < self.interval:
+            mistakes(
+                [
+                    (
+                        ("longest",),
+                        f"expected at least interval, which is {self.interval:g}, found {self.longest:g}",
+                    )
+                ]
+            )
+        return self
+
+
+class Reconnect(Section):
+    """
+    How an association that could not be opened, or was lost, is opened again.
+    """
+
+    interval: Annotated[Seconds, Field(ge=0.05, le=3600)] = 1.0
+    """The wait after the first failure."""
+
+    factor: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
+    """How many times longer each further wait is."""
+
+    longest: Annotated[Seconds, Field(ge=0.05, le=86400)] = 30.0
+    """The longest wait."""
+
+    jitter: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.25
+    """The part of each wait that is left to chance, as in [probe]."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.longest < self.interval:
+            mistakes(
+                [
+                    (
+                        ("longest",),
+                        f"expected at least interval, which is {self.interval:g}, found {self.longest:g}",
+                    )
+                ]
+            )
+        return self
+
+
+class ClientConfig(Section):
+    """
+    A client's whole file.
+    """
+
+    client: ClientSection
+    """What this client is called, where it meets its users, and how it picks servers."""
+
+    servers: Annotated[tuple[ClientServer, ...], Many, Field(min_length=1)]
+    """The servers, one table each."""
+
+    users: Annotated[tuple[ClientUser, ...], Many] = ()
+    """Where users are, one table each."""
+
+    tdm: TDM | None = None
+    """The way out when no server answers; a final failure without it."""
+
+    probe: Probe = Probe()
+    """How servers are tested before they get calls again."""
+
+    reconnect: Reconnect = Reconnect()
+    """How associations are opened again."""
+
+    timers: Timers = Timers()
+    """The timers of SIP transactions."""
+
+    limits: Limits = Limits()
+    """What peers may ask of this process."""
+
+    manhole: ManholeSection | None = None
+    """An SSH login for operators."""
+
+    @field_validator("servers", mode="after")
+    @classmethod
+    def _once(cls, servers: tuple[ClientServer, ...]) -> tuple[ClientServer, ...]:
+        names = [server.name for server in servers]
+        mistakes(
+            ((at, "name"), f"expected a name that no other server has, found {name!r} again")
+            for at, name in enumerate(names)
+            if name in names[:at]
+        )
+        return servers

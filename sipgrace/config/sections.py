@@ -1,0 +1,135 @@
+"""
+The sections that both roles have.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sipgrace.config.descriptions import parseDescription
+from sipgrace.config.values import FilePath, Listen, Seconds, mistakes
+
+__all__ = ["Limits", "ManholeSection", "Section", "Timers", "snake"]
+
+
+def snake(name: str) -> str:
+    """
+    @return: the key that stands in a file for an attribute: C{retryAfter} is C{retry_after}.
+    """
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+
+
+class Section(BaseModel):
+    """
+    The rules for every section: no unknown keys, no silent conversion, no change after loading. A key is
+    its attribute's name with underscores: C{retryAfter} is C{retry_after} in the file.
+    """
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        alias_generator=snake,
+        validate_by_alias=True,
+        validate_by_name=False,
+        use_attribute_docstrings=True,
+        arbitrary_types_allowed=True,
+    )
+
+
+class Timers(Section):
+    """
+    The timers of SIP transactions (RFC 3261 table 4) and of the proxy. The others follow from these.
+    """
+
+    t1: Annotated[Seconds, Field(ge=0.01, le=10)] = 0.5
+    """The estimate of the round-trip time. A transaction is given up after 64 times as long."""
+
+    t2: Annotated[Seconds, Field(ge=0.01, le=60)] = 4.0
+    """The longest time between two retransmissions of a request other than INVITE, or of a final response
+    to INVITE. Not below t1."""
+
+    t4: Annotated[Seconds, Field(ge=0.01, le=60)] = 5.0
+    """How long a message may stay in the network."""
+
+    timerC: Annotated[Seconds, Field(ge=1, le=86400)] = 181.0
+    """How long a proxied INVITE may ring without a new provisional response (RFC 3261 section 16.6). The RFC
+    wants more than 180; less is for networks that know their ring times, and for tests."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.t2 < self.t1:
+            mistakes([(("t2",), f"expected at least t1, which is {self.t1:g}, found {self.t2:g}")])
+        return self
+
+
+class Limits(Section):
+    """
+    How much one peer, and all of them together, may ask this process to hold.
+    """
+
+    message: Annotated[int, Field(ge=1024, le=1 << 20)] = 65536
+    """The longest SIP message that is accepted, in bytes, its body included; a longer one is answered 413."""
+
+    headers: Annotated[int, Field(ge=16, le=10000)] = 100
+    """The most header fields in one message."""
+
+    line: Annotated[int, Field(ge=256, le=65536)] = 8192
+    """The longest header field, in bytes, its folded lines included."""
+
+    associations: Annotated[int, Field(ge=1, le=100000)] = 4096
+    """The most SCTP associations and TCP or TLS connections at one time; one more is refused."""
+
+    transactions: Annotated[int, Field(ge=1, le=10000000)] = 200000
+    """The most server transactions at one time; a new request beyond them is answered 503."""
+
+
+class ManholeSection(Section):
+    """
+    An SSH login into the running process, with the orders of its role as Python functions. Whoever can log in
+    can do all that the process can. It is off unless this section is there.
+    """
+
+    listen: Listen = "tcp:2222:interface=127.0.0.1"
+    """Where it listens: a tcp string."""
+
+    anywhere: bool = False
+    """Whether it may listen on an address other than loopback."""
+
+    authorizedKeys: FilePath
+    """The file of public keys that may log in, as OpenSSH has it in authorized_keys. Any user name will do.
+    Passwords are never accepted."""
+
+    hostKey: FilePath
+    """The file of the private key by which clients know this process; made at the first start when it is not
+    there, readable by its owner alone."""
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        given = parseDescription(self.listen)
+        if given.kind != "tcp":
+            mistakes([(("listen",), f"expected a tcp string, found {self.listen!r}")])
+        interface = given.named.get("interface", "")
+        loopback = bool(interface) and ipaddress.ip_address(interface).is_loopback
+        if not loopback and not self.anywhere:
+            mistakes(
+                [
+                    (
+                        ("listen",),
+                        "expected a loopback interface such as 'tcp:2222:interface=127.0.0.1' (or anywhere = "
+                        f"true), found {self.listen!r}",
+                    )
+                ]
+            )
+        return self
+
+
+def _many(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Many = BeforeValidator(_many)
+"""Lets a TOML array stand for a tuple."""

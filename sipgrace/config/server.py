@@ -1,0 +1,394 @@
+"""
+The configuration of a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from sipgrace.config.descriptions import parseDescription
+from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers
+from sipgrace.config.values import (
+    Connect,
+    Domain,
+    Listen,
+    Name,
+    Network,
+    NetworkOrName,
+    Prefix,
+    Seconds,
+    SipURI,
+    SipURIOrName,
+    mistakes,
+)
+from sipgrace.message.uri import SIPURI
+
+__all__ = [
+    "Access",
+    "Drain",
+    "Party",
+    "Reject",
+    "Route",
+    "ServerClient",
+    "ServerConfig",
+    "ServerSection",
+    "checkSCTP",
+]
+
+_Mistake = tuple[tuple[str | int, ...], str]
+
+
+def checkSCTP(strings: tuple[str, ...], stack: str) -> Iterator[str]:
+    """
+    Finds what the chosen SCTP stack cannot do.
+
+    @return: for each mistake what was expected.
+    """
+    ports: list[str] = []
+    for text in strings:
+        given = parseDescription(text)
+        if given.kind != "sctp":
+            continue
+        asked = given.named.get("stack", stack)
+        if asked == "kernel" and "encaps" in given.named:
+            yield f"expected no encaps with the kernel's stack (its sysctl net.sctp.udp_port says), found {text!r}"
+        if asked == "userspace" and "," in given.named.get("interface", ""):
+            yield f"expected one interface with the userspace stack, found {text!r}"
+        port = given.named.get("port", *given.positional[:1])
+        if asked != "kernel" and port != "0":
+            if port in ports:
+                yield f"expected each SCTP port once with the userspace stack, found {port} again in {text!r}"
+            ports.append(port)
+
+
+class ServerSection(Section):
+    """
+    What this server is called and where it listens.
+    """
+
+    name: Name
+    """The server's name, as operators and logs know it."""
+
+    listen: Annotated[tuple[Listen, ...], Many, Field(min_length=1)]
+    """Where it listens. Clients open their associations to here."""
+
+    advertise: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9.:\-\[\]]+$")] | None = None
+    """The host to put into Via and Contact in place of the address that is bound: an address or a domain
+    that leads here. Needed when listening on every interface."""
+
+    stack: Literal["auto", "userspace", "kernel"] = "auto"
+    """The SCTP stack: the kernel's, the one in userspace (libusrsctp), or the kernel's where it has one."""
+
+    mode: Literal["proxy", "redirect"] = "proxy"
+    """Whether calls are set up here, or callers told where to go (302)."""
+
+    recordRoute: bool = False
+    """Whether to stay in the path of the calls set up here. A server that does cannot leave before they end."""
+
+    maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
+    """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        mistakes((("listen",), text) for text in checkSCTP(self.listen, self.stack))
+        return self
+
+
+class ServerClient(Section):
+    """
+    One client whose calls this server sets up.
+    """
+
+    name: Name
+    """The client's name, as routes and rules use it."""
+
+    networks: Annotated[tuple[Network, ...], Many] = ()
+    """The source addresses by which an association is known as this client's."""
+
+    address: SipURI | None = None
+    """A SIP URI that reaches it where no association of its own is up."""
+
+    open: Connect | None = None
+    """Where the server connects by itself to open the association to this client; by default the client
+    opens it."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if not self.networks and self.open is None:
+            mistakes(
+                [
+                    (
+                        ("networks",),
+                        "expected at least one network (or open), found nothing to know this client by",
+                    )
+                ]
+            )
+        return self
+
+
+class Route(Section):
+    """
+    Where requests go. Exactly one of uri, prefix and domain says which requests, and exactly one of to and
+    redirect where. The most specific route is taken: uri, then the longest prefix, then domain, then the domain
+    "*".
+    """
+
+    uri: SipURI | None = None
+    """The Request-URI, compared by the rules of RFC 3261 section 19.1.4."""
+
+    prefix: Prefix | None = None
+    """The first characters of the Request-URI's user part."""
+
+    domain: Domain | None = None
+    """The Request-URI's host; "*" for every host."""
+
+    to: Annotated[tuple[SipURIOrName, ...], Many, Field(min_length=1)] | None = None
+    """Client names and SIP URIs, tried one after the other."""
+
+    redirect: SipURI | None = None
+    """Where the caller is sent (302)."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        found: list[_Mistake] = []
+        which = [key for key in ("uri", "prefix", "domain") if getattr(self, key) is not None]
+        if len(which) != 1:
+            found.append(((), f"expected exactly one of uri, prefix and domain, found {_and(which)}"))
+        where = [key for key in ("to", "redirect") if getattr(self, key) is not None]
+        if len(where) != 1:
+            found.append(((), f"expected exactly one of to and redirect, found {_and(where)}"))
+        mistakes(found)
+        return self
+
+
+class Party(Section):
+    """
+    One side of a call, said in exactly one way. As an origin it is compared with the source address of the
+    request, the client it came from, and the From URI; as a destination with the Request-URI, and the client it is
+    routed to.
+    """
+
+    network: Network | None = None
+    """A network: the address that the request came from, or the one in its Request-URI."""
+
+    client: Name | None = None
+    """A client's name."""
+
+    domain: Domain | None = None
+    """The host of the URI."""
+
+    prefix: Prefix | None = None
+    """The first characters of the URI's user part."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        given = [key for key in ("network", "client", "domain", "prefix") if getattr(self, key) is not None]
+        if len(given) != 1:
+            mistakes(
+                [((), f"expected exactly one of network, client, domain and prefix, found {_and(given)}")]
+            )
+        return self
+
+
+class Reject(Section):
+    """
+    New calls to answer with a final failure. A rule with both origin and destination wants both to match; the
+    first rule that matches is taken.
+    """
+
+    origin: Party | None = None
+    """Where the call comes from."""
+
+    destination: Party | None = None
+    """Where the call goes to."""
+
+    status: Annotated[int, Field(ge=400, le=699)] = 403
+    """The status code of the answer."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")] | None = None
+    """The reason phrase of the answer; by default the one that belongs to the status code."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        if self.origin is None and self.destination is None:
+            mistakes([((), "expected an origin, a destination or both, found neither")])
+        return self
+
+
+class Access(Section):
+    """
+    Who may use this server. A request whose source is denied, or is not among those allowed, is answered 403.
+    """
+
+    allow: Annotated[tuple[NetworkOrName, ...], Many] | None = None
+    """The networks and clients that may; everyone when this key is not there."""
+
+    deny: Annotated[tuple[NetworkOrName, ...], Many] = ()
+    """The networks and clients that may not, even when they are also allowed."""
+
+
+class Drain(Section):
+    """
+    How this server leaves.
+    """
+
+    guard: Annotated[Seconds, Field(ge=0.5, le=86400)] = 30.0
+    """After this time the server's SIP associations are gone, whatever is left."""
+
+    margin: Annotated[Seconds, Field(ge=0.05, le=60)] | None = None
+    """How long before the guard what is left gets its final answers, and the associations their SHUTDOWN. By
+    default a tenth of the guard, and at most 2."""
+
+    retryAfter: Annotated[int, Field(ge=1, le=604800)] | None = None
+    """The Retry-After that clients are told: how long they leave the server alone. Not below the guard."""
+
+    retryAfterPeriod: Annotated[Seconds, Field(ge=0, le=604800)] | None = None
+    """How much longer than the guard clients leave the server alone, in place of retry_after. 30 when neither
+    is there."""
+
+    spread: Annotated[Seconds, Field(ge=0, le=3600)] = 5.0
+    """The most that is added to a client's Retry-After so that they do not all come back at once; each client
+    has its own share of it."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        found: list[_Mistake] = []
+        if self.retryAfter is not None and self.retryAfterPeriod is not None:
+            found.append(
+                (("retry_after_period",), "expected it or retry_after, not both, found both in this section")
+            )
+        if self.retryAfter is not None and self.retryAfter < self.guard:
+            found.append(
+                (
+                    ("retry_after",),
+                    f"expected at least the guard, which is {self.guard:g} seconds, found {self.retryAfter}",
+                )
+            )
+        if self.margin is not None and self.margin > self.guard / 2:
+            found.append(
+                (
+                    ("margin",),
+                    f"expected at most half the guard, which is {self.guard:g} seconds, found {self.margin:g}",
+                )
+            )
+        mistakes(found)
+        return self
+
+    def marginOf(self, guard: float) -> float:
+        """
+        @param guard: a drain's guard, in seconds.
+        @return: how many seconds before that guard the end is forced.
+        """
+        return min(2.0, guard / 10) if self.margin is None else min(self.margin, guard / 2)
+
+    def retryAfterOf(self, guard: float) -> float:
+        """
+        @param guard: a drain's guard, in seconds; an order may set another one than is configured.
+        @return: the seconds, from the beginning of the drain, for which clients are told to leave the server
+            alone; never less than the guard.
+        """
+        if self.retryAfter is not None:
+            return max(float(self.retryAfter), guard)
+        return guard + (30.0 if self.retryAfterPeriod is None else self.retryAfterPeriod)
+
+
+class ServerConfig(Section):
+    """
+    A server's whole file.
+    """
+
+    server: ServerSection
+    """What this server is called and where it listens."""
+
+    clients: Annotated[tuple[ServerClient, ...], Many] = ()
+    """The clients, one table each."""
+
+    routes: Annotated[tuple[Route, ...], Many] = ()
+    """Where requests go, one table each."""
+
+    reject: Annotated[tuple[Reject, ...], Many] = ()
+    """The calls that are refused, one table each."""
+
+    access: Access = Access()
+    """Who may use this server."""
+
+    drain: Drain = Drain()
+    """How it leaves."""
+
+    timers: Timers = Timers()
+    """The timers of SIP transactions."""
+
+    limits: Limits = Limits()
+    """What peers may ask of this process."""
+
+    manhole: ManholeSection | None = None
+    """An SSH login for operators."""
+
+    @field_validator("clients", mode="after")
+    @classmethod
+    def _once(cls, clients: tuple[ServerClient, ...]) -> tuple[ServerClient, ...]:
+        names = [client.name for client in clients]
+        mistakes(
+            ((at, "name"), f"expected a name that no other client has, found {name!r} again")
+            for at, name in enumerate(names)
+            if name in names[:at]
+        )
+        return clients
+
+    # Fields are checked in order: where [[clients]] itself was wrong, the names are not known here and only that
+    # is reported.
+
+    @field_validator("routes", mode="after")
+    @classmethod
+    def _routes(cls, routes: tuple[Route, ...], info: ValidationInfo) -> tuple[Route, ...]:
+        seen: list[tuple[str, object]] = []
+        found: list[_Mistake] = []
+        for at, route in enumerate(routes):
+            for key in ("uri", "prefix", "domain"):
+                value = getattr(route, key)
+                if value is None:
+                    continue
+                if (key, value) in seen:
+                    found.append(((at, key), f"expected one route for {value}, found another before it"))
+                seen.append((key, value))
+            for place, target in enumerate(route.to or ()):
+                if not isinstance(target, SIPURI):
+                    found.extend(_unknown(target, (at, "to", place), info))
+        mistakes(found)
+        return routes
+
+    @field_validator("reject", mode="after")
+    @classmethod
+    def _reject(cls, reject: tuple[Reject, ...], info: ValidationInfo) -> tuple[Reject, ...]:
+        found: list[_Mistake] = []
+        for at, rule in enumerate(reject):
+            for key, party in (("origin", rule.origin), ("destination", rule.destination)):
+                if party is not None and party.client is not None:
+                    found.extend(_unknown(party.client, (at, key, "client"), info))
+        mistakes(found)
+        return reject
+
+    @field_validator("access", mode="after")
+    @classmethod
+    def _access(cls, access: Access, info: ValidationInfo) -> Access:
+        found: list[_Mistake] = []
+        for key, values in (("allow", access.allow or ()), ("deny", access.deny)):
+            for at, value in enumerate(values):
+                if not isinstance(value, IPv4Network | IPv6Network):
+                    found.extend(_unknown(value, (key, at), info))
+        mistakes(found)
+        return access
+
+
+def _and(keys: list[str]) -> str:
+    return " and ".join(keys) or "none"
+
+
+def _unknown(name: str, path: tuple[str | int, ...], info: ValidationInfo) -> Iterator[_Mistake]:
+    clients: tuple[ServerClient, ...] | None = info.data.get("clients")
+    if clients is not None and name not in [client.name for client in clients]:
+        yield (path, f"expected the name of one of [[clients]], found {name!r}")

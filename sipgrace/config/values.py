@@ -1,0 +1,176 @@
+"""
+The kinds of value that configuration keys hold, each with its bounds.
+
+Every check here raises C{ValueError} with a text that begins with what was expected; L{sipgrace.config.load}
+puts file and key before it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from sipgrace.config.descriptions import checkConnect, checkListen
+from sipgrace.errors import SIPGraceError
+from sipgrace.message.uri import SIPURI, parseURI
+
+__all__ = [
+    "Connect",
+    "Domain",
+    "FilePath",
+    "Listen",
+    "Name",
+    "Network",
+    "NetworkOrName",
+    "Prefix",
+    "Seconds",
+    "SipURI",
+    "SipURIOrName",
+    "mistakes",
+    "named",
+]
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}\Z")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\Z")
+# What RFC 3261 §25.1 lets a user part hold, less the escapes and the password.
+_PREFIX = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]+\Z")
+
+
+def mistakes(found: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+    """
+    Raises one error that carries several mistakes, so that a check over many keys can name each.
+
+    @param found: pairs of the path of keys below the value under check, and a text that begins with what
+        was expected. With none, nothing is raised.
+    """
+    listed = list(found)
+    if listed:
+        raise PydanticCustomError("mistakes", "several mistakes", {"mistakes": listed})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string, found {value!r}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError(
+            f"expected a name (a letter, then letters, digits, '_', '.', '-'; 63 at most), found {value!r}"
+        )
+    return value
+
+
+def _network(value: object) -> IPNetwork:
+    text = _text(value)
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(
+            f"expected a network such as '192.0.2.0/24' or '2001:db8::1', found {text!r} ({error})"
+        ) from None
+
+
+def _networkOrName(value: object) -> IPNetwork | str:
+    text = _text(value)
+    return _name(text) if _NAME.match(text) else _network(text)
+
+
+def _uri(value: object) -> SIPURI:
+    text = _text(value)
+    expected = f"expected a SIP URI such as 'sip:192.0.2.1:5060;transport=tcp', found {text!r}"
+    if any(not 0x20 < ord(c) < 0x7F for c in text):
+        raise ValueError(expected)
+    try:
+        uri = parseURI(text.encode("ascii"))
+    except SIPGraceError as error:
+        raise ValueError(f"{expected} ({error})") from None
+    if not isinstance(uri, SIPURI):
+        raise ValueError(expected)
+    return uri
+
+
+def _uriOrName(value: object) -> SIPURI | str:
+    text = _text(value)
+    return _name(text) if ":" not in text else _uri(text)
+
+
+def _domain(value: str) -> str:
+    text = value.lower()
+    if text == "*" or _DOMAIN.match(text):
+        return text
+    address = text[1:-1] if text.startswith("[") and text.endswith("]") else ""
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        raise ValueError(
+            f"expected a domain such as 'example.org', an address, or '*' for every domain, found {value!r}"
+        ) from None
+    return text
+
+
+def _prefix(value: str) -> str:
+    if not _PREFIX.match(value):
+        raise ValueError(
+            f"expected the first characters of the user part of a SIP URI, such as '+4930', found {value!r}"
+        )
+    return value
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    text = _text(value)
+    if not text:
+        raise ValueError("expected the path of a file, found ''")
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder) / Path(text).expanduser()
+
+
+def named(value: object) -> str:
+    """
+    @return: one of these values as it would stand in a file.
+    """
+    return bytes(value).decode("ascii") if isinstance(value, SIPURI) else str(value)
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""The name of a client or server."""
+
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+"""A number of seconds; each key has its own bounds."""
+
+Network = Annotated[IPNetwork, BeforeValidator(_network), PlainSerializer(named)]
+"""An IP network; a single address is a network of one."""
+
+NetworkOrName = Annotated[IPNetwork | str, BeforeValidator(_networkOrName), PlainSerializer(named)]
+"""An IP network, or the name of a client."""
+
+SipURI = Annotated[SIPURI, BeforeValidator(_uri), PlainSerializer(named)]
+"""A C{sip:} or C{sips:} URI (RFC 3261 §19.1)."""
+
+SipURIOrName = Annotated[SIPURI | str, BeforeValidator(_uriOrName), PlainSerializer(named)]
+"""A C{sip:} or C{sips:} URI, or the name of a client."""
+
+Domain = Annotated[str, AfterValidator(_domain)]
+"""The host part of a SIP URI, in lower case; C{*} stands for every domain."""
+
+Prefix = Annotated[str, AfterValidator(_prefix)]
+"""The first characters of the user part of a SIP URI."""
+
+FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(named)]
+"""The path of a file; a relative one counts from the folder of the configuration file."""
+
+Listen = Annotated[str, AfterValidator(checkListen)]
+"""Where to listen: C{udp:5060:interface=192.0.2.1}, C{sctp:5060:encaps=9899} and so on."""
+
+Connect = Annotated[str, AfterValidator(checkConnect)]
+"""Where to connect: C{sctp:host=192.0.2.1:port=5060}, C{tcp:host=...:port=...} and so on."""
