@@ -13,13 +13,13 @@ from sipgrace.config.server import checkSCTP
 from sipgrace.config.values import Connect, Listen, Name, Prefix, Seconds, SipURI, mistakes
 
 __all__ = [
+    "TDM",
     "ClientConfig",
     "ClientSection",
     "ClientServer",
     "ClientUser",
     "Probe",
     "Reconnect",
-    "TDM",
 ]
 
 
@@ -35,8 +35,8 @@ class ClientSection(Section):
     """The interface: where it listens for its users."""
 
     listenNetwork: Annotated[tuple[Listen, ...], Many] = ()
-    """Where it listens for servers that open associations by themselves, and for callers' requests within calls
-    from other clients."""
+    """Where it listens for servers that open associations by themselves, and for requests within calls from
+    other clients."""
 
     advertise: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9.:\-\[\]]+$")] | None = None
     """The host to put into Via and Record-Route in place of the address that is bound: an address or a domain
@@ -46,8 +46,8 @@ class ClientSection(Section):
     """The SCTP stack: the kernel's, the one in userspace (libusrsctp), or the kernel's where it has one."""
 
     strategy: Literal["round-robin", "primary-secondary", "priority"] = "round-robin"
-    """How new calls are spread: each to the next server in turn; all to the first that is there; or all to the
-    one that is there with the lowest cost, in turn among equals."""
+    """How new calls are spread: each to the next server in turn; all to the first that is there; or all to
+    the one that is there with the lowest cost, in turn among equals."""
 
     responsePeriod: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
     """How long a server may take for its first answer to an INVITE before the next server is tried."""
@@ -75,8 +75,8 @@ class ClientServer(Section):
 
 class ClientUser(Section):
     """
-    Where the requests for some users go. Exactly one of uri, aor and prefix says for which; the most specific is
-    taken, and of prefixes the longest.
+    Where the requests for some users go. Exactly one of uri, aor and prefix says for which; the most specific
+    is taken, and of prefixes the longest.
     """
 
     uri: SipURI | None = None
@@ -128,8 +128,8 @@ class Probe(Section):
     """The longest wait."""
 
     jitter: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.25
-    """The part of each wait that is left to chance, so that clients do not test all at once: 0.25 makes it from
-    0.75 to 1.25 times as long."""
+    """The part of each wait that is left to chance, so that clients do not test all at once: 0.25 makes it
+    from 0.75 to 1.25 times as long."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

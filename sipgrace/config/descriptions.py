@@ -98,7 +98,7 @@ def _some(value: str) -> str:
 
 _Checks = Mapping[str, Callable[[str], str]]
 
-# What may stand in each kind of string; "port" and "host" may also stand without their key, as Twisted has it.
+# What may stand in each kind of string; "port" and "host" may also stand without their key, as in Twisted.
 _LISTEN: Mapping[str, _Checks] = {
     "udp": {"port": _number(0, 65535), "interface": _address},
     "tcp": {"port": _number(0, 65535), "interface": _address, "backlog": _number(1, 65535)},
@@ -148,7 +148,8 @@ def _check(text: str, kinds: Mapping[str, _Checks], order: tuple[str, ...], exam
     checks = kinds.get(given.kind)
     if checks is None:
         raise ValueError(
-            f"expected a string that begins with one of {', '.join(kinds)}, such as {example!r}, found {text!r}"
+            f"expected a string that begins with one of {', '.join(kinds)}, such as {example!r}, "
+            f"found {text!r}"
         )
     if len(given.positional) > len(order):
         raise ValueError(
@@ -158,7 +159,8 @@ def _check(text: str, kinds: Mapping[str, _Checks], order: tuple[str, ...], exam
     for key, value in given.named.items():
         if key not in checks:
             raise ValueError(
-                f"expected one of the keys {', '.join(checks)} in a {given.kind} string, found {key!r} in {text!r}"
+                f"expected one of the keys {', '.join(checks)} in a {given.kind} string, "
+                f"found {key!r} in {text!r}"
             )
         if key in values:
             raise ValueError(f"expected {key!r} once, found it twice in {text!r}")

@@ -55,10 +55,10 @@ def checkSCTP(strings: tuple[str, ...], stack: str) -> Iterator[str]:
             continue
         asked = given.named.get("stack", stack)
         if asked == "kernel" and "encaps" in given.named:
-            yield f"expected no encaps with the kernel's stack (its sysctl net.sctp.udp_port says), found {text!r}"
+            yield f"expected no encaps with the kernel's stack (sysctl net.sctp.udp_port), found {text!r}"
         if asked == "userspace" and "," in given.named.get("interface", ""):
             yield f"expected one interface with the userspace stack, found {text!r}"
-        port = given.named.get("port", *given.positional[:1])
+        port = given.named.get("port") or given.positional[0]
         if asked != "kernel" and port != "0":
             if port in ports:
                 yield f"expected each SCTP port once with the userspace stack, found {port} again in {text!r}"
@@ -87,7 +87,8 @@ class ServerSection(Section):
     """Whether calls are set up here, or callers told where to go (302)."""
 
     recordRoute: bool = False
-    """Whether to stay in the path of the calls set up here. A server that does cannot leave before they end."""
+    """Whether to stay in the path of the calls set up here. A server that does cannot leave before they
+    end."""
 
     maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
     """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
@@ -133,8 +134,8 @@ class ServerClient(Section):
 class Route(Section):
     """
     Where requests go. Exactly one of uri, prefix and domain says which requests, and exactly one of to and
-    redirect where. The most specific route is taken: uri, then the longest prefix, then domain, then the domain
-    "*".
+    redirect where. The most specific route is taken: uri, then the longest prefix, then domain, then the
+    domain "*".
     """
 
     uri: SipURI | None = None
@@ -168,8 +169,8 @@ class Route(Section):
 class Party(Section):
     """
     One side of a call, said in exactly one way. As an origin it is compared with the source address of the
-    request, the client it came from, and the From URI; as a destination with the Request-URI, and the client it is
-    routed to.
+    request, the client it came from, and the From URI; as a destination with the Request-URI, and the client
+    it is routed to.
     """
 
     network: Network | None = None
@@ -272,7 +273,8 @@ class Drain(Section):
             found.append(
                 (
                     ("margin",),
-                    f"expected at most half the guard, which is {self.guard:g} seconds, found {self.margin:g}",
+                    f"expected at most half the guard, which is {self.guard:g} seconds, "
+                    f"found {self.margin:g}",
                 )
             )
         mistakes(found)
@@ -339,8 +341,8 @@ class ServerConfig(Section):
         )
         return clients
 
-    # Fields are checked in order: where [[clients]] itself was wrong, the names are not known here and only that
-    # is reported.
+    # Fields are checked in order: where [[clients]] itself was wrong, the names are not known here and only
+    # that is reported.
 
     @field_validator("routes", mode="after")
     @classmethod
