@@ -1,0 +1,194 @@
+"""
+A client's link to one server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import random as _random
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from sipgrace.client.countdown import Countdown
+from sipgrace.client.linkmachine import ILinkObserver, Link, LinkCore, LinkSettings, linkMachine
+from sipgrace.client.probe import Outcome
+from sipgrace.interfaces import IAssociation
+
+__all__ = ["ILinkObserver", "LinkSettings", "ServerLink", "linkMachine"]
+
+
+class ServerLink:
+    """
+    One configured server as this client sees it. The states are those of L{sipgrace.client.linkmachine};
+    this shell counts what is per call, so that the machine is only bothered with what changes something.
+
+    @ivar name: the server's name in the configuration.
+    @ivar cost: its location cost.
+    @ivar invites: INVITEs that got an answer of any kind from it.
+    @ivar refused: 503 answers with a C{Retry-After}.
+    @ivar throttled: 503 answers without one.
+    @ivar unansweredTotal: INVITEs that got no answer in time.
+    @ivar unansweredInRow: those since the last answer.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Deferred[IAssociation]],
+        test: Callable[[IAssociation], Deferred[Outcome]],
+        clock: IReactorTime,
+        observer: ILinkObserver,
+        settings: LinkSettings | None = None,
+        cost: int = 0,
+        random: Callable[[], float] = _random,
+    ) -> None:
+        """
+        @param connect: opens an association. Cancelling what it returns must also end an association that
+            comes up later. Where the server is the one that opens, it fires when the server has.
+        @param test: sends one status test: L{sipgrace.client.probe.OptionsProbe.test}.
+        @param observer: hears of everything; see L{ILinkObserver}.
+        @param random: a number from 0.0 up to 1.0, for the back-off.
+        """
+        self.name = name
+        self.cost = cost
+        self.invites = 0
+        self.refused = 0
+        self.throttled = 0
+        self.unansweredTotal = 0
+        self.unansweredInRow = 0
+        self._settings = settings = settings or LinkSettings()
+        self._core = LinkCore(
+            clock=clock,
+            connect=connect,
+            test=test,
+            observer=observer,
+            settings=settings,
+            random=random,
+            link=self,
+            countdown=Countdown(clock, settings.longest),
+            log=self.log,
+            since=clock.seconds(),
+        )
+        self._machine: Link = linkMachine(self._core)
+
+    def __repr__(self) -> str:
+        return f"<ServerLink {self.name} {self._core.state}>"
+
+    @property
+    def association(self) -> IAssociation | None:
+        """
+        The association with the server, whether or not INVITEs may be sent on it; C{None} when there is
+        none.
+        """
+        return self._core.association
+
+    @property
+    def active(self) -> bool:
+        """
+        Whether INVITEs may be sent: from C{linkUp} until C{linkDown}.
+        """
+        return self._core.active
+
+    @property
+    def countdown(self) -> float:
+        """
+        Seconds for which the server is still to be left alone; 0.0 when it is not counting down.
+        """
+        return self._core.countdown.left
+
+    def start(self) -> None:
+        """
+        Opens an association and keeps it open. Nothing happens when it was started before.
+        """
+        self._machine.start()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Ends whatever is under way, and the association in order (by force after C{stopLimit} seconds).
+
+        @return: fires when all that is done.
+        """
+        done: Deferred[None] = Deferred()
+        self._core.stopWaiters.append(done)
+        self._machine.stop()
+        return done
+
+    def answered(self) -> None:
+        """
+        An INVITE got its first answer.
+        """
+        self.invites += 1
+        self.unansweredInRow = 0
+
+    def unanswered(self) -> None:
+        """
+        An INVITE got no answer within its period. C{down} of them in a row take the server off the list
+        until a test is good.
+        """
+        self.unansweredTotal += 1
+        self.unansweredInRow += 1
+        if self.unansweredInRow >= self._settings.down:
+            self._machine.unanswered()
+
+    def unavailable(self, retryAfter: float | None) -> None:
+        """
+        The server said 503: in answer to an INVITE, in a NOTIFY, or through a controller.
+
+        @param retryAfter: seconds (L{sipgrace.client.countdown.retryAfterOf}); C{None} when it did not say,
+            so that it stays on the list and only this call goes elsewhere.
+        """
+        if retryAfter is None:
+            self.throttled += 1
+            return
+        self.refused += 1
+        self._machine.unavailable(retryAfter)
+
+    def available(self) -> None:
+        """
+        The server is said to be back: it is tested now instead of at the end of its countdown or back-off.
+        """
+        self._machine.available()
+
+    def associationLost(self, association: IAssociation, reason: str = "") -> None:
+        """
+        An association has gone. One that is not this link's (any more) is no concern of it.
+
+        @param reason: one phrase for the status display.
+        """
+        if association is self._core.association:
+            self._core.lastTrouble = f"association lost: {reason}" if reason else "association lost"
+            self._core.association = None
+            self._machine.lost()
+
+    def status(self) -> dict[str, object]:
+        """
+        What a status display shows; everything in it fits JSON. Times in seconds; C{None} where there is
+        none.
+        """
+        core = self._core
+        association = core.association
+        return {
+            "name": self.name,
+            "state": core.state,
+            "for": core.clock.seconds() - core.since,
+            "active": core.active,
+            "cost": self.cost,
+            "association": None
+            if association is None
+            else f"{association.transport.decode('ascii')} {association.peerHost} {association.peerPort}",
+            "countdown": core.countdown.left,
+            "due": core.dueIn,
+            "latency": core.latency,
+            "openFailures": core.openFailures,
+            "testFailures": core.testFailures,
+            "lastDown": core.lastDown,
+            "lastTrouble": core.lastTrouble,
+            "answered": self.invites,
+            "unanswered": self.unansweredTotal,
+            "refused": self.refused,
+            "throttled": self.throttled,
+        }
