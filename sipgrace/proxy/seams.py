@@ -1,0 +1,102 @@
+"""
+What the proxy core asks of the role it serves, and of the ledger it reports to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred
+
+from sipgrace.interfaces import IAssociation
+from sipgrace.message.message import Request, Response
+from sipgrace.proxy.target import Answer, Hop, Target
+
+if TYPE_CHECKING:
+    from sipgrace.proxy.context import ResponseContext
+
+
+class Role(Protocol):
+    """
+    The policy of a server or a client: where to, in which order, whether at all.
+    """
+
+    def admit(self, request: Request, association: IAssociation) -> Answer | None:
+        """
+        Looks at a new request before anything is done for it.
+
+        @return: what ends it here (a refusal, a redirection, an answer of our own), or C{None} to go on.
+        """
+
+    def targets(self, context: ResponseContext) -> Iterator[Target]:
+        """
+        Where to try the request, one after another; it is asked for the next only when the one before
+        has failed (RFC 3261 §16.5). Not called where a Route says where to go.
+        """
+
+    def towards(self, hop: Hop, zone: str) -> Target:
+        """
+        The way to a next hop that a Route or a Request-URI names.
+
+        @param zone: the side on which to look for it.
+        """
+
+    def reach(self, target: Target) -> IAssociation | Deferred[IAssociation]:
+        """
+        Makes an association for a target that has none.
+        """
+
+    def answered(self, context: ResponseContext, target: Target) -> None:
+        """
+        The first answer to an INVITE, final or not, came from this target.
+        """
+
+    def failed(
+        self, context: ResponseContext, target: Target, reason: str, response: Response | None
+    ) -> bool:
+        """
+        A target did not do what was asked of it.
+
+        @param reason: C{'timeout'} (no first answer within the period, or Timer B or F), C{'lost'}
+            (no association, or it went), or C{'answer'} with a C{response} of 300 or above.
+        @return: whether the next target is to be tried.
+        """
+
+    def exhausted(self, context: ResponseContext) -> Answer | None:
+        """
+        No target is left and none gave an answer but 503.
+
+        @return: the final response for upstream, or C{None} for what RFC 3261 §16.7 would choose.
+        """
+
+
+class LedgerEntry(Protocol):
+    """
+    What the ledger holds: one accepted request that is not yet settled.
+    """
+
+    acceptedAt: float
+
+    def forceSettle(self, reason: str) -> bool:
+        """
+        Gives it a final answer now, whatever becomes of it downstream.
+
+        @return: false where its final answer had left before.
+        """
+
+
+class Ledger(Protocol):
+    """
+    Every accepted request that is not yet settled, oldest first.
+    """
+
+    def accept(self, entry: LedgerEntry) -> None:
+        """
+        A new one.
+        """
+
+    def settle(self, entry: LedgerEntry) -> None:
+        """
+        Its final response has left, and nothing more can be asked of us for it.
+        """

@@ -1,0 +1,177 @@
+"""
+The policy of the server role: whom it serves, what it refuses, where it sends what it accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, fail
+
+from sipgrace.errors import TransportError
+from sipgrace.interfaces import IAssociation
+from sipgrace.lifecycle.gate import Gate
+from sipgrace.message.headers import NameAddr
+from sipgrace.message.message import Request, Response
+from sipgrace.message.uri import SIPURI
+from sipgrace.proxy.context import ResponseContext
+from sipgrace.proxy.glance import glance
+from sipgrace.proxy.identity import Identity
+from sipgrace.proxy.own import statusAnswer, unavailable
+from sipgrace.proxy.target import Answer, Hop, Target, hopOf
+from sipgrace.server.clients import Clients
+from sipgrace.server.routing import Route, RoutingTable
+from sipgrace.server.rules import Access, Facts, Rejection, firstRejection
+from sipgrace.transport.pool import AssociationPool
+
+
+class ServerRole:
+    """
+    A server's answers to the questions of the proxy core (see L{sipgrace.proxy.seams.Role}).
+
+    @param ledger: what it has accepted; beyond C{most} of it, new requests are refused.
+    @param addresses: the SIP addresses of the clients that have one: where they can be reached when they
+        have not opened an association, and where callers are sent in redirect mode.
+    @param redirects: whether callers are told where to go (302) rather than having calls set up here.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        identity: Identity,
+        clients: Clients,
+        access: Access,
+        rejections: Sequence[Rejection],
+        table: RoutingTable,
+        pool: AssociationPool,
+        ledger: Sized,
+        most: int,
+        addresses: Mapping[str, SIPURI],
+        redirects: bool = False,
+    ) -> None:
+        self._gate = gate
+        self._identity = identity
+        self._clients = clients
+        self._access = access
+        self._rejections = rejections
+        self._table = table
+        self._pool = pool
+        self._ledger = ledger
+        self._most = most
+        self._addresses = addresses
+        self._hops = {name: hopOf(uri) for name, uri in addresses.items()}
+        self._redirects = redirects
+
+    def admit(self, request: Request, association: IAssociation) -> Answer | None:
+        """
+        Access, then whether we are in service, then the rules. What belongs to a dialog passes whatever
+        the state.
+        """
+        if not self._access.permits(association.peerHost):
+            return Answer(403)
+        if request.toTag:
+            return None
+        if not self._gate.open:
+            return unavailable(self._gate, self._clients.nameAt(association.peerHost) or association.peerHost)
+        if request.method == b"OPTIONS":
+            own = statusAnswer(request, self._identity)
+            if own is not None:
+                return own
+        if len(self._ledger) >= self._most:
+            # Throttled, not leaving: no Retry-After (RFC 7339 §5.10.1).
+            return Answer(503)
+        if self._rejections:
+            rejection = firstRejection(
+                self._rejections, self._origin(request, association), self._destination(request)
+            )
+            if rejection is not None:
+                return Answer(rejection.status, (), rejection.reason)
+        if self._redirects or self._table.redirects:
+            return self._redirection(request)
+        return None
+
+    def _origin(self, request: Request, association: IAssociation) -> Facts:
+        _, user, domain = glance(bytes(NameAddr.parse(request.fromValue).uri))
+        host = association.peerHost
+        return Facts(host, self._clients.nameAt(host), user, domain)
+
+    def _destination(self, request: Request) -> Facts:
+        route = self._table.find(request.uri)
+        names = [to for to in route.to if isinstance(to, str)] if route is not None else []
+        _, user, domain = glance(request.uri)
+        return Facts(domain.decode("ascii", "replace"), names[0] if names else "", user, domain)
+
+    def _redirection(self, request: Request) -> Answer | None:
+        """
+        RFC 3261 §8.3: where the caller shall go instead, the user part kept where the new URI has none.
+        """
+        route = self._table.find(request.uri)
+        if route is None or not (route.redirect or self._redirects):
+            return None
+        _, user, _ = glance(request.uri)
+        contacts = [
+            bytes(uri if uri.user else replace(uri, user=user)) for uri in self._contacts(route)
+        ]
+        if not contacts:
+            return Answer(480)
+        return Answer(302, tuple((b"Contact", b"<%b>" % contact) for contact in contacts))
+
+    def _contacts(self, route: Route) -> Iterator[SIPURI]:
+        if route.redirect is not None:
+            yield route.redirect
+        for to in route.to:
+            uri = self._addresses.get(to) if isinstance(to, str) else to
+            if uri is not None:
+                yield uri
+
+    def targets(self, context: ResponseContext) -> Iterator[Target]:
+        """
+        The routing table's line for the Request-URI, its places one after another.
+        """
+        if context.request is None:
+            return
+        route = self._table.find(context.request.uri)
+        for to in route.to if route is not None else ():
+            if isinstance(to, str):
+                yield Target(self._clients.associationTo(to), self._hops.get(to), token=to)
+            else:
+                yield self.towards(hopOf(to), context.zone)
+
+    def towards(self, hop: Hop, zone: str) -> Target:
+        """
+        The association that the client at this address has opened, or else the address itself.
+        """
+        association = self._clients.associationFrom(hop.host, hop.transport)
+        return Target(association, hop)
+
+    def reach(self, target: Target) -> IAssociation | Deferred[IAssociation]:
+        """
+        Opens an association to the address of a target, unless there is one.
+        """
+        if target.hop is None:
+            return fail(TransportError(f"{target.token} has opened no association and has no address"))
+        return self._pool.reach(*target.hop)
+
+    def answered(self, context: ResponseContext, target: Target) -> None:
+        """
+        Nothing is kept of it.
+        """
+
+    def failed(
+        self, context: ResponseContext, target: Target, reason: str, response: Response | None
+    ) -> bool:
+        """
+        The next place is for those that could not be reached or are not in service; an answer of the
+        callee is the answer.
+        """
+        return response is None or response.status == 503
+
+    def exhausted(self, context: ResponseContext) -> Answer | None:
+        """
+        Where every way on was closed rather than silent, 503 lets the client try another server, which
+        may have one.
+        """
+        if context.branches and not any(branch.transaction for branch in context.branches):
+            return Answer(503)
+        return None

@@ -1,0 +1,80 @@
+"""
+The routing table of a server: from a Request-URI to where it leads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sipgrace.message.uri import SIPURI, parseURI, sameURI
+from sipgrace.proxy.glance import glance
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    One line of the table.
+
+    @ivar to: the names of clients, or SIP URIs, to try one after another.
+    @ivar redirect: where to send the caller instead (302).
+    """
+
+    to: tuple[str | SIPURI, ...] = ()
+    redirect: SIPURI | None = None
+
+
+class RoutingTable:
+    """
+    Finds the most particular line: an exact URI before the longest user prefix, that before the domain,
+    that before the line for every domain. Each kind is found by dictionary, whatever the table's size.
+
+    @ivar redirects: whether any line redirects.
+    """
+
+    def __init__(self) -> None:
+        self.redirects = False
+        self._uris: dict[tuple[bytes, bytes, bytes], list[tuple[SIPURI, Route]]] = {}
+        self._domains: dict[bytes, Route] = {}
+        self._prefixes: dict[bytes, Route] = {}
+        self._lengths: tuple[int, ...] = ()
+
+    def addURI(self, uri: SIPURI, route: Route) -> None:
+        """
+        A line for one URI, compared by the rules of RFC 3261 §19.1.4.
+        """
+        self._note(route)
+        self._uris.setdefault(glance(bytes(uri)), []).append((uri, route))
+
+    def addDomain(self, domain: bytes, route: Route) -> None:
+        """
+        A line for a domain; C{b"*"} is every domain.
+        """
+        self._note(route)
+        self._domains[domain.lower()] = route
+
+    def addPrefix(self, prefix: bytes, route: Route) -> None:
+        """
+        A line for all users that begin so: C{b"+4930"}.
+        """
+        self._note(route)
+        self._prefixes[prefix] = route
+        self._lengths = tuple(sorted({len(known) for known in self._prefixes}, reverse=True))
+
+    def _note(self, route: Route) -> None:
+        self.redirects = self.redirects or route.redirect is not None
+
+    def find(self, uri: bytes) -> Route | None:
+        """
+        The line for a Request-URI.
+        """
+        glanced = glance(uri)
+        for known, route in self._uris.get(glanced, ()):
+            if sameURI(known, parseURI(uri)):
+                return route
+        _, user, host = glanced
+        for length in self._lengths:
+            if length <= len(user):
+                route = self._prefixes.get(user[:length])
+                if route is not None:
+                    return route
+        return self._domains.get(host) or self._domains.get(b"*")
