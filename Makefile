@@ -1,0 +1,31 @@
+# `make demo` and `make test` are all that is needed on a fresh Debian machine; the rest is for working on it.
+#   make demo ARGS="--calls 1500 --rate 60"     the reference network on loopback, and a drain under load
+#   make test ARGS=tests.test_config            the suite, or a part of it
+#   make lint                                   ruff and mypy
+#   make docs                                   docs/_build/html/index.html
+
+PYTHON ?= python3
+ARGS ?=
+export PYTHON
+
+.PHONY: demo test lint docs clean
+
+demo:
+	@tools/setup.sh demo
+	@.venv/bin/sipgrace demo $(ARGS)
+
+test:
+	@tools/setup.sh test
+	@.venv/bin/python tools/runtests.py build/test-summary $(ARGS)
+
+lint:
+	@tools/setup.sh lint
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+docs:
+	@tools/setup.sh docs
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv build docs/_build .mypy_cache .ruff_cache

@@ -1,0 +1,73 @@
+#!/bin/sh
+# Sets up what a make target needs: tools/setup.sh demo|test|lint|docs
+#
+# The virtual environment is .venv. Debian packages are installed where this is root, or sudo asks no password;
+# else one sentence says what to install. What was set up is remembered in .venv/ready-*, keyed by all that
+# it follows from, so that the next run takes no time.
+set -eu
+
+kind=$1
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+stop() {
+    echo "$1" >&2
+    exit 1
+}
+
+apt() { # PACKAGE WHY
+    if ! command -v apt-get >/dev/null; then
+        stop "Please install $1 ($2), then run make $kind again."
+    elif [ "$(id -u)" = 0 ]; then
+        root=env
+    elif sudo -n true 2>/dev/null; then
+        root="sudo -n env"
+    else
+        stop "Please install the Debian package $1 ($2): apt-get install $1"
+    fi
+    echo "installing the Debian package $1 ($2)"
+    install="$root DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $1"
+    # The package lists may be missing, or so old that what they name has gone.
+    $install >/dev/null 2>&1 </dev/null \
+        || { $root apt-get update -qq </dev/null && $install >/dev/null </dev/null; } \
+        || stop "The Debian package $1 ($2) could not be installed: see what apt-get said above."
+}
+
+command -v "$python" >/dev/null || apt python3 "the language sipgrace is written in"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+    || stop "sipgrace needs Python 3.11 or later, and $python is older: make $kind PYTHON=/path/to/another"
+
+mkdir -p build
+exec 9>build/setup.lock
+flock 9
+
+key=$({ pwd; command -v "$python"; "$python" -V; cat setup.py pyproject.toml tools/setup.sh; } | sha256sum)
+ready=.venv/ready-$kind
+if [ "$(cat "$ready" 2>/dev/null)" != "$key" ]; then
+    if [ "$(cat .venv/made 2>/dev/null)" != "$("$python" -c 'import sys; print(sys.version, sys.prefix)') $PWD" ]; then
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv "virtual environments for Python"
+        echo "making .venv"
+        rm -rf .venv
+        "$python" -m venv .venv
+        echo "$("$python" -c 'import sys; print(sys.version, sys.prefix)') $PWD" >.venv/made
+    fi
+    case $kind in
+    demo) extras= ;;
+    *) extras="[$kind]" ;;
+    esac
+    echo "installing sipgrace$extras into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras" </dev/null
+fi
+
+case $kind in
+demo | test)
+    # Asked each time, for this is quick and packages come and go.
+    .venv/bin/python -c 'import ctypes; ctypes.CDLL("libusrsctp.so.2")' 2>/dev/null \
+        || apt libusrsctp2 "SCTP in userspace"
+    ;;
+esac
+case $kind in
+test) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
+esac
+
+echo "$key" >"$ready"
