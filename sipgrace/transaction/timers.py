@@ -1,0 +1,168 @@
+"""
+Time for transactions: one queue for very many timers of few durations, and the values of RFC 3261.
+
+A transaction sets several timers and almost all of them fire long after they stopped to matter. So
+there is no cancelling: what fires looks at its state and does nothing where that has moved on. Timers
+of one duration become due in the order in which they were set, hence a plain deque per duration, and
+one coarse tick looks at the head of each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+
+class TimerQueue:
+    """
+    Calls back after at least the given time and at most one tick later. While nothing is queued there
+    is no tick either.
+
+    The work of one tick is not bounded: everything that is due is done, so that a burst of calls
+    becomes a burst of timers 32 s later. That costs about a third of a microsecond each for those that
+    have nothing to do.
+
+    @ivar tick: seconds between two looks at the queue.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
+        self.tick = tick
+        self._clock = clock
+        self._seconds: Callable[[], float] = clock.seconds
+        self._queues: dict[float, deque[tuple[float, Callable[[], None]]]] = {}
+        self._next: IDelayedCall | None = None
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> None:
+        """
+        Calls C{callback} once, C{seconds} from now, rounded up to the tick. Each distinct duration
+        costs a deque while it is in use: meant for constants, not for computed times.
+
+        @param seconds: from 0; never fires within the tick that is running.
+        @param callback: its exceptions are logged and disturb no other timer.
+        """
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = deque()
+        queue.append((self._seconds() + seconds, callback))
+        if self._next is None:
+            self._next = self._clock.callLater(self.tick, self._run)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """
+        Calls C{callback} from the reactor as soon as the present call has returned, without waiting
+        for a tick.
+        """
+        self._clock.callLater(0, self._guarded, callback)
+
+    def stop(self) -> None:
+        """
+        Forgets every timer and ends the tick (not what L{soon} was given). A later L{after} starts anew.
+        """
+        self._queues.clear()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._next = None
+
+    def __len__(self) -> int:
+        """
+        How many timers are queued, those that no longer matter included.
+        """
+        return sum(map(len, self._queues.values()))
+
+    def _run(self) -> None:
+        now = self._seconds()
+        for seconds, queue in list(self._queues.items()):
+            # Not more than are there now: one that sets itself anew with 0 seconds must not loop here.
+            for _ in range(len(queue)):
+                if not queue or queue[0][0] > now:
+                    break
+                callback = queue.popleft()[1]
+                try:
+                    callback()
+                except Exception:
+                    self._failed(callback)
+            if not queue and self._queues.get(seconds) is queue:
+                del self._queues[seconds]
+        if self._queues:
+            # The period counts from the start of this tick, however long its work took.
+            self._next = self._clock.callLater(max(0.0, now + self.tick - self._seconds()), self._run)
+        else:
+            self._next = None
+
+    def _guarded(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            self._failed(callback)
+
+    def _failed(self, callback: Callable[[], None]) -> None:
+        self._log.failure("timer {callback!r} failed", callback=callback)
+
+
+@dataclass(frozen=True)
+class Timers:
+    """
+    The timer values of RFC 3261 table 4 and RFC 6026 §7, in seconds. Those that reliable transports
+    set to zero (D, I, J, K) are given here for unreliable ones; the machines know the difference.
+
+    @ivar t1: the estimate of a round trip.
+    @ivar t2: the longest interval between retransmissions of non-INVITE requests and of finals of INVITE.
+    @ivar t4: how long a message can stay in the network.
+    @ivar a: first retransmission of INVITE; doubles.
+    @ivar b: INVITE without any response.
+    @ivar c: INVITE at a proxy without a final response; more than three minutes (§16.6 item 11).
+    @ivar d: absorbs final responses of INVITE other than 2xx; at least 32 s whatever T1 is here.
+    @ivar e: first retransmission of others than INVITE; doubles up to T2.
+    @ivar f: others than INVITE without a final response.
+    @ivar g: first retransmission of a final response of INVITE; doubles up to T2.
+    @ivar h: wait for the ACK.
+    @ivar i: absorbs further ACKs.
+    @ivar j: absorbs retransmitted requests.
+    @ivar k: absorbs retransmitted responses.
+    @ivar l: an accepted INVITE, server side; on every transport (RFC 6026).
+    @ivar m: an accepted INVITE, client side; on every transport (RFC 6026).
+    @ivar trying: INVITE without an answer gets 100 (§17.2.1).
+    @ivar late: when others than INVITE may get 100 on an unreliable transport, and must on any: the
+        time until the client's Timer E has reached T2 (RFC 4320 §4.1).
+    """
+
+    t1: float = 0.5
+    t2: float = 4.0
+    t4: float = 5.0
+    a: float = field(init=False)
+    b: float = field(init=False)
+    c: float = field(init=False)
+    d: float = field(init=False)
+    e: float = field(init=False)
+    f: float = field(init=False)
+    g: float = field(init=False)
+    h: float = field(init=False)
+    i: float = field(init=False)
+    j: float = field(init=False)
+    k: float = field(init=False)
+    l: float = field(init=False)  # noqa: E741 (the RFC's name)
+    m: float = field(init=False)
+    trying: float = field(init=False)
+    late: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not (0 < self.t1 <= self.t2 and self.t4 > 0):
+            raise ValueError(f"0 < T1 <= T2 and 0 < T4 expected, not {self.t1}, {self.t2}, {self.t4}")
+        long = 64 * self.t1
+        late = interval = self.t1
+        while interval * 2 < self.t2:
+            interval *= 2
+            late += interval
+        derived = {
+            "a": self.t1, "b": long, "c": 181.0, "d": max(32.0, long), "e": self.t1, "f": long,
+            "g": self.t1, "h": long, "i": self.t4, "j": long, "k": self.t4, "l": long, "m": long,
+            "trying": 0.2, "late": late,
+        }  # fmt: skip
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
