@@ -1,0 +1,19 @@
+"""
+What sipgrace brings to Twisted: its two roles for twist and twistd.
+"""
+
+from twisted.application.service import ServiceMaker
+
+sipgraceServer = ServiceMaker(
+    "sipgrace server",
+    "sipgrace.tap.server",
+    "A SIP server over SCTP that leaves without losing a call.",
+    "sipgrace-server",
+)
+
+sipgraceClient = ServiceMaker(
+    "sipgrace client",
+    "sipgrace.tap.client",
+    "A SIP client switch that spreads calls over sipgrace servers.",
+    "sipgrace-client",
+)
