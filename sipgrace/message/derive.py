@@ -1,0 +1,149 @@
+"""
+Messages made from others: responses (RFC 3261 §8.2.6), and the ACK and CANCEL that go hop by hop
+(§17.1.1.3, §9.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sipgrace.message.message import Request, Response, _line
+from sipgrace.message.names import (
+    CALL_ID,
+    CONTENT_LENGTH,
+    CSEQ,
+    FROM,
+    MAX_FORWARDS,
+    ROUTE,
+    TO,
+    VIA,
+    codeOf,
+)
+from sipgrace.message.scan import cutFirst, valueOf
+from sipgrace.message.stabletag import stableTag
+from sipgrace.message.status import reasonOf
+
+__all__ = ["ackFor", "cancelFor", "respond"]
+
+
+def respond(
+    request: Request,
+    status: int,
+    reason: bytes | None = None,
+    toTag: bytes = b"",
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> Response:
+    """
+    The response of this element to a request: all Vias, From, To, Call-ID and CSeq are copied as they
+    came, Timestamp too into a 100.
+
+    @param reason: the phrase; C{None} takes that of RFC 3261.
+    @param toTag: what To gets where it has no tag and the status is above 100. Where none is given,
+        one that stays the same for retransmissions of the request (§8.2.7).
+    @param headers: put after the copied ones.
+    @raise ValueError: where a value holds a line break.
+    """
+    if reason is None:
+        reason = reasonOf(status)
+    elif b"\r" in reason or b"\n" in reason:
+        raise ValueError("line break in the reason phrase")
+    lines: list[bytes] = []
+    codes: list[int] = []
+    toValue = request.toValue
+    theTag: bytes = request.toTag
+    for place, code in enumerate(request.codes):
+        if FROM <= code <= VIA:
+            line = request.lines[place]
+            if code == TO and status > 100 and not theTag:
+                theTag = toTag or stableTag(
+                    b"\n".join((request.branch, request.sentBy, request.callId, request.fromValue))
+                )
+                toValue = toValue + b";tag=" + theTag
+                line = line.rstrip() + b";tag=" + theTag
+            lines.append(line)
+            codes.append(code)
+    if status == 100:
+        timestamp = request.get(b"Timestamp")
+        if timestamp is not None:
+            lines.append(b"Timestamp: " + timestamp)
+            codes.append(codeOf(b"Timestamp"))
+    for name, value in headers:
+        lines.append(_line(name, value))
+        codes.append(codeOf(name))
+    lines.append(b"Content-Length: 0")
+    codes.append(CONTENT_LENGTH)
+    response = Response.__new__(Response)
+    response.startLine = b"SIP/2.0 %d %b" % (status, reason)
+    response.status = status
+    response.reason = reason
+    response.lines = lines
+    response.codes = codes
+    response.body = b""
+    response.branch = request.branch
+    response.sentBy = request.sentBy
+    response.viaTransport = request.viaTransport
+    response.cseq = request.cseq
+    response.cseqMethod = request.cseqMethod
+    response.maxForwards = -1
+    response.contentLength = 0
+    response.hasRoute = False
+    response.callId = request.callId
+    response.fromValue = request.fromValue
+    response._fromTag = request._fromTag
+    response.toValue = toValue
+    response._toTag = theTag
+    return response
+
+
+def _hopByHop(
+    method: bytes, invite: Request, toLine: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> Request:
+    """
+    A request that follows an INVITE to the same next hop: same Request-URI, branch, From, Call-ID, CSeq
+    number and Route.
+    """
+    lines: list[bytes] = []
+    codes: list[int] = []
+    for place, code in enumerate(invite.codes):
+        line = invite.lines[place]
+        if code == VIA:
+            if VIA in codes:
+                continue
+            if b"," in line:
+                line = b"Via: " + cutFirst(valueOf(line))[0]
+        elif code == TO:
+            line = toLine
+        elif code == CSEQ:
+            line = b"CSeq: %d %b" % (invite.cseq, method)
+        elif code not in (FROM, CALL_ID, ROUTE):
+            continue
+        lines.append(line)
+        codes.append(code)
+    lines.append(b"Max-Forwards: 70")
+    codes.append(MAX_FORWARDS)
+    for name, value in headers:
+        lines.append(_line(name, value))
+        codes.append(codeOf(name))
+    lines.append(b"Content-Length: 0")
+    codes.append(CONTENT_LENGTH)
+    uri = invite.uri
+    return Request(method, uri, method + b" " + uri + b" SIP/2.0", lines, codes, b"")
+
+
+def ackFor(invite: Request, response: Response) -> Request:
+    """
+    The ACK of a non-2xx final response, which goes to where the INVITE went (§17.1.1.3): To is that
+    of the response.
+
+    @param invite: the request as it was sent, our Via on top.
+    """
+    return _hopByHop(b"ACK", invite, response.lines[response.codes.index(TO)], ())
+
+
+def cancelFor(invite: Request, headers: Sequence[tuple[bytes, bytes]] = ()) -> Request:
+    """
+    The CANCEL of an INVITE that was sent (§9.1).
+
+    @param headers: more of them, such as Reason (RFC 3326).
+    """
+    return _hopByHop(b"CANCEL", invite, invite.lines[invite.codes.index(TO)], headers)

@@ -1,0 +1,120 @@
+"""
+The small readings that several modules share: values out of lines, elements out of values, tags.
+Every one takes time linear in what it is given, whatever it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sipgrace.errors import ParseError
+
+__all__ = ["cutFirst", "quotesBalanced", "splitElements", "tagOf", "unfold", "valueOf"]
+
+# A quoted string that is never closed matches to the end, so that nothing is scanned twice.
+_SEPARATORS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|<[^<>]*>|,', re.DOTALL)
+_QUOTED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_CLOSED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_TAG: Final = re.compile(rb";[ \t]*tag[ \t]*=[ \t]*([^;,\s]+)", re.IGNORECASE)
+
+
+def unfold(text: bytes) -> bytes:
+    """
+    Joins folded lines by one blank each (RFC 3261 §7.3.1) and strips blanks at both ends.
+    """
+    if b"\n" in text:
+        return b" ".join([part.strip() for part in text.split(b"\r\n")]).strip()
+    return text.strip()
+
+
+def valueOf(line: bytes) -> bytes:
+    """
+    @param line: one header line, perhaps folded.
+    @return: what follows its colon, unfolded and stripped.
+    """
+    return unfold(line.partition(b":")[2])
+
+
+def _closed(quoted: bytes) -> bool:
+    """
+    Whether a match of a quoted string ends with its closing quote. (One that runs to the end can
+    end with an escaped quote, so the pattern alone decides.)
+    """
+    return _CLOSED.fullmatch(quoted) is not None
+
+
+def quotesBalanced(text: bytes) -> bool:
+    """
+    Whether every quoted string that is opened is closed; C{\\"} within one does not close it.
+    """
+    if b'"' not in text:
+        return True
+    return all(_closed(match.group()) for match in _QUOTED.finditer(text))
+
+
+def splitElements(value: bytes) -> list[bytes]:
+    """
+    Splits the value of a list header at its commas, leaving those in quotes or in angle brackets.
+
+    @return: the elements, stripped; empty ones are left out.
+    @raise ParseError: where a quoted string is not closed.
+    """
+    if b'"' not in value and b"<" not in value:
+        parts = value.split(b",")
+    else:
+        parts = []
+        start = 0
+        for match in _SEPARATORS.finditer(value):
+            found = match.group()
+            if found == b",":
+                parts.append(value[start : match.start()])
+                start = match.end()
+            elif found[:1] == b'"' and not _closed(found):
+                raise ParseError("Unterminated quoted string")
+        parts.append(value[start:])
+    return [part for part in [part.strip() for part in parts] if part]
+
+
+def cutFirst(value: bytes) -> tuple[bytes, bytes]:
+    """
+    @return: the first element of a list header's value, and what follows its comma (both stripped;
+        the second empty when there is no comma).
+    @raise ParseError: where a quoted string is not closed.
+    """
+    if b'"' not in value and b"<" not in value:
+        first, _, rest = value.partition(b",")
+        return first.strip(), rest.strip()
+    for match in _SEPARATORS.finditer(value):
+        found = match.group()
+        if found == b",":
+            return value[: match.start()].strip(), value[match.end() :].strip()
+        if found[:1] == b'"' and not _closed(found):
+            raise ParseError("Unterminated quoted string")
+    return value.strip(), b""
+
+
+def tagOf(value: bytes) -> bytes:
+    """
+    @param value: the value of a From or To header, unfolded.
+    @return: its tag parameter, C{b""} when there is none. Never raises: what cannot be read holds no
+        tag.
+    """
+    # With angle brackets the parameters follow the last one; without, they follow the host.
+    parameters = value[value.rfind(b">") + 1 :]
+    if not parameters:
+        return b""
+    if b'"' in parameters:
+        # A parameter whose value is a quoted string, which may hold anything.
+        blanked = _QUOTED.sub(b'""', value)
+        parameters = blanked[blanked.rfind(b">") + 1 :]
+    if len(parameters) == len(value):
+        # The user part may hold semicolons (RFC 4475 §3.1.1.9), but no second @.
+        parameters = parameters[parameters.find(b"@") + 1 :]
+    at = parameters.find(b";tag=")
+    if at >= 0:
+        end = parameters.find(b";", at + 5)
+        tag = parameters[at + 5 :] if end < 0 else parameters[at + 5 : end]
+        return tag.strip()
+    match = _TAG.search(parameters)
+    return match.group(1) if match is not None else b""

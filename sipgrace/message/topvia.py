@@ -1,0 +1,149 @@
+"""
+Reading the top Via, which every message needs at once: its branch, sent-by and transport
+(RFC 3261 §18.1.1, §20.42), and marking where a request came from (§18.2.1, RFC 3581).
+"""
+
+from __future__ import annotations
+
+import re
+from socket import AF_INET6, inet_pton
+from typing import Final
+
+from sipgrace.errors import ParseError
+from sipgrace.message.names import TOKEN
+from sipgrace.message.scan import cutFirst
+
+__all__ = ["markedVia", "readTopVia"]
+
+_HOST: Final = rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*)|\[[0-9A-Fa-f:.]+\])"
+_SENT: Final = re.compile(
+    rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(" + TOKEN + rb")[ \t]+(" + _HOST + rb")"
+    rb"[ \t]*(?::[ \t]*(\d{1,5})[ \t]*)?",
+    re.IGNORECASE,
+)
+_VERSION: Final = re.compile(rb"SIP[ \t]*/[ \t]*\d+\.\d+[ \t]*/", re.IGNORECASE)
+# A received of IPv6 is written with and without brackets (RFC 5118 §4.5).
+_PARAMETERS: Final = re.compile(
+    rb"(?:;[ \t]*" + TOKEN + rb'[ \t]*(?:=[ \t]*(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\s;,"]+)[ \t]*)?)*', re.DOTALL
+)
+_BRANCH: Final = re.compile(rb';[ \t]*branch[ \t]*=[ \t]*([^\s;,"]+)', re.IGNORECASE)
+_MARKS: Final = re.compile(
+    rb';[ \t]*(?:received[ \t]*=[^;,"]*|rport[ \t]*(?:=[^;,"]*)?(?=[;,]|\Z))', re.IGNORECASE
+)
+_RPORT: Final = re.compile(rb";[ \t]*rport[ \t]*(?=;|\Z)", re.IGNORECASE)
+_QUOTED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+_MEMO_BOUND: Final = 2048
+_MEMO_LENGTH: Final = 128
+
+_sent: dict[bytes, tuple[bytes, bytes]] = {}
+"""
+What stood before the first semicolon → (sent-by, transport). There are few of them, each met again
+and again; emptied when it is full.
+"""
+
+
+def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
+    """
+    @param value: the value of the first Via field, unfolded; it may hold several, joined by commas.
+    @return: branch (C{b""} when there is none), sent-by without blanks, transport in upper case.
+    @raise ParseError: where it is not a Via; status 505 where it is one of another SIP version.
+    """
+    sent, _, parameters = value.partition(b";")
+    known = _sent.get(sent)
+    if known is not None:
+        at = parameters.find(b"branch=")
+        if (
+            (at == 0 or (at > 0 and parameters[at - 1] == 0x3B))
+            and b"," not in parameters
+            and b'"' not in parameters
+            and b";;" not in parameters
+        ):
+            end = parameters.find(b";", at)
+            branch = parameters[at + 7 :] if end < 0 else parameters[at + 7 : end]
+            if b" " not in branch:
+                return branch, known[0], known[1]
+    return _readCarefully(value)
+
+
+def _readCarefully(value: bytes) -> tuple[bytes, bytes, bytes]:
+    first = cutFirst(value)[0]
+    sent, semicolon, rest = first.partition(b";")
+    match = _SENT.fullmatch(sent.strip())
+    if match is None:
+        if _VERSION.match(sent.strip()) and not re.match(rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/", sent.strip(), re.I):
+            raise ParseError("Unsupported SIP version in Via", 505)
+        raise ParseError("Malformed Via header field")
+    if match.group(3) is not None and not 0 < int(match.group(3)) < 65536:
+        raise ParseError("Port out of range in Via header field")
+    parameters = (semicolon + rest).strip()
+    if _PARAMETERS.fullmatch(parameters) is None:
+        raise ParseError("Malformed parameters in Via header field")
+    sentBy = match.group(2) if match.group(3) is None else match.group(2) + b":" + match.group(3)
+    found = (sentBy, match.group(1).upper())
+    if semicolon and len(sent) <= _MEMO_LENGTH:
+        if len(_sent) >= _MEMO_BOUND:
+            _sent.clear()
+        _sent[sent] = found
+    branch = _BRANCH.search(_QUOTED.sub(b'""', parameters))
+    return (b"" if branch is None else branch.group(1)), sentBy, found[1]
+
+
+def hostOf(sentBy: bytes) -> bytes:
+    """
+    @return: the host of a sent-by, an IPv6 address without its brackets.
+    """
+    if sentBy[:1] == b"[":
+        return sentBy[1 : sentBy.find(b"]")]
+    return sentBy.partition(b":")[0]
+
+
+def _sameHost(one: bytes, other: bytes) -> bool:
+    if one == other:
+        return True
+    if b":" in one and b":" in other:
+        try:
+            return inet_pton(AF_INET6, one.decode("ascii")) == inet_pton(AF_INET6, other.decode("ascii"))
+        except (OSError, ValueError):
+            return False
+    return False
+
+
+def markedVia(value: bytes, sentBy: bytes, host: bytes, port: int) -> bytes | None:
+    """
+    What the server transport adds to the top Via of a request: C{received} where the sent-by is not
+    the address it came from (RFC 3261 §18.2.1); C{received} and the port in C{rport} where the sender
+    asked for it by an empty one (RFC 3581 §4). Marks that the sender wrote itself are dropped.
+
+    @param value: the first Via field's value, unfolded.
+    @return: the new value, C{None} when there is nothing to change.
+    """
+    different = not _sameHost(hostOf(sentBy), host)
+    if not different and b"r" not in value and b"R" not in value:
+        return None
+    first, rest = cutFirst(value)
+    bare = _QUOTED.sub(b'""', first)
+    wanted = _RPORT.search(bare) is not None
+    if not different and not wanted:
+        return None
+    kept = b"".join([_MARKS.sub(b"", part) if part[:1] != b'"' else part for part in _split(first)])
+    marks = b";received=" + host
+    if wanted:
+        marks += b";rport=%d" % port
+    if rest:
+        return kept + marks + b", " + rest
+    return kept + marks
+
+
+def _split(text: bytes) -> list[bytes]:
+    """
+    The text in pieces, each quoted string one of its own.
+    """
+    pieces: list[bytes] = []
+    start = 0
+    for match in _QUOTED.finditer(text):
+        pieces.append(text[start : match.start()])
+        pieces.append(match.group())
+        start = match.end()
+    pieces.append(text[start:])
+    return pieces
