@@ -1,0 +1,328 @@
+"""
+What the lifecycle machine knows and does; L{sipgrace.lifecycle.machine} says when.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipgrace.lifecycle.events import Change, Event, State
+from sipgrace.lifecycle.guard import Guard
+from sipgrace.lifecycle.orders import Order
+from sipgrace.lifecycle.seams import Associations, GateSeam, LedgerSeam
+from sipgrace.lifecycle.settings import Settings
+
+T = TypeVar("T")
+_log = Logger()
+
+
+class Facts(Protocol):
+    """
+    The inputs of the machine that are facts.
+    """
+
+    def becameIdle(self) -> None:
+        """
+        The ledger is empty.
+        """
+
+    def associationsGone(self) -> None:
+        """
+        The last association has gone.
+        """
+
+    def _settlementDue(self) -> None:
+        """
+        The guard is one teardown margin away.
+        """
+
+    def _guardExpired(self) -> None:
+        """
+        The guard has expired.
+        """
+
+    def _listened(self) -> None:
+        """
+        All listeners are up.
+        """
+
+    def _listenFailed(self, failure: Failure) -> None:
+        """
+        They could not be brought up.
+        """
+
+
+@dataclass
+class Core:
+    """
+    One server's part in it. What the seams raise is logged and goes no further: a drain that has begun
+    goes on.
+
+    @ivar post: has an input looked at after the present one.
+    @ivar order: the order under which the server is in its present state.
+    @ivar events: what happened and was not yet told.
+    @ivar failure: why it could not listen again, of the last time that happened.
+    """
+
+    clock: IReactorTime
+    ledger: LedgerSeam
+    associations: Associations
+    gate: GateSeam
+    settings: Settings
+    post: Callable[[Callable[[], None]], None]
+    state: State = State.SERVING
+
+    order: Order | None = None
+    events: deque[Event] = field(default_factory=deque)
+    count: int = 0
+    failure: Failure | None = None
+    guard: Guard | None = None
+    until: float | None = None
+
+    # Until when clients are to stay away where somebody said so, however the guard moves.
+    _wanted: float | None = None
+    _idleCall: IDelayedCall | None = None
+    _closing: Deferred[None] | None = None
+    _listening: Deferred[None] | None = None
+    _ticket: object = None
+
+    # ------------------------------------------------------------------ telling
+
+    def tell(
+        self, change: Change, order: Order | None, forced: int = 0, aborted: int = 0, text: str = ""
+    ) -> None:
+        """
+        Notes what happened, to be told when the present input is done with.
+        """
+        self.count += 1
+        event = Event(
+            number=self.count,
+            change=change,
+            state=self.state,
+            at=self.clock.seconds(),
+            order=order,
+            waiting=len(self.ledger),
+            associations=self.associations.count,
+            deadline=self.guard.deadline if self.guard is not None else None,
+            until=self.until,
+            forced=forced,
+            aborted=aborted,
+            text=text,
+        )
+        self.events.append(event)
+
+    def enter(
+        self,
+        state: State,
+        change: Change,
+        order: Order | None,
+        forced: int = 0,
+        aborted: int = 0,
+        text: str = "",
+    ) -> None:
+        """
+        Tells of a new state.
+        """
+        self.state = state
+        self.tell(change, order, forced, aborted, text)
+
+    def safely(self, call: Callable[[], T], what: str) -> T | None:
+        """
+        @return: what the call returned, or C{None} where it raised.
+        """
+        try:
+            return call()
+        except Exception:
+            _log.failure("{what} failed; the lifecycle goes on", what=what)
+            return None
+
+    # ------------------------------------------------------------------ gate and guard
+
+    def setGuard(self, c: Facts, order: Order) -> None:
+        """
+        Begins a drain's time, and closes the gate.
+        """
+        now = self.clock.seconds()
+        seconds = self.settings.guard if order.guard is None else order.guard
+        retryAfter = self.settings.retryAfter if order.retryAfter is None else order.retryAfter
+        self._wanted = None if retryAfter is None else now + retryAfter
+        self.order = order
+        self.guard = Guard(
+            self.clock,
+            self.settings.margin,
+            partial(self.post, c._settlementDue),
+            partial(self.post, c._guardExpired),
+        )
+        self.moveGuard(seconds)
+
+    def moveGuard(self, seconds: float | None) -> None:
+        """
+        @param seconds: the time until the guard is to expire, from now; C{None} leaves it where it is.
+        """
+        assert self.guard is not None
+        if seconds is not None:
+            self.guard.set(seconds)
+        assert self.guard.deadline is not None
+        self._closeGate(self.guard.deadline)
+
+    def _closeGate(self, deadline: float) -> None:
+        """
+        Asks clients to stay away until the wanted time, or for the configured period after the guard
+        where nobody wants one; never less than the guard.
+        """
+        if self._wanted is None:
+            self.until = deadline + self.settings.retryPeriod
+        else:
+            self.until = max(self._wanted, deadline)
+        reason = self.order.why if self.order is not None else ""
+        self.safely(partial(self.gate.close, self.until, reason), "closing the gate")
+
+    def wantRetryAfter(self, seconds: float) -> None:
+        """
+        A further order wants clients to stay away for so many seconds from now: the longer one counts.
+        """
+        self._wanted = max(self.until or 0.0, self.clock.seconds() + seconds)
+
+    def keepAway(self, order: Order) -> None:
+        """
+        Closes the gate for a server that goes at once; there is no guard any more.
+        """
+        self.stopGuard()
+        self.order = order
+        for seconds in (order.retryAfter, self.settings.retryAfter, self.settings.retryPeriod):
+            if seconds is not None:
+                self.wantRetryAfter(seconds)
+                break
+        self._closeGate(self.clock.seconds())
+
+    def openGate(self) -> None:
+        """
+        Lets new INVITEs in; the guard, the time to return and the order are over.
+        """
+        self.stopGuard()
+        self.order = None
+        self.until = None
+        self.safely(self.gate.openAgain, "opening the gate")
+
+    def stopGuard(self) -> None:
+        """
+        There is no guard any more.
+        """
+        if self.guard is not None:
+            self.guard.stop()
+            self.guard = None
+
+    # ------------------------------------------------------------------ ledger
+
+    def awaitIdle(self, c: Facts) -> None:
+        """
+        Has C{becameIdle} follow when the ledger is empty: at once if it is.
+        """
+        if not len(self.ledger):
+            self.post(c.becameIdle)
+        else:
+            self.ledger.watch(partial(self._emptied, c))
+
+    def _emptied(self, c: Facts) -> None:
+        # Whoever settled the last one is still in the middle of it, and may be about to send or to go
+        # through its associations. So the reactor's next turn is the time to touch these.
+        if self._idleCall is None:
+            self._idleCall = self.clock.callLater(0, self._idle, c)
+
+    def _idle(self, c: Facts) -> None:
+        self._idleCall = None
+        if not len(self.ledger):
+            self.post(c.becameIdle)
+
+    def leaveLedger(self) -> None:
+        """
+        C{becameIdle} is not asked for any more.
+        """
+        self.ledger.watch(None)
+        if self._idleCall is not None:
+            self._idleCall.cancel()
+            self._idleCall = None
+
+    def settle(self, reason: str) -> int:
+        """
+        Gives all that is left its final answer.
+
+        @return: how many got it by force.
+        """
+        return self.safely(partial(self.ledger.settleAll, reason), "settling what was accepted") or 0
+
+    # ------------------------------------------------------------------ associations
+
+    def stopListening(self) -> None:
+        """
+        Accepts no more associations.
+        """
+        closing = self.safely(self.associations.stopListening, "ceasing to listen")
+        if closing is not None:
+            closing.addErrback(lambda f: _log.failure("ceasing to listen failed", failure=f))
+            self._closing = closing
+
+    def shutDown(self, c: Facts) -> None:
+        """
+        Accepts no more associations and ends in order those that are left.
+        """
+        self.leaveLedger()
+        self.stopListening()
+        self._end(c, self.associations.shutdownAll, "shutting the associations down")
+
+    def abort(self, c: Facts) -> int:
+        """
+        Ends at once the associations that are left.
+
+        @return: how many these were.
+        """
+        left = self.associations.count
+        self._end(c, self.associations.abortAll, "aborting the associations")
+        return left
+
+    def _end(self, c: Facts, how: Callable[[], None], what: str) -> None:
+        if self.associations.count:
+            self.safely(how, what)
+        else:
+            # They had gone before anybody was interested.
+            self.post(c.associationsGone)
+
+    def listen(self, c: Facts) -> None:
+        """
+        Listens again, once the ports are free; C{_listened} or C{_listenFailed} follows.
+        """
+        ticket = self._ticket = object()
+
+        def up(ignored: None) -> None:
+            if self._ticket is ticket:
+                self.post(c._listened)
+            else:
+                self.stopListening()
+
+        def failed(failure: Failure) -> None:
+            if self._ticket is ticket:
+                self.post(partial(c._listenFailed, failure))
+
+        closing, self._closing = self._closing, None
+        self._listening = (succeed(None) if closing is None else closing).addCallback(
+            lambda ignored: self.associations.listen()
+        )
+        self._listening.addCallbacks(up, failed)
+
+    def forgetListening(self) -> None:
+        """
+        Gives up listening where that is under way.
+        """
+        self._ticket = None
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()

@@ -1,0 +1,102 @@
+"""
+The ledger: every accepted INVITE that is not yet settled, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from sipgrace.lifecycle.seams import Entry
+
+_log = Logger()
+
+
+class Ledger:
+    """
+    A dict in order of acceptance. C{accept} and C{settle} are passed by every call: no timers, no
+    logging there.
+
+    @ivar accepted: how many were ever taken in.
+    @ivar settled: how many of these were settled, in their own time or by force.
+    @ivar forced: how many of the settled were given a final answer by L{settleAll}.
+    @ivar failed: how many L{settleAll} could not settle, because C{forceSettle} raised.
+    """
+
+    __slots__ = ("_entries", "_onIdle", "accepted", "failed", "forced", "settled")
+
+    def __init__(self) -> None:
+        self._entries: dict[Entry, None] = {}
+        self._onIdle: Callable[[], None] | None = None
+        self.accepted = 0
+        self.settled = 0
+        self.forced = 0
+        self.failed = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def accept(self, entry: Entry) -> None:
+        """
+        Takes in a new one: it was answered with 100 Trying.
+        """
+        self._entries[entry] = None
+        self.accepted += 1
+
+    def settle(self, entry: Entry) -> None:
+        """
+        Its final response has left, and nothing more can be asked of the server for it. Harmless for
+        one that is not (or no longer) in the ledger.
+        """
+        try:
+            del self._entries[entry]
+        except KeyError:
+            return
+        self.settled += 1
+        if not self._entries and self._onIdle is not None:
+            self._onIdle()
+
+    def watch(self, onIdle: Callable[[], None] | None) -> None:
+        """
+        Asks to be told each time the ledger becomes empty; C{None} ends that.
+        """
+        self._onIdle = onIdle
+
+    def settleAll(self, reason: str) -> int:
+        """
+        Settles all that is there by force, oldest first. One that fails is logged, counted and let go:
+        it must not keep the others from their answers, nor hold up the next drain.
+
+        @param reason: handed to each entry's C{forceSettle}.
+        @return: how many had to be given a final answer.
+        """
+        count = 0
+        for entry in list(self._entries):
+            if entry not in self._entries:
+                # Settling one of those before has settled this one too.
+                continue
+            try:
+                forced = entry.forceSettle(reason) is not False
+            except Exception:
+                _log.failure("{entry} could not be settled; it is let go", entry=entry)
+                self._entries.pop(entry, None)
+                self.failed += 1
+                continue
+            self.settle(entry)
+            count += forced
+        self.forced += count
+        return count
+
+    @property
+    def oldest(self) -> Entry | None:
+        """
+        The one that has waited longest; C{None} when idle.
+        """
+        return next(iter(self._entries), None)
+
+    def ages(self, now: float) -> list[float]:
+        """
+        @return: how long each has been waiting, in seconds, the longest first.
+        """
+        return [now - entry.acceptedAt for entry in self._entries]
