@@ -8,6 +8,7 @@ from it and supplies six operations (those that raise C{NotImplementedError}).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from twisted.internet.error import (
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
+    ConnectionRefusedError,
     TimeoutError,
 )
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -30,7 +32,7 @@ from zope.interface import implementer
 from sipgrace.transport.sctp.address import SCTPAddress
 from sipgrace.transport.sctp.stack import ISCTPProtocol, ISCTPTransport, SCTPOptions, SCTPStatus
 
-__all__ = ["Attempt", "SCTPTransport"]
+__all__ = ["Attempt", "SCTPTransport", "endOf", "refusalOf"]
 
 log = Logger()
 
@@ -191,6 +193,8 @@ class SCTPTransport:
             raise ValueError("an SCTP message has at least one byte")
         if not 0 <= stream < self.outStreams:
             raise ValueError(f"stream {stream}: this association has {self.outStreams}")
+        if len(data) > self.options.sendBuffer:
+            raise ValueError(f"a message of {len(data)} bytes: at most {self.options.sendBuffer} can be sent")
         if not self._queue and self._send(data, stream, ppid, unordered):
             return
         if not self.connected:
@@ -407,10 +411,20 @@ def endOf(code: int) -> Exception:
     """
     The error that C{connectionLost} gets for an C{errno} of the stack; 0 is an orderly end.
     """
-    import errno
-
     if code == 0:
         return ConnectionDone()
     if code in (errno.ECONNRESET, errno.ECONNABORTED):
         return ConnectionAborted()
     return ConnectionLost(os.strerror(code))
+
+
+def refusalOf(code: int) -> Exception:
+    """
+    The error that an L{Attempt} gets for an C{errno} of the stack; 0 is an association that ended before
+    it was up.
+    """
+    if code in (0, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED):
+        return ConnectionRefusedError(code, os.strerror(code or errno.ECONNREFUSED))
+    if code == errno.ETIMEDOUT:
+        return TimeoutError(code, os.strerror(code))
+    return ConnectError(code, os.strerror(code))

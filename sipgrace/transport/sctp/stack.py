@@ -130,7 +130,8 @@ class ISCTPTransport(ITransport, IConsumer, IPushProducer):
         cannot take now is kept; past C{SCTPOptions.sendBound} the association is aborted.
 
         @param ppid: the payload protocol identifier, 0 to 2**32-1, in host order.
-        @raise ValueError: when C{data} is empty, or the stream is not one of the association's.
+        @raise ValueError: when C{data} is empty or larger than C{SCTPOptions.sendBuffer}, or the stream
+            is not one of the association's.
         """
 
     def abortConnection() -> None:
@@ -251,7 +252,9 @@ def choose(stack: str = "auto") -> tuple[ISCTPStack, str]:
         why = "kernel was asked for" if stack == "kernel" else "this kernel speaks SCTP"
         return KernelStack(), why
     if stack == "kernel":
-        raise ConfigError("stack=kernel: this kernel does not speak SCTP (try 'modprobe sctp', or stack=userspace)")
+        raise ConfigError(
+            "stack=kernel: this kernel does not speak SCTP (try 'modprobe sctp', or stack=userspace)"
+        )
     return _userspace(), "this kernel does not speak SCTP"
 
 

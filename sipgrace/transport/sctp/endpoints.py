@@ -1,0 +1,336 @@
+"""
+SCTP as Twisted endpoints, for any protocol: objects, and the strings of C{serverFromString} and
+C{clientFromString}.
+
+Server: C{sctp:PORT} and, each optional, C{interface=A,B} (addresses to bind; several, multihoming, on the
+kernel alone), C{encaps=N} (our UDP port, userspace), C{stack=auto|userspace|kernel}.
+
+Client: C{sctp:HOST:PORT} or C{sctp:host=HOST:port=PORT} and C{encaps=N} (the peer's UDP port),
+C{bindAddress=A,B}, C{bindPort=N}, C{localEncaps=N}, C{stack=...}, C{timeout=SECONDS}.
+
+Both: the fields of L{SCTPOptions} by their names. A colon of an IPv6 address is written C{\\:}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostResolution,
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from sipgrace.errors import ConfigError
+from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, ISCTPStack, SCTPOptions, choose
+
+__all__ = [
+    "SCTPClientEndpoint",
+    "SCTPServerEndpoint",
+    "clientFromArguments",
+    "serverFromArguments",
+]
+
+log = Logger()
+
+STACKS: Final = ("auto", "userspace", "kernel")
+
+BOUNDS: Final = {
+    "rtoInitial": (10, 60000),
+    "rtoMin": (10, 60000),
+    "rtoMax": (10, 600000),
+    "heartbeat": (0, 3600000),
+    "initAttempts": (1, 100),
+    "maxRetransmissions": (1, 100),
+    "streams": (1, 2048),
+    "nodelay": (0, 1),
+    "sendBuffer": (4096, 16777216),
+    "sendBound": (0, 1073741824),
+    "maxMessage": (1, 16777216),
+}
+"""The least and greatest value of each field of L{SCTPOptions} in a string."""
+
+_said: set[str] = set()
+
+
+def _stackFor(stack: str, encapsulated: bool) -> ISCTPStack:
+    """
+    The stack, with one line in the log for each kind of choice.
+
+    @param encapsulated: whether UDP ports were asked for, which are a setting of the whole host in the
+        kernel: C{auto} then means userspace.
+    @raise ConfigError: when the stack asked for cannot run here.
+    """
+    if encapsulated and stack == "kernel":
+        raise ConfigError(
+            "stack=kernel takes no encaps or localEncaps: there they are settings of the host "
+            "(net.sctp.udp_port, net.sctp.encap_port)"
+        )
+    if encapsulated and stack == "auto":
+        found, _ = choose("userspace")
+        why = "a UDP port of the encapsulation was asked for"
+    else:
+        found, why = choose(stack)
+    line = f"SCTP stack: {found.name}, because {why}"
+    if line not in _said:
+        _said.add(line)
+        log.info("{line}", line=line)
+    return found
+
+
+@implementer(IStreamServerEndpoint)
+class SCTPServerEndpoint:
+    """
+    Accepts SCTP associations; the parameters are those of L{ISCTPStack.listen}.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        port: int,
+        hosts: Sequence[str] = ("0.0.0.0",),
+        encaps: int | None = None,
+        stack: str = "auto",
+        options: SCTPOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        self.reactor = reactor
+        self.port = port
+        self.hosts = tuple(hosts)
+        self.encaps = encaps
+        self.stack = stack
+        self.options = options
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        stack = _stackFor(self.stack, self.encaps is not None)
+        return stack.listen(self.reactor, self.port, self.hosts, factory, self.options, self.encaps)
+
+
+@implementer(IStreamClientEndpoint)
+class SCTPClientEndpoint:
+    """
+    Opens SCTP associations; the parameters are those of L{ISCTPStack.connect}.
+
+    @ivar hosts: IP addresses, or one name, whose first address is taken.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        hosts: Sequence[str],
+        port: int,
+        encaps: int | None = None,
+        bindHosts: Sequence[str] = (),
+        bindPort: int = 0,
+        localEncaps: int | None = None,
+        stack: str = "auto",
+        timeout: float = 5.0,
+        options: SCTPOptions = DEFAULT_OPTIONS,
+    ) -> None:
+        self.reactor = reactor
+        self.hosts = tuple(hosts)
+        self.port = port
+        self.encaps = encaps
+        self.bindHosts = tuple(bindHosts)
+        self.bindPort = bindPort
+        self.localEncaps = localEncaps
+        self.stack = stack
+        self.timeout = timeout
+        self.options = options
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        try:
+            stack = _stackFor(self.stack, self.encaps is not None or self.localEncaps is not None)
+        except ConfigError:
+            return fail()
+        if all(_isAddress(host) for host in self.hosts):
+            return self._connect(stack, self.hosts, protocolFactory)
+        names = [host for host in self.hosts if not _isAddress(host)]
+        found: Deferred[tuple[str, ...]] = _resolve(self.reactor, names[0])
+        return found.addCallback(lambda hosts: self._connect(stack, hosts[:1], protocolFactory))
+
+    def _connect(
+        self, stack: ISCTPStack, hosts: Sequence[str], factory: IProtocolFactory
+    ) -> Deferred[IProtocol]:
+        return stack.connect(
+            self.reactor,
+            hosts,
+            self.port,
+            factory,
+            self.options,
+            self.timeout,
+            self.bindHosts,
+            self.bindPort,
+            self.encaps,
+            self.localEncaps,
+        )
+
+
+def _isAddress(host: str) -> bool:
+    return isIPAddress(host) or isIPv6Address(host)
+
+
+def _resolve(reactor: Any, name: str) -> Deferred[tuple[str, ...]]:
+    done: Deferred[tuple[str, ...]] = Deferred()
+    found: list[str] = []
+
+    @implementer(IResolutionReceiver)
+    class Receiver:
+        def resolutionBegan(self, resolution: IHostResolution) -> None:
+            pass
+
+        def addressResolved(self, address: IAddress) -> None:
+            found.append(address.host)  # type: ignore[attr-defined]
+
+        def resolutionComplete(self) -> None:
+            if done.called:
+                return
+            if found:
+                done.callback(tuple(found))
+            else:
+                done.errback(DNSLookupError(f"no address of {name}"))
+
+    reactor.nameResolver.resolveHostName(Receiver(), name)
+    return done
+
+
+class _Arguments:
+    """
+    The words of one endpoint string, taken one by one; each bad one is named.
+    """
+
+    def __init__(self, kind: str, values: Mapping[str, str]) -> None:
+        self._kind = kind
+        self._left = dict(values)
+
+    def text(self, name: str, default: str | None = None) -> str | None:
+        return self._left.pop(name, default)
+
+    def number(self, name: str, least: int, greatest: int, default: int | None = None) -> int | None:
+        text = self._left.pop(name, None)
+        if text is None:
+            return default
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= greatest:
+            raise ConfigError(f"{self._kind} {name}={text}: expected a number from {least} to {greatest}")
+        return int(text)
+
+    def seconds(self, name: str, default: float) -> float:
+        text = self._left.pop(name, None)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0.0 < value <= 3600.0:
+            raise ConfigError(f"{self._kind} {name}={text}: expected seconds, above 0 and at most 3600")
+        return value
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        text = self._left.pop(name, "")
+        hosts = tuple(text.split(",")) if text else ()
+        for host in hosts:
+            if not _isAddress(host):
+                raise ConfigError(f"{self._kind} {name}={text}: {host!r} is not an IP address")
+        return hosts
+
+    def stack(self) -> str:
+        text = self._left.pop("stack", "auto")
+        if text not in STACKS:
+            raise ConfigError(f"{self._kind} stack={text}: expected {', '.join(STACKS)}")
+        return text
+
+    def options(self) -> SCTPOptions:
+        values: dict[str, Any] = {}
+        for name, (least, greatest) in BOUNDS.items():
+            value = self.number(name, least, greatest)
+            if value is not None:
+                values[name] = bool(value) if name == "nodelay" else value
+        options = dataclasses.replace(DEFAULT_OPTIONS, **values)
+        if not options.rtoMin <= options.rtoInitial <= options.rtoMax:
+            raise ConfigError(
+                f"{self._kind}: expected rtoMin <= rtoInitial <= rtoMax, not "
+                f"{options.rtoMin}, {options.rtoInitial}, {options.rtoMax}"
+            )
+        return options
+
+    def end(self) -> None:
+        if self._left:
+            known = "see sipgrace.transport.sctp.endpoints"
+            raise ConfigError(f"{self._kind}: unknown {', '.join(sorted(self._left))} ({known})")
+
+
+def _named(
+    kind: str, positions: tuple[str, ...], args: Sequence[str], kwargs: Mapping[str, str]
+) -> _Arguments:
+    if len(args) > len(positions):
+        raise ConfigError(f"{kind}: {args[len(positions)]!r} has no name (an IPv6 address needs \\: for :)")
+    values = dict(zip(positions, args, strict=False))
+    for name, value in kwargs.items():
+        if name in values:
+            raise ConfigError(f"{kind}: {name} is given twice")
+        values[name] = value
+    return _Arguments(kind, values)
+
+
+def serverFromArguments(reactor: Any, *args: str, **kwargs: str) -> SCTPServerEndpoint:
+    """
+    The server endpoint of a string's parts.
+
+    @raise ConfigError: names the part that is wrong, and what was expected.
+    """
+    given = _named("sctp server", ("port",), args, kwargs)
+    port = given.number("port", 0, 65535)
+    if port is None:
+        raise ConfigError("sctp server: the port is missing, as in sctp:5060")
+    endpoint = SCTPServerEndpoint(
+        reactor,
+        port,
+        given.addresses("interface") or ("0.0.0.0",),
+        given.number("encaps", 0, 65535),
+        given.stack(),
+        given.options(),
+    )
+    given.end()
+    return endpoint
+
+
+def clientFromArguments(reactor: Any, *args: str, **kwargs: str) -> SCTPClientEndpoint:
+    """
+    The client endpoint of a string's parts.
+
+    @raise ConfigError: names the part that is wrong, and what was expected.
+    """
+    given = _named("sctp client", ("host", "port"), args, kwargs)
+    host = given.text("host")
+    port = given.number("port", 1, 65535)
+    if not host or port is None:
+        raise ConfigError("sctp client: host and port are needed, as in sctp:192.0.2.1:5060")
+    endpoint = SCTPClientEndpoint(
+        reactor,
+        tuple(host.split(",")),
+        port,
+        given.number("encaps", 1, 65535),
+        given.addresses("bindAddress"),
+        given.number("bindPort", 0, 65535, 0) or 0,
+        given.number("localEncaps", 0, 65535),
+        given.stack(),
+        given.seconds("timeout", 5.0),
+        given.options(),
+    )
+    given.end()
+    return endpoint
