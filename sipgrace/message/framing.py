@@ -39,6 +39,13 @@ class StreamFramer:
         self._breaks = 0
         self._failure: ParseError | None = None
 
+    @property
+    def pending(self) -> int:
+        """
+        How many bytes of a message that is not whole yet are kept.
+        """
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         """
         @param data: what arrived; C{b""} to ask for what is left.
