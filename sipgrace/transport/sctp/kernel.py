@@ -86,7 +86,7 @@ class KernelStack:
         transport = KernelTransport(
             reactor, options, sock, SCTPAddress("", bindPort), SCTPAddress(hosts[0], port, None, tuple(hosts))
         )
-        attempt = Attempt(reactor, factory, timeout, transport._abort)
+        attempt = Attempt(reactor, factory, timeout, transport.abandon)
         transport.opening(attempt)
         return attempt.deferred
 
@@ -177,7 +177,11 @@ class KernelPort:
             except OSError as error:
                 self._notAccepted(error)
                 return
-            KernelTransport(self.reactor, self.options, sock, self._host, peer).accepted(self.factory)
+            transport = KernelTransport(self.reactor, self.options, sock, self._host, peer)
+            transport.accepted(self.factory, self._listening)
+
+    def _listening(self) -> bool:
+        return self._socket is not None
 
     def _notAccepted(self, error: OSError) -> None:
         log.warn("{host} could not accept: {reason}", host=self._host, reason=error.strerror)

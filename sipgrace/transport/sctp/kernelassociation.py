@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import (
@@ -19,7 +19,6 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
-    TimeoutError,
 )
 from twisted.internet.interfaces import IProtocolFactory, IReadWriteDescriptor
 from twisted.logger import Logger
@@ -27,7 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt, SCTPTransport, endOf
+from sipgrace.transport.sctp.common import Attempt, SCTPTransport, endOf, refusalOf
 from sipgrace.transport.sctp.kernelevents import (
     AssociationAborted,
     AssociationChange,
@@ -88,7 +87,8 @@ class KernelTransport(SCTPTransport):
         super().__init__(reactor, options, host, peer)
         self._socket: KernelSocket | None = sock
         self._attempt: Attempt | None = None
-        self._accepted = False
+        # of the listener that accepted it: whether it still listens
+        self._listening: Callable[[], bool] | None = None
         # the end is near: read on even while paused, to learn of it; data is dropped then
         self._draining = False
         # an error of the socket that sending has met, and which the kernel tells but once
@@ -103,11 +103,20 @@ class KernelTransport(SCTPTransport):
         self._attempt = attempt
         self.reactor.addReader(self)
 
-    def accepted(self, factory: IProtocolFactory) -> None:
+    def abandon(self) -> None:
+        """
+        Gives up opening it.
+        """
+        self._attempt = None
+        self._abort()
+
+    def accepted(self, factory: IProtocolFactory, listening: Callable[[], bool]) -> None:
         """
         A listener accepted it.
+
+        @param listening: whether the listener still listens: asked when the peer restarts.
         """
-        self._accepted = True
+        self._listening = listening
         self._up()
         self.begin(factory)
         self._readOn()
@@ -307,18 +316,18 @@ class KernelTransport(SCTPTransport):
 
     def _restarted(self, sock: KernelSocket) -> None:
         # The peer began anew on the same addresses and ports (RFC 9260 §5.2), and knows nothing of what
-        # was: for the protocol above that is the end of one association and the beginning of another.
-        log.info("{peer} restarted the association", peer=self._peer)
-        error = ConnectionLost("the peer restarted the association")
-        factory = self._factory
-        if not self._accepted or factory is None:
+        # was: for the protocol above, one association has ended and another begins. One that we opened is
+        # aborted, for its protocol to open it again.
+        error = ConnectionLost("the peer has restarted")
+        factory, listening = self._factory, self._listening
+        if factory is None or listening is None or not listening():
             self._abort()
             self.end(error)
             return
         self._detach()
         successor = KernelTransport(self.reactor, self.options, sock, self._host, self._peer)
         self.end(error)
-        successor.accepted(factory)
+        successor.accepted(factory, listening)
 
     def _pathChanged(self, event: PathChange) -> None:
         if event.state == "primary":
@@ -356,10 +365,7 @@ class KernelTransport(SCTPTransport):
         return sock
 
 
-def _notOpened(code: int, causes: Sequence[Cause] = ()) -> ConnectError:
-    why = ", ".join(str(cause) for cause in causes) or None
-    if code == errno.ECONNREFUSED or (not code and causes):
-        return ConnectionRefusedError(code or errno.ECONNREFUSED, why or os.strerror(errno.ECONNREFUSED))
-    if code == errno.ETIMEDOUT:
-        return TimeoutError(code, why or "no answer to INIT")
-    return ConnectError(code, why or os.strerror(code))
+def _notOpened(code: int, causes: tuple[Cause, ...]) -> Exception:
+    if causes:
+        return ConnectionRefusedError(code, ", ".join(str(cause) for cause in causes))
+    return refusalOf(code)

@@ -176,15 +176,24 @@ class KernelSocket:
 
     def connect(self, hosts: Sequence[str], port: int) -> None:
         """
-        Begins to open an association (C{sctp_connectx}, RFC 6458 §9.9); an L{AssociationChange} follows.
+        Begins to open an association (C{sctp_connectx}, RFC 6458 §9.9); an C{AssociationChange} follows.
 
-        @raise OSError: when it cannot even begin: no route, no such address.
+        @param hosts: the peer's addresses; those that no route leads to are left out.
+        @raise OSError: when it cannot even begin: no route to any, no such address.
         """
-        try:
-            self._sctp.connectx([(host, port) for host in hosts])
-        except OSError as error:
-            if error.errno != errno.EINPROGRESS:
-                raise
+        left = list(hosts)
+        while True:
+            try:
+                self._sctp.connectx([(host, port) for host in left])
+            except OSError as error:
+                if error.errno == errno.EINPROGRESS:
+                    return
+                # the kernel asks for a route to the first, which is where it sends INIT
+                if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH) or len(left) == 1:
+                    raise
+                del left[0]
+            else:
+                return
 
     def reuse(self) -> None:
         """
