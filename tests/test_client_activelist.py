@@ -131,9 +131,7 @@ class PointerTests(SynchronousTestCase):
         for name in NAMES:
             active.used(SERVERS[name])
             orders.append(order(active))
-        self.assertEqual(
-            orders, ["104 106 108 102", "106 108 102 104", "108 102 104 106", "102 104 106 108"]
-        )
+        self.assertEqual(orders, ["104 106 108 102", "106 108 102 104", "108 102 104 106", "102 104 106 108"])
 
     def test_lastUsedLeaves(self) -> None:
         """
@@ -264,6 +262,4 @@ class AttemptTests(SynchronousTestCase):
         taken += [next(active.attempts()).name for _ in range(2)]
         active.remove(nearToo)
         taken += [next(active.attempts()).name for _ in range(4)]
-        self.assertEqual(
-            taken, ["102", "106", "102", "106", "106", "106", "108", "104", "108", "104"]
-        )
+        self.assertEqual(taken, ["102", "106", "102", "106", "106", "106", "108", "104", "108", "104"])

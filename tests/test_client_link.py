@@ -298,13 +298,9 @@ class GridTests(SynchronousTestCase):
         Each cell leads where the drawing says.
         """
         same = {".", "extend", "finish"}
-        expected = {
-            (state, name, state if cell in same else cell) for (state, name), cell in drawn().items()
-        }
+        expected = {(state, name, state if cell in same else cell) for (state, name), cell in drawn().items()}
         automaton = linkmachine.linkBuilder._automaton
-        built = {
-            (before.name, name, after.name) for before, name, after, _ in automaton.allTransitions()
-        }
+        built = {(before.name, name, after.name) for before, name, after, _ in automaton.allTransitions()}
         self.assertEqual(built, expected)
 
     def test_drawnAsTested(self) -> None:
@@ -619,9 +615,7 @@ class CountdownTests(SynchronousTestCase):
         self.assertEqual(link.countdown, 30.0)
         world.clock.advance(5.0)
         world.loseNow()
-        self.assertEqual(
-            (world.took(), world.state), ([("down", "unavailable"), ("counting", 30.0)], "Away")
-        )
+        self.assertEqual((world.took(), world.state), ([("down", "unavailable"), ("counting", 30.0)], "Away"))
         world.clock.advance(24.99)
         self.assertEqual(world.took(), [])
         world.clock.advance(0.01)
@@ -647,9 +641,7 @@ class CountdownTests(SynchronousTestCase):
         self.assertEqual(link.countdown, 20.0)
         link.unavailable(25)
         self.assertEqual(link.countdown, 25.0)
-        self.assertEqual(
-            world.took(), [("down", "unavailable"), ("counting", 30.0), ("counting", 25.0)]
-        )
+        self.assertEqual(world.took(), [("down", "unavailable"), ("counting", 30.0), ("counting", 25.0)])
         world.clock.advance(24.0)
         self.assertEqual(world.took(), [])
         world.clock.advance(1.0)
@@ -704,9 +696,7 @@ class CountdownTests(SynchronousTestCase):
         world = inState("Counting")
         world.link.available()
         world.outcome(Unavailable(12.0))
-        self.assertEqual(
-            world.took(), [("test", A), ("tested", Unavailable(12.0), 0.0), ("counting", 12.0)]
-        )
+        self.assertEqual(world.took(), [("test", A), ("tested", Unavailable(12.0), 0.0), ("counting", 12.0)])
 
 
 class UnansweredTests(SynchronousTestCase):

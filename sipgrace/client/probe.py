@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from os import urandom
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -78,6 +79,13 @@ def _hostPort(host: str, port: int) -> bytes:
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
 
 
+def _token() -> bytes:
+    """
+    64 random bits (RFC 3261 §19.3 asks for 32 or more).
+    """
+    return urandom(8).hex().encode("ascii")
+
+
 class OptionsProbe:
     """
     Asks the element at the other end of an association whether it is in service.
@@ -90,16 +98,16 @@ class OptionsProbe:
         self,
         layer: Requester,
         clock: IReactorTime,
-        identifier: Callable[[], bytes],
         timeout: float = 2.0,
         good: Collection[int] = frozenset({200}),
+        identifier: Callable[[], bytes] = _token,
     ) -> None:
         """
         @param layer: the transaction layer.
-        @param identifier: gives a new random token each time (RFC 3261 §19.3), for branch, tag and Call-ID.
         @param timeout: seconds to wait for the final response; above 0.
         @param good: the status codes that mean it is available. Some elements do not know OPTIONS and show
             by a 405 or 501 that they are there.
+        @param identifier: gives a new random token each time, for branch, tag and Call-ID.
         """
         self._layer = layer
         self._clock = clock
