@@ -8,9 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers
-from sipgrace.config.server import checkSCTP
-from sipgrace.config.values import Connect, Listen, Name, Prefix, Seconds, SipURI, mistakes
+from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers, checkListeners
+from sipgrace.config.values import Advertise, Connect, Listen, Name, Prefix, Seconds, SipURI, mistakes
 
 __all__ = [
     "TDM",
@@ -38,9 +37,9 @@ class ClientSection(Section):
     """Where it listens for servers that open associations by themselves, and for requests within calls from
     other clients."""
 
-    advertise: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9.:\-\[\]]+$")] | None = None
-    """The host to put into Via and Record-Route in place of the address that is bound: an address or a domain
-    that leads here. Needed when listening on every interface."""
+    advertise: Advertise | None = None
+    """What to put into Via and Record-Route in place of the address that is bound: host or host:port, leading
+    here. Needed when listening on every interface."""
 
     stack: Literal["auto", "userspace", "kernel"] = "auto"
     """The SCTP stack: the kernel's, the one in userspace (libusrsctp), or the kernel's where it has one."""
@@ -54,7 +53,12 @@ class ClientSection(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        mistakes((("listen",), text) for text in checkSCTP((*self.listen, *self.listenNetwork), self.stack))
+        mistakes(
+            [
+                *checkListeners("listen", self.listen, self.stack, self.advertise),
+                *checkListeners("listen_network", self.listenNetwork, self.stack, self.advertise),
+            ]
+        )
         return self
 
 

@@ -4,15 +4,17 @@ The sections that both roles have.
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from sipgrace.config.descriptions import parseDescription
-from sipgrace.config.values import FilePath, Listen, Seconds, mistakes
+from sipgrace.config.descriptions import listensEverywhere
+from sipgrace.config.values import FilePath, Listen, Mistake, Seconds, mistakes
+from sipgrace.transport.description import parseDescription
 
-__all__ = ["Limits", "ManholeSection", "Section", "Timers", "snake"]
+__all__ = ["Limits", "ManholeSection", "Many", "Section", "Timers", "checkListeners", "snake"]
 
 
 def snake(name: str) -> str:
@@ -81,7 +83,8 @@ class Limits(Section):
     """The longest header field, in bytes, its folded lines included."""
 
     associations: Annotated[int, Field(ge=1, le=100000)] = 4096
-    """The most SCTP associations and TCP or TLS connections at one time; one more is refused."""
+    """The most SCTP associations, or TCP or TLS connections, that one listener keeps at a time; one more is
+    turned away."""
 
     transactions: Annotated[int, Field(ge=1, le=10000000)] = 200000
     """The most server transactions at one time; a new request beyond them is answered 503."""
@@ -110,10 +113,12 @@ class ManholeSection(Section):
     @model_validator(mode="after")
     def _private(self) -> Self:
         given = parseDescription(self.listen)
-        if given.kind != "tcp":
+        if given.transport != b"TCP":
             mistakes([(("listen",), f"expected a tcp string, found {self.listen!r}")])
-        interface = given.named.get("interface", "")
-        loopback = bool(interface) and ipaddress.ip_address(interface).is_loopback
+        try:
+            loopback = ip_address(given.arguments.get("interface", "")).is_loopback
+        except ValueError:
+            loopback = False
         if not loopback and not self.anywhere:
             mistakes(
                 [
@@ -129,6 +134,43 @@ class ManholeSection(Section):
 
 def _many(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+def checkListeners(
+    key: str, strings: tuple[str, ...], stack: str, advertise: str | None
+) -> Iterator[Mistake]:
+    """
+    Finds what is wrong with a role's listeners together, when each by itself is well formed.
+
+    @param key: the key that they stand under.
+    @param stack: the role's SCTP stack.
+    @param advertise: what peers are told in place of the bound address.
+    """
+    ports: list[str] = []
+    for at, text in enumerate(strings):
+        given = parseDescription(text)
+        if listensEverywhere(given) and advertise is None:
+            yield (
+                (key, at),
+                f"expected interface=ADDRESS, or advertise for what peers are told, found neither in {text!r}",
+            )
+        if given.transport != b"SCTP":
+            continue
+        asked = given.arguments.get("stack", stack)
+        if asked == "kernel" and "encaps" in given.arguments:
+            yield (
+                (key, at),
+                f"expected no encaps with the kernel's stack (sysctl net.sctp.udp_port), found {text!r}",
+            )
+        if asked == "userspace" and "," in given.arguments.get("interface", ""):
+            yield ((key, at), f"expected one interface with the userspace stack, found {text!r}")
+        port = given.arguments.get("port") or given.positional[0]
+        if asked != "kernel" and port != "0" and port in ports:
+            yield (
+                (key, at),
+                f"expected each SCTP port once, as the userspace stack wants it, found {port} again",
+            )
+        ports.append(port)
 
 
 Many = BeforeValidator(_many)

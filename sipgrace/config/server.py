@@ -10,12 +10,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sipgrace.config.descriptions import parseDescription
-from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers
+from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers, checkListeners
 from sipgrace.config.values import (
+    Advertise,
     Connect,
     Domain,
     Listen,
+    Mistake,
     Name,
     Network,
     NetworkOrName,
@@ -36,33 +37,7 @@ __all__ = [
     "ServerClient",
     "ServerConfig",
     "ServerSection",
-    "checkSCTP",
 ]
-
-_Mistake = tuple[tuple[str | int, ...], str]
-
-
-def checkSCTP(strings: tuple[str, ...], stack: str) -> Iterator[str]:
-    """
-    Finds what the chosen SCTP stack cannot do.
-
-    @return: for each mistake what was expected.
-    """
-    ports: list[str] = []
-    for text in strings:
-        given = parseDescription(text)
-        if given.kind != "sctp":
-            continue
-        asked = given.named.get("stack", stack)
-        if asked == "kernel" and "encaps" in given.named:
-            yield f"expected no encaps with the kernel's stack (sysctl net.sctp.udp_port), found {text!r}"
-        if asked == "userspace" and "," in given.named.get("interface", ""):
-            yield f"expected one interface with the userspace stack, found {text!r}"
-        port = given.named.get("port") or given.positional[0]
-        if asked != "kernel" and port != "0":
-            if port in ports:
-                yield f"expected each SCTP port once with the userspace stack, found {port} again in {text!r}"
-            ports.append(port)
 
 
 class ServerSection(Section):
@@ -76,9 +51,9 @@ class ServerSection(Section):
     listen: Annotated[tuple[Listen, ...], Many, Field(min_length=1)]
     """Where it listens. Clients open their associations to here."""
 
-    advertise: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9.:\-\[\]]+$")] | None = None
-    """The host to put into Via and Contact in place of the address that is bound: an address or a domain
-    that leads here. Needed when listening on every interface."""
+    advertise: Advertise | None = None
+    """What to put into Via and Contact in place of the address that is bound: host or host:port, leading
+    here. Needed when listening on every interface."""
 
     stack: Literal["auto", "userspace", "kernel"] = "auto"
     """The SCTP stack: the kernel's, the one in userspace (libusrsctp), or the kernel's where it has one."""
@@ -95,7 +70,7 @@ class ServerSection(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        mistakes((("listen",), text) for text in checkSCTP(self.listen, self.stack))
+        mistakes(checkListeners("listen", self.listen, self.stack, self.advertise))
         return self
 
 
@@ -155,7 +130,7 @@ class Route(Section):
 
     @model_validator(mode="after")
     def _decided(self) -> Self:
-        found: list[_Mistake] = []
+        found: list[Mistake] = []
         which = [key for key in ("uri", "prefix", "domain") if getattr(self, key) is not None]
         if len(which) != 1:
             found.append(((), f"expected exactly one of uri, prefix and domain, found {_and(which)}"))
@@ -257,7 +232,7 @@ class Drain(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        found: list[_Mistake] = []
+        found: list[Mistake] = []
         if self.retryAfter is not None and self.retryAfterPeriod is not None:
             found.append(
                 (("retry_after_period",), "expected it or retry_after, not both, found both in this section")
@@ -348,7 +323,7 @@ class ServerConfig(Section):
     @classmethod
     def _routes(cls, routes: tuple[Route, ...], info: ValidationInfo) -> tuple[Route, ...]:
         seen: list[tuple[str, object]] = []
-        found: list[_Mistake] = []
+        found: list[Mistake] = []
         for at, route in enumerate(routes):
             for key in ("uri", "prefix", "domain"):
                 value = getattr(route, key)
@@ -366,7 +341,7 @@ class ServerConfig(Section):
     @field_validator("reject", mode="after")
     @classmethod
     def _reject(cls, reject: tuple[Reject, ...], info: ValidationInfo) -> tuple[Reject, ...]:
-        found: list[_Mistake] = []
+        found: list[Mistake] = []
         for at, rule in enumerate(reject):
             for key, party in (("origin", rule.origin), ("destination", rule.destination)):
                 if party is not None and party.client is not None:
@@ -377,7 +352,7 @@ class ServerConfig(Section):
     @field_validator("access", mode="after")
     @classmethod
     def _access(cls, access: Access, info: ValidationInfo) -> Access:
-        found: list[_Mistake] = []
+        found: list[Mistake] = []
         for key, values in (("allow", access.allow or ()), ("deny", access.deny)):
             for at, value in enumerate(values):
                 if not isinstance(value, IPv4Network | IPv6Network):
@@ -390,7 +365,7 @@ def _and(keys: list[str]) -> str:
     return " and ".join(keys) or "none"
 
 
-def _unknown(name: str, path: tuple[str | int, ...], info: ValidationInfo) -> Iterator[_Mistake]:
+def _unknown(name: str, path: tuple[str | int, ...], info: ValidationInfo) -> Iterator[Mistake]:
     clients: tuple[ServerClient, ...] | None = info.data.get("clients")
     if clients is not None and name not in [client.name for client in clients]:
         yield (path, f"expected the name of one of [[clients]], found {name!r}")

@@ -1,8 +1,8 @@
 """
 The kinds of value that configuration keys hold, each with its bounds.
 
-Every check here raises C{ValueError} with a text that begins with what was expected; L{sipgrace.config.load}
-puts file and key before it.
+Every check here raises C{ValueError} with a text that says what was expected; L{sipgrace.config.load} puts
+file and key before it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Va
 from pydantic_core import PydanticCustomError
 
 from sipgrace.config.descriptions import checkConnect, checkListen
-from sipgrace.errors import SIPGraceError
+from sipgrace.errors import ConfigError, SIPGraceError
 from sipgrace.message.uri import SIPURI, parseURI
+from sipgrace.transport.address import splitHostPort
 
 __all__ = [
+    "Advertise",
     "Connect",
     "Domain",
     "FilePath",
     "Listen",
+    "Mistake",
     "Name",
     "Network",
     "NetworkOrName",
@@ -45,12 +48,15 @@ _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\Z")
 _PREFIX = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]+\Z")
 
 
-def mistakes(found: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+Mistake = tuple[tuple[str | int, ...], str]
+"""The path of keys from the value under check to what is wrong, and a text that says what was expected."""
+
+
+def mistakes(found: Iterable[Mistake]) -> None:
     """
     Raises one error that carries several mistakes, so that a check over many keys can name each.
 
-    @param found: pairs of the path of keys below the value under check, and a text that begins with what
-        was expected. With none, nothing is raised.
+    @param found: with none, nothing is raised.
     """
     listed = list(found)
     if listed:
@@ -127,6 +133,28 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _listen(value: str) -> str:
+    try:
+        return checkListen(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _connect(value: str) -> str:
+    try:
+        return checkConnect(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _advertise(value: str) -> str:
+    try:
+        splitHostPort(value, 0)
+    except SIPGraceError as error:
+        raise ValueError(f"expected host or host:port, found {value!r} ({error})") from None
+    return value
+
+
 def _path(value: object, info: ValidationInfo) -> Path:
     text = _text(value)
     if not text:
@@ -169,8 +197,11 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(named)]
 """The path of a file; a relative one counts from the folder of the configuration file."""
 
-Listen = Annotated[str, AfterValidator(checkListen)]
+Advertise = Annotated[str, AfterValidator(_advertise)]
+"""What peers are told in place of a bound address: C{host} or C{host:port}."""
+
+Listen = Annotated[str, AfterValidator(_listen)]
 """Where to listen: C{udp:5060:interface=192.0.2.1}, C{sctp:5060:encaps=9899} and so on."""
 
-Connect = Annotated[str, AfterValidator(checkConnect)]
+Connect = Annotated[str, AfterValidator(_connect)]
 """Where to connect: C{sctp:host=192.0.2.1:port=5060}, C{tcp:host=...:port=...} and so on."""

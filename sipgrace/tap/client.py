@@ -1,0 +1,51 @@
+"""
+What C{twist sipgrace-client} runs.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.application.service import IService
+
+from sipgrace.config.client import ClientConfig
+from sipgrace.config.load import loadClient
+from sipgrace.tap.manhole import manholeBeside
+from sipgrace.tap.options import RoleOptions
+from sipgrace.tap.signals import Reactor, RoleProcess
+
+__all__ = ["Options", "makeService"]
+
+
+class Options(RoleOptions):
+    """
+    The command line of a client.
+    """
+
+    synopsis = "[--config FILE] [--check] [--stack auto|userspace|kernel]"
+    longdesc = (
+        "A SIP switch between its users (UDP, TCP, TLS) and servers (SCTP), which asks one server after "
+        "another to set up each call. SIGTERM ends it in order; a second SIGTERM, or SIGINT, at once."
+    )
+    section = "client"
+    config: ClientConfig
+
+    def load(self, path: str) -> ClientConfig:
+        """
+        Reads a client's file.
+        """
+        return loadClient(path)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Makes the client's process.
+    """
+    # Not before the command line asks for it, for this is imported also to list what there is.
+    from twisted.internet import reactor
+
+    from sipgrace.client.service import ClientService
+
+    role = ClientService(reactor, options.config)
+    beside = manholeBeside(reactor, options.config.manhole, role.orders())
+    return RoleProcess(cast(Reactor, reactor), role, *beside)

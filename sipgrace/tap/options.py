@@ -1,0 +1,74 @@
+"""
+The command line that both roles share.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+from twisted.python import usage
+
+from sipgrace.config.sections import Section
+from sipgrace.errors import ConfigError
+
+__all__ = ["RoleOptions"]
+
+
+class RoleOptions(usage.Options):
+    """
+    C{--config}, C{--check} and C{--stack}.
+
+    The file is read and checked while the command line is parsed, so that a mistake ends the process before
+    anything has begun: with its text alone, and status 1.
+
+    @cvar section: the file's section that holds C{stack}.
+    @ivar config: what the file says.
+    """
+
+    optParameters = [
+        ["config", "c", None, "The configuration file (TOML); see docs/configuration.rst and examples/."],
+        [
+            "stack",
+            "s",
+            None,
+            "The SCTP stack to use in place of the configured one: auto, userspace or kernel.",
+        ],
+    ]
+    optFlags = [["check", None, "Only check the configuration file: prints what is wrong, or ok."]]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
+
+    section: ClassVar[str]
+    config: Any
+
+    def load(self, path: str) -> Section:
+        """
+        Reads the file.
+        """
+        raise NotImplementedError()
+
+    def postOptions(self) -> None:
+        """
+        Reads and checks the file.
+
+        @raise usage.UsageError: when the command line itself is wrong.
+        @raise SystemExit: when the file is wrong, or was only to be checked.
+        """
+        path: str | None = self["config"]
+        if path is None:
+            raise usage.UsageError("--config FILE is needed")
+        stack: str | None = self["stack"]
+        if stack not in (None, "auto", "userspace", "kernel"):
+            raise usage.UsageError(f"--stack: expected auto, userspace or kernel, found {stack!r}")
+        try:
+            config = self.load(path)
+        except ConfigError as error:
+            print(error, file=sys.stderr, flush=True)
+            raise SystemExit(1) from None
+        if self["check"]:
+            print(f"{path}: ok", flush=True)
+            raise SystemExit(0)
+        if stack is not None:
+            role = getattr(config, self.section).model_copy(update={"stack": stack})
+            config = config.model_copy(update={self.section: role})
+        self.config = config

@@ -1,0 +1,51 @@
+"""
+What C{twist sipgrace-server} runs.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.application.service import IService
+
+from sipgrace.config.load import loadServer
+from sipgrace.config.server import ServerConfig
+from sipgrace.tap.manhole import manholeBeside
+from sipgrace.tap.options import RoleOptions
+from sipgrace.tap.signals import Reactor, RoleProcess
+
+__all__ = ["Options", "makeService"]
+
+
+class Options(RoleOptions):
+    """
+    The command line of a server.
+    """
+
+    synopsis = "[--config FILE] [--check] [--stack auto|userspace|kernel]"
+    longdesc = (
+        "A SIP server that sets up calls for its clients over SCTP, UDP, TCP and TLS, and leaves without "
+        "losing one: SIGTERM drains it and ends it within the guard; a second SIGTERM, or SIGINT, at once."
+    )
+    section = "server"
+    config: ServerConfig
+
+    def load(self, path: str) -> ServerConfig:
+        """
+        Reads a server's file.
+        """
+        return loadServer(path)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Makes the server's process.
+    """
+    # Not before the command line asks for it, for this is imported also to list what there is.
+    from twisted.internet import reactor
+
+    from sipgrace.server.service import ServerService
+
+    role = ServerService(reactor, options.config)
+    beside = manholeBeside(reactor, options.config.manhole, role.orders())
+    return RoleProcess(cast(Reactor, reactor), role, *beside)

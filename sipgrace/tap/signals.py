@@ -1,0 +1,199 @@
+"""
+A role as a process: how it starts, and how it leaves when a signal asks it to.
+
+SIGTERM asks the role to leave in its own time, and the process then ends with status 0. A second SIGTERM, or
+SIGINT at any moment, ends it at once, by that signal as Twisted does; once that is under way one more signal
+kills.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, Protocol
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError, ConnectError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipgrace.errors import SIPGraceError
+
+__all__ = ["Reactor", "RoleProcess", "RoleService"]
+
+# What may go wrong at the start without being a mistake of this program; these are said in one line.
+_EXPECTED = (SIPGraceError, CannotListenError, ConnectError, OSError)
+
+
+class Reactor(Protocol):
+    """
+    What is needed of a reactor here: parts of Twisted's C{IReactorCore} and C{IReactorFromThreads}.
+    """
+
+    def callWhenRunning(self, function: Callable[[], None]) -> object:
+        """
+        See C{IReactorCore}.
+        """
+
+    def callFromThread(self, function: Callable[[int], None], number: int, /) -> object:
+        """
+        See C{IReactorFromThreads}.
+        """
+
+    def stop(self) -> None:
+        """
+        See C{IReactorCore}.
+        """
+
+
+class RoleService(Protocol):
+    """
+    What a role offers to the process it runs in.
+    """
+
+    def startService(self) -> Deferred[Any] | None:
+        """
+        Starts to serve.
+
+        @return: a C{Deferred} whose failure means that the role cannot serve, and the process ends with
+            status 1.
+        """
+
+    def stopService(self) -> Deferred[Any] | None:
+        """
+        Ends what is left, without waiting for calls. Called once, after C{leave} too.
+        """
+
+    def leave(self) -> Deferred[Any]:
+        """
+        Leaves service without losing a call.
+
+        @return: fires when the role is out of service. When it fails (the drain was cancelled, or refused)
+            the process goes on.
+        """
+
+    def leaveNow(self) -> None:
+        """
+        Leaves service at once, aborting every association.
+        """
+
+
+class RoleProcess(Service):
+    """
+    The service that twistd runs: one role, what accompanies it, and the process's signals.
+
+    @param reactor: the reactor that will run.
+    @param role: the role's service.
+    @param beside: services that start after the role and stay up while it leaves.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Reactor, role: RoleService, *beside: IService) -> None:
+        self._reactor = reactor
+        self._role = role
+        self._beside = beside
+        self._leaving = False
+        self._gone = False
+        self._former: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def startService(self) -> None:
+        """
+        Starts the role as soon as the reactor runs.
+        """
+        Service.startService(self)
+        # By then the reactor has installed its own handlers of signals, which ours replace.
+        self._reactor.callWhenRunning(self._begin)
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Stops the role, then what accompanies it.
+        """
+        Service.stopService(self)
+        self._gone = True
+        stopped = maybeDeferred(self._role.stopService)
+        for service in reversed(self._beside):
+            stopped.addBoth(partial(_stop, service))
+        return stopped
+
+    def _begin(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            former = signal.signal(number, self._signalled)
+            if callable(former):
+                self._former[number] = former
+        started = maybeDeferred(self._role.startService)
+        started.addCallback(lambda _: self._startBeside())
+        started.addErrback(self._failed)
+
+    def _startBeside(self) -> None:
+        if not self._gone:
+            for service in self._beside:
+                service.startService()
+
+    def _failed(self, reason: Failure) -> None:
+        if reason.check(*_EXPECTED) is None:
+            self._log.failure("the start failed", reason)
+        print(f"cannot start: {reason.getErrorMessage()}", file=sys.stderr, flush=True)
+        # Neither twist nor twistd takes an exit status from a service.
+        atexit.register(_exit, 1)
+        self._end()
+
+    def _end(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._reactor.stop()
+
+    # Signals come between any two instructions, so nothing is done there but pass them on to the reactor's
+    # turn.
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self._gone:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        else:
+            self._reactor.callFromThread(self._received, number)
+
+    def _received(self, number: int) -> None:
+        if self._gone:
+            return
+        name = signal.Signals(number).name
+        if number == signal.SIGTERM and not self._leaving:
+            self._log.info("{name}: leaving", name=name)
+            self._leaving = True
+            maybeDeferred(self._role.leave).addCallbacks(lambda _: self._end(), self._stayed)
+            return
+        self._log.info("{name}: leaving at once", name=name)
+        self._gone = True
+        try:
+            self._role.leaveNow()
+        except Exception:
+            self._log.failure("leaving at once did not go cleanly")
+        former = self._former.get(number)
+        if former is None:
+            self._reactor.stop()
+        else:
+            # The reactor's own: it stops, and makes the process end by this signal.
+            former(number, None)
+
+    def _stayed(self, reason: Failure) -> None:
+        self._leaving = False
+        if reason.check(SIPGraceError) is None:
+            self._log.failure("leaving failed", reason)
+        else:
+            self._log.warn("not leaving: {reason}", reason=reason.getErrorMessage())
+
+
+def _exit(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _stop(service: IService, ignored: object) -> object:
+    return service.stopService()
