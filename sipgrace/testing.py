@@ -185,7 +185,7 @@ class MemoryAssociation:
             self._lost = True
             self.up = False
             self.network.forget(self)
-            self.user.associationLost(self, Failure(reason))  # type: ignore[no-untyped-call]
+            self.user.associationLost(self, Failure(reason))
 
 
 @implementer(IListener)

@@ -1,0 +1,40 @@
+"""
+How much the transports take before they defend themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sipgrace.message.framing import Limits
+
+__all__ = ["Bounds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    The bounds of one listener or connection.
+
+    @ivar message: the limits of one message, see L{Limits}.
+    @ivar unsent: bytes kept for a peer that reads too slowly, beyond what the kernel and Twisted
+        hold (64 KiB); an association that passes it is aborted.
+    @ivar incomplete: seconds that one message, or the TLS handshake, may take to arrive; 64*T1 of
+        RFC 3261, after which nobody waits for its answer any more.
+    @ivar linger: seconds after C{shutdown()} within which the peer must have taken what was sent
+        and have ended its side too; then the association is aborted. 64*T1 again.
+    @ivar accepted: associations that one listener keeps at a time; more are turned away.
+    @ivar peers: UDP peers that one listener remembers; the least recently heard are forgotten.
+    @ivar burst: datagrams read at one wake-up, after which other descriptors have their turn.
+    @ivar buffer: bytes asked of the kernel for the UDP receive and send buffers. Bursts decide the
+        highest rate without loss.
+    """
+
+    message: Limits = field(default_factory=Limits)
+    unsent: int = 1 << 20
+    incomplete: float = 32.0
+    linger: float = 32.0
+    accepted: int = 10000
+    peers: int = 20000
+    burst: int = 64
+    buffer: int = 4 << 20

@@ -1,0 +1,99 @@
+"""
+From host names to IP addresses (A and AAAA), by way of the reactor's resolver.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IHostResolution, IReactorTime, IResolutionReceiver
+from zope.interface import implementer
+
+from sipgrace.errors import TransportError
+from sipgrace.transport.address import isLiteral
+
+__all__ = ["Names"]
+
+
+class Names:
+    """
+    Resolves, and remembers for a while: SIP names few hosts, many times.
+
+    @ivar keep: seconds that an answer is good for. (The resolver of the operating system, which knows
+        how long, does not say.)
+    """
+
+    def __init__(self, reactor: Any, keep: float = 60.0, timeout: float = 10.0, bound: int = 1000) -> None:
+        """
+        @param reactor: provides C{nameResolver} and time.
+        @param timeout: seconds that one look-up may take.
+        @param bound: how many names are remembered.
+        """
+        self.keep = keep
+        self._reactor = reactor
+        self._clock: IReactorTime = reactor
+        self._timeout = timeout
+        self._bound = bound
+        self._known: dict[str, tuple[float, list[str]]] = {}
+
+    def resolve(self, host: str) -> Deferred[list[str]]:
+        """
+        @param host: a name, or an address, which is its own answer.
+
+        @return: fires with at least one address, in the resolver's order; fails with L{TransportError}.
+        """
+        if isLiteral(host):
+            return succeed([host])
+        known = self._known.get(host)
+        if known is not None and self._clock.seconds() < known[0]:
+            return succeed(known[1])
+        receiver = _Receiver(host)
+        self._reactor.nameResolver.resolveHostName(receiver, host)
+        asked = receiver.answer
+        asked.addTimeout(self._timeout, self._clock, onTimeoutCancel=receiver.late)
+        return asked.addCallback(self._remember, host)
+
+    def _remember(self, addresses: list[str], host: str) -> list[str]:
+        if len(self._known) >= self._bound:
+            self._known.clear()
+        self._known[host] = (self._clock.seconds() + self.keep, addresses)
+        return addresses
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.answer: Deferred[list[str]] = Deferred()
+        self.addresses: list[str] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """
+        See L{IResolutionReceiver}.
+        """
+
+    def addressResolved(self, address: IAddress) -> None:
+        """
+        See L{IResolutionReceiver}.
+        """
+        if isinstance(address, (IPv4Address, IPv6Address)) and address.host not in self.addresses:
+            self.addresses.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """
+        See L{IResolutionReceiver}.
+        """
+        if self.answer.called:
+            return
+        if self.addresses:
+            self.answer.callback(self.addresses)
+        else:
+            self.answer.errback(TransportError(f"the host name {self.host!r} has no address"))
+
+    def late(self, result: object, timeout: float) -> object:
+        """
+        The resolver took too long.
+        """
+        raise TransportError(f"the host name {self.host!r} was not resolved within {timeout} s")

@@ -1,0 +1,364 @@
+"""
+SIP over UDP, on a socket of our own: Twisted's C{Port} costs a tenth of the budget of a message.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipgrace.errors import TransportError
+from sipgrace.interfaces import IAssociation, IListener
+from sipgrace.message.message import Message
+from sipgrace.transport.address import hostPort, isWildcard, viaOf
+from sipgrace.transport.intake import Intake
+
+__all__ = ["UDPListener", "UDPPeer"]
+
+#: What the kernel says when it cannot take a datagram just now: a full buffer, a full table of its
+#: packet filter, an ICMP error that somebody else's datagram met. SIP retransmits.
+_PASSING: Final = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EWOULDBLOCK,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EPERM,
+        errno.ECONNREFUSED,
+        errno.EINTR,
+    )
+)
+
+#: C{SO_RCVBUFFORCE} and C{SO_SNDBUFFORCE} of Linux, which the socket module does not name.
+_FORCED: Final = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
+
+_DATAGRAM: Final = 65535
+
+#: C{rport}, with or without a value, among the parameters of the first Via of a field.
+_RPORT: Final = re.compile(rb"(?i)[^,]*;[ \t]*rport[ \t]*(?:[=;,]|\Z)")
+
+#: As the socket gives and takes it: C{(host, port)}, and flow and scope behind that for IPv6.
+Address = tuple[Any, ...]
+
+
+@implementer(IAssociation)
+class UDPPeer:
+    """
+    One UDP address of a peer. It is up until it is forgotten or the listener stops, and nobody hears
+    of either.
+    """
+
+    __slots__ = (
+        "_address",
+        "_listener",
+        "_sentBy",
+        "opened",
+        "peerHost",
+        "peerHostBytes",
+        "peerPort",
+        "up",
+        "via",
+        "zone",
+    )
+
+    transport = b"UDP"
+    reliable = False
+
+    def __init__(self, listener: UDPListener, address: Address, opened: bool) -> None:
+        self._listener = listener
+        self._address = address
+        self.peerHost: str = address[0]
+        self.peerHostBytes = self.peerHost.encode("ascii")
+        self.peerPort: int = address[1]
+        self.via = listener.via
+        self.zone = listener.zone
+        self.opened = opened
+        self.up = True
+        # The last sent-by seen whose responses come here, so that most requests need no closer look.
+        self._sentBy: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<UDP {hostPort(self._listener.host, self._listener.port)} <> {hostPort(*self._address[:2])}>"
+
+    @property
+    def localHost(self) -> str:
+        """
+        See L{IAssociation}. On a wildcard address it is the one that the kernel would send from.
+        """
+        return self._listener.localHostFor(self._address)
+
+    @property
+    def localPort(self) -> int:
+        """
+        See L{IAssociation}.
+        """
+        return self._listener.port
+
+    def send(self, data: bytes) -> bool:
+        """
+        See L{IAssociation.send}: a datagram that the kernel cannot take now is dropped and counted.
+
+        @return: false, too, for what can never leave: longer than a datagram, or without a route.
+        """
+        if not self.up:
+            return False
+        listener = self._listener
+        try:
+            listener.sendto(data, self._address)
+        except OSError as error:
+            if error.errno in _PASSING:
+                listener.counters.dropped += 1
+                return True
+            listener.counters.unsendable += 1
+            listener.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=error.strerror)
+            return False
+        return True
+
+    def shutdown(self) -> None:
+        """
+        See L{IAssociation.shutdown}: the peer is forgotten.
+        """
+        self.up = False
+        self._listener.forget(self._address, self)
+
+    abort = shutdown
+
+    def returnPath(self, message: Message) -> IAssociation:
+        """
+        Where responses go, RFC 3261 §18.2.2 and RFC 3581 §4: to the source address where the top Via
+        has C{rport}, else to the source host and the port of sent-by. The source host stands for
+        C{received}, which is it wherever it differs from sent-by. C{maddr} is ignored: it would let
+        anybody send our responses to anybody.
+        """
+        sentBy = message.sentBy
+        if sentBy == self._sentBy:
+            return self
+        port = _portOf(sentBy)
+        if port == self.peerPort:
+            self._sentBy = sentBy
+            return self
+        if port is None or _RPORT.match(message.get(b"Via") or b""):
+            return self
+        return self._listener.peer((self._address[0], port, *self._address[2:]))
+
+
+@implementer(IListener, IReadDescriptor)
+class UDPListener:
+    """
+    One UDP socket and the peers behind it.
+
+    Peers are kept in two generations of C{bounds.peers / 2}: the young one is asked first, so that a
+    known peer costs one look into a dict; when it is full it becomes the old one. A forgotten peer
+    that somebody still holds goes on sending; the next datagram from there makes a new object.
+
+    @ivar intake: what gets the datagrams.
+    @ivar counters: of the intake.
+    """
+
+    log: Final = Logger()
+    transport = b"UDP"
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        intake: Intake,
+        zone: str,
+        host: str,
+        port: int,
+        advertise: tuple[str, int] | None = None,
+    ) -> None:
+        """
+        Binds, and reads from the next turn of the reactor on.
+
+        @param host: an IP address.
+        @param advertise: what stands in the Via instead of the bound address; port 0: the bound one.
+
+        @raise OSError: it cannot be bound.
+        """
+        self.intake = intake
+        self.counters = intake.counters
+        self.zone = zone
+        self._reactor = reactor
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._young: dict[Address, UDPPeer] = {}
+        self._old: dict[Address, UDPPeer] = {}
+        self._generation = max(1, intake.bounds.peers // 2)
+        self._socket = socket.socket(self._family, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            if self._family == socket.AF_INET6:
+                # One address has one way to be written, then; IPv4 has a listener of its own.
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._grow(socket.SO_RCVBUF, "receive")
+            self._grow(socket.SO_SNDBUF, "send")
+            self._socket.bind((host, port))
+        except BaseException:
+            self._socket.close()
+            raise
+        self.host: str
+        self.port: int
+        self.host, self.port = self._socket.getsockname()[:2]
+        advertisedHost, advertisedPort = advertise or (self.host, 0)
+        self.via = viaOf(b"UDP", advertisedHost, advertisedPort or self.port)
+        self.sendto = self._socket.sendto
+        reactor.addReader(self)
+
+    def _grow(self, option: int, name: str) -> None:
+        wanted = self.intake.bounds.buffer
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _FORCED[option], wanted)
+        except OSError:
+            self._socket.setsockopt(socket.SOL_SOCKET, option, wanted)
+        # The kernel doubles what was asked, for its own overhead.
+        got = self._socket.getsockopt(socket.SOL_SOCKET, option) // 2
+        if got < wanted:
+            self.log.info(
+                "the UDP {name} buffer has {got} of {wanted} bytes; raise net.core.rmem_max and wmem_max",
+                name=name,
+                got=got,
+                wanted=wanted,
+            )
+
+    def associationTo(self, host: str, port: int) -> UDPPeer:
+        """
+        @param host: an IP address of this socket's family.
+
+        @return: the peer there, whether heard of before or not.
+
+        @raise TransportError: that is no such address, or the listener has stopped.
+        """
+        if not self._socket.fileno() >= 0:
+            raise TransportError("the UDP listener has stopped")
+        try:
+            found = socket.getaddrinfo(
+                host,
+                port,
+                self._family,
+                socket.SOCK_DGRAM,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+        except (OSError, OverflowError, UnicodeError):
+            kind = "IPv6" if self._family == socket.AF_INET6 else "IPv4"
+            raise TransportError(f"{host!r} port {port} is no {kind} address to send to") from None
+        return self.peer(found[0][4], opened=True)
+
+    def peer(self, address: Address, opened: bool = False) -> UDPPeer:
+        """
+        @param address: as the socket gives and takes it.
+
+        @return: the peer there.
+        """
+        peer = self._young.get(address)
+        if peer is None:
+            peer = self._old.pop(address, None)
+            if peer is None:
+                peer = UDPPeer(self, address, opened)
+            if len(self._young) >= self._generation:
+                self._old, self._young = self._young, {}
+            self._young[address] = peer
+        return peer
+
+    def forget(self, address: Address, peer: UDPPeer) -> None:
+        """
+        Takes a peer out.
+        """
+        for generation in (self._young, self._old):
+            if generation.get(address) is peer:
+                del generation[address]
+
+    def known(self) -> int:
+        """
+        @return: how many peers are remembered.
+        """
+        return len(self._young) + len(self._old)
+
+    def localHostFor(self, address: Address) -> str:
+        """
+        @return: the bound address; on a wildcard the one that the kernel takes to send there.
+        """
+        if not isWildcard(self.host):
+            return self.host
+        with socket.socket(self._family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(address)
+            except OSError:
+                return self.host
+            return str(probe.getsockname()[0])
+
+    def doRead(self) -> None:
+        """
+        See L{IReadDescriptor}. Nothing may be raised here: the reactor would drop the reader.
+        """
+        receive = self._socket.recvfrom
+        young = self._young
+        take = self.intake.receive
+        for _ in range(self.intake.bounds.burst):
+            try:
+                data, address = receive(_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                # ICMP errors of what was sent before; or we were closed from within.
+                if self._socket.fileno() < 0:
+                    return
+                self.counters.readErrors += 1
+                continue
+            try:
+                take(data, young.get(address) or self.peer(address))
+            except Exception:
+                self.counters.failed += 1
+                self.log.failure("reading from UDP failed")
+            young = self._young
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return "SIP over UDP"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{IReadDescriptor}: the reactor has dropped this reader, at its own end.
+        """
+        self._close()
+
+    def stopListening(self) -> Deferred[None]:
+        """
+        See L{IListener.stopListening}: closes the socket; all peers go down.
+        """
+        if self._socket.fileno() >= 0:
+            self._reactor.removeReader(self)
+            self._close()
+        return succeed(None)
+
+    def _close(self) -> None:
+        self._socket.close()
+        for peer in [*self._young.values(), *self._old.values()]:
+            peer.up = False
+        self._young.clear()
+        self._old.clear()
+
+
+def _portOf(sentBy: bytes) -> int | None:
+    """
+    @return: the port of a sent-by, 5060 where it names none, C{None} for one that cannot be.
+    """
+    _, colon, port = sentBy.rpartition(b":")
+    if not colon or not port.isdigit():
+        return 5060  # a name or an IPv4 address; or the end of "[2001:db8::1]"
+    number = int(port) if len(port) < 6 else 0
+    return number if 0 < number < 65536 else None
