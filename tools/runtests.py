@@ -2,11 +2,11 @@
 Runs the suite with trial, shows its output as it comes, and closes with a line that counts the tests:
 C{N passed, N failed, N skipped}.
 
-It fails when trial fails or dies, when no test ran, and, where the environment has C{CI=true}, when a test was
-skipped for want of anything but kernel SCTP: what CI skips, nobody ever sees fail.
+It fails when trial fails or dies, when no test ran, and, where the environment has C{CI=true}, when a test
+was skipped for want of anything but kernel SCTP: what CI skips, nobody ever sees fail.
 
-Usage: runtests.py SUMMARY [trial's arguments...], by default the whole suite. The closing line is also written to
-the file SUMMARY.
+Usage: runtests.py SUMMARY [trial's arguments...], by default the whole suite. The closing line is also
+written to the file SUMMARY.
 """
 
 from __future__ import annotations
@@ -48,10 +48,8 @@ class Count:
         """
         summary = _SUMMARY.match(text)
         if summary is not None:
-            self.totals = {
-                key: int(value) for key, _, value in (one.partition("=") for one in (summary[1] or "").split(", "))
-                if key
-            }
+            pairs = [one.split("=") for one in (summary[1] or "").split(", ") if one]
+            self.totals = {key: int(value) for key, value in pairs}
         elif text.endswith("[OK]"):
             self.finished += 1
         elif text == "[SKIPPED]":
@@ -92,7 +90,8 @@ def verdict(count: Count, status: int, ci: bool) -> str:
         return "no test ran"
     unexcused = sorted({reason for reason in count.skips if EXCUSED not in reason.lower()})
     if ci and (unexcused or len(count.skips) != count.totals.get("skips", 0)):
-        return f"tests were skipped that CI must run: {'; '.join(unexcused) or 'for reasons that were not read'}"
+        reasons = "; ".join(unexcused) or "for reasons that could not be read"
+        return f"tests were skipped that CI must run: {reasons}"
     return ""
 
 

@@ -152,7 +152,7 @@ def checkListeners(
         if listensEverywhere(given) and advertise is None:
             yield (
                 (key, at),
-                f"expected interface=ADDRESS, or advertise for what peers are told, found neither in {text!r}",
+                f"expected interface=ADDRESS, or advertise to tell peers of, found neither in {text!r}",
             )
         if given.transport != b"SCTP":
             continue
