@@ -10,11 +10,11 @@ from typing import Final
 
 from sipgrace.errors import ParseError
 
-__all__ = ["cutFirst", "quotesBalanced", "splitElements", "tagOf", "unfold", "valueOf"]
+__all__ = ["QUOTED", "cutFirst", "quotesBalanced", "splitElements", "tagOf", "unfold", "valueOf"]
 
 # A quoted string that is never closed matches to the end, so that nothing is scanned twice.
 _SEPARATORS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|<[^<>]*>|,', re.DOTALL)
-_QUOTED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+QUOTED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _CLOSED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _TAG: Final = re.compile(rb";[ \t]*tag[ \t]*=[ \t]*([^;,\s]+)", re.IGNORECASE)
 
@@ -50,7 +50,7 @@ def quotesBalanced(text: bytes) -> bool:
     """
     if b'"' not in text:
         return True
-    return all(_closed(match.group()) for match in _QUOTED.finditer(text))
+    return all(_closed(match.group()) for match in QUOTED.finditer(text))
 
 
 def splitElements(value: bytes) -> list[bytes]:
@@ -106,7 +106,7 @@ def tagOf(value: bytes) -> bytes:
         return b""
     if b'"' in parameters:
         # A parameter whose value is a quoted string, which may hold anything.
-        blanked = _QUOTED.sub(b'""', value)
+        blanked = QUOTED.sub(b'""', value)
         parameters = blanked[blanked.rfind(b">") + 1 :]
     if len(parameters) == len(value):
         # The user part may hold semicolons (RFC 4475 §3.1.1.9), but no second @.

@@ -11,9 +11,9 @@ from typing import Final
 
 from sipgrace.errors import ParseError
 from sipgrace.message.names import TOKEN
-from sipgrace.message.scan import cutFirst
+from sipgrace.message.scan import QUOTED, cutFirst
 
-__all__ = ["markedVia", "readTopVia"]
+__all__ = ["hostOf", "markedVia", "readSent", "readTopVia"]
 
 _HOST: Final = rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*)|\[[0-9A-Fa-f:.]+\])"
 _SENT: Final = re.compile(
@@ -21,7 +21,7 @@ _SENT: Final = re.compile(
     rb"[ \t]*(?::[ \t]*(\d{1,5})[ \t]*)?",
     re.IGNORECASE,
 )
-_VERSION: Final = re.compile(rb"SIP[ \t]*/[ \t]*\d+\.\d+[ \t]*/", re.IGNORECASE)
+_VERSION: Final = re.compile(rb"SIP[ \t]*/[ \t]*(\d+\.\d+)[ \t]*/", re.IGNORECASE)
 # A received of IPv6 is written with and without brackets (RFC 5118 §4.5).
 _PARAMETERS: Final = re.compile(
     rb"(?:;[ \t]*" + TOKEN + rb'[ \t]*(?:=[ \t]*(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\s;,"]+)[ \t]*)?)*', re.DOTALL
@@ -31,7 +31,6 @@ _MARKS: Final = re.compile(
     rb';[ \t]*(?:received[ \t]*=[^;,"]*|rport[ \t]*(?:=[^;,"]*)?(?=[;,]|\Z))', re.IGNORECASE
 )
 _RPORT: Final = re.compile(rb";[ \t]*rport[ \t]*(?=;|\Z)", re.IGNORECASE)
-_QUOTED: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 _MEMO_BOUND: Final = 2048
 _MEMO_LENGTH: Final = 128
@@ -66,27 +65,39 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     return _readCarefully(value)
 
 
+def readSent(sent: bytes) -> tuple[bytes, bytes, int | None]:
+    """
+    @param sent: sent-protocol and sent-by of one Via.
+    @return: transport in upper case, host (IPv6 in brackets), port where one is written.
+    @raise ParseError: where it is malformed; status 505 where it is of another SIP version.
+    """
+    sent = sent.strip()
+    match = _SENT.fullmatch(sent)
+    if match is None:
+        version = _VERSION.match(sent)
+        if version is not None and version.group(1) != b"2.0":
+            raise ParseError("Unsupported SIP version in Via header field", 505)
+        raise ParseError("Malformed Via header field")
+    transport, host, port = match.groups()
+    if port is not None and not 0 < int(port) < 65536:
+        raise ParseError("Port out of range in Via header field")
+    return transport.upper(), host, None if port is None else int(port)
+
+
 def _readCarefully(value: bytes) -> tuple[bytes, bytes, bytes]:
     first = cutFirst(value)[0]
     sent, semicolon, rest = first.partition(b";")
-    match = _SENT.fullmatch(sent.strip())
-    if match is None:
-        if _VERSION.match(sent.strip()) and not re.match(rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/", sent.strip(), re.I):
-            raise ParseError("Unsupported SIP version in Via", 505)
-        raise ParseError("Malformed Via header field")
-    if match.group(3) is not None and not 0 < int(match.group(3)) < 65536:
-        raise ParseError("Port out of range in Via header field")
+    transport, host, port = readSent(sent)
     parameters = (semicolon + rest).strip()
     if _PARAMETERS.fullmatch(parameters) is None:
         raise ParseError("Malformed parameters in Via header field")
-    sentBy = match.group(2) if match.group(3) is None else match.group(2) + b":" + match.group(3)
-    found = (sentBy, match.group(1).upper())
+    sentBy = host if port is None else b"%b:%d" % (host, port)
     if semicolon and len(sent) <= _MEMO_LENGTH:
         if len(_sent) >= _MEMO_BOUND:
             _sent.clear()
-        _sent[sent] = found
-    branch = _BRANCH.search(_QUOTED.sub(b'""', parameters))
-    return (b"" if branch is None else branch.group(1)), sentBy, found[1]
+        _sent[sent] = (sentBy, transport)
+    branch = _BRANCH.search(QUOTED.sub(b'""', parameters))
+    return (b"" if branch is None else branch.group(1)), sentBy, transport
 
 
 def hostOf(sentBy: bytes) -> bytes:
@@ -122,7 +133,7 @@ def markedVia(value: bytes, sentBy: bytes, host: bytes, port: int) -> bytes | No
     if not different and b"r" not in value and b"R" not in value:
         return None
     first, rest = cutFirst(value)
-    bare = _QUOTED.sub(b'""', first)
+    bare = QUOTED.sub(b'""', first)
     wanted = _RPORT.search(bare) is not None
     if not different and not wanted:
         return None
@@ -141,7 +152,7 @@ def _split(text: bytes) -> list[bytes]:
     """
     pieces: list[bytes] = []
     start = 0
-    for match in _QUOTED.finditer(text):
+    for match in QUOTED.finditer(text):
         pieces.append(text[start : match.start()])
         pieces.append(match.group())
         start = match.end()
