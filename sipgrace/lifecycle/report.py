@@ -1,0 +1,200 @@
+"""
+The record of a drain: what was there when it began, what became of it, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+from sipgrace.lifecycle.events import Change, Event
+from sipgrace.lifecycle.orders import Order
+
+
+class CountingLedger(Protocol):
+    """
+    A ledger that counts; see L{sipgrace.lifecycle.ledger.Ledger}.
+    """
+
+    accepted: int
+    settled: int
+    failed: int
+
+
+class CountingGate(Protocol):
+    """
+    A gate that counts; see L{sipgrace.lifecycle.gate.Gate}.
+    """
+
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainReport:
+    """
+    One drain, as far as it has come. All times are seconds; those that end in C{After} count from
+    C{startedAt} and are C{None} until it has happened.
+
+    @ivar server: the server's name.
+    @ivar orders: what was ordered, in that order: the drain, and what joined, extended or cancelled it.
+    @ivar startedAt: when it began, in seconds of the clock.
+    @ivar guard: from the beginning to the expiry of the guard, as it was set last; 0 for a server that
+        was taken offline at once.
+    @ivar retryAfter: for how long clients were asked to stay away, from the beginning, without the spread.
+    @ivar waiting: accepted INVITEs that were not settled when it began.
+    @ivar associations: associations that were up then.
+    @ivar accepted: what was accepted all the same, because it may pass a drain.
+    @ivar refused: new INVITEs that were refused.
+    @ivar settled: what was settled in its own time.
+    @ivar forced: what got its final answer by force.
+    @ivar failed: what could not be given one; anything but 0 is a fault in this program.
+    @ivar aborted: associations that had not shut down by the guard (or were taken offline at once).
+    @ivar drainedAfter: when nothing accepted was left.
+    @ivar associationsGoneAfter: when no association was left.
+    @ivar cancelledAfter: when the drain was taken back.
+    @ivar backAfter: when the server served again.
+    """
+
+    server: str
+    orders: tuple[Order, ...]
+    startedAt: float
+    guard: float
+    retryAfter: float
+    waiting: int
+    associations: int
+    accepted: int = 0
+    refused: int = 0
+    settled: int = 0
+    forced: int = 0
+    failed: int = 0
+    aborted: int = 0
+    drainedAfter: float | None = None
+    associationsGoneAfter: float | None = None
+    cancelledAfter: float | None = None
+    backAfter: float | None = None
+
+    def toJSON(self) -> dict[str, object]:
+        """
+        @return: the same for C{json.dumps}: names with underscores, times with C{_s} (seconds, to the
+            millisecond), each order a dict.
+        """
+        return {
+            "server": self.server,
+            "orders": [asdict(order) for order in self.orders],
+            "started_at": round(self.startedAt, 3),
+            "guard_s": round(self.guard, 3),
+            "retry_after_s": round(self.retryAfter, 3),
+            "waiting": self.waiting,
+            "associations": self.associations,
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "settled": self.settled,
+            "forced": self.forced,
+            "failed": self.failed,
+            "aborted": self.aborted,
+            "drained_after_s": _rounded(self.drainedAfter),
+            "associations_gone_after_s": _rounded(self.associationsGoneAfter),
+            "cancelled_after_s": _rounded(self.cancelledAfter),
+            "back_after_s": _rounded(self.backAfter),
+        }
+
+
+class Reporter:
+    """
+    An observer that keeps the report of the latest drain, and publishes it when the server is offline,
+    when the drain is cancelled, and again when the server is back.
+
+    @ivar last: the latest report, of a drain under way too; C{None} before the first.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        ledger: CountingLedger,
+        gate: CountingGate,
+        publish: Callable[[DrainReport], None] | None = None,
+    ) -> None:
+        self._server = server
+        self._ledger = ledger
+        self._gate = gate
+        self._publish = publish
+        self._before = (0, 0, 0, 0)
+        self._open = False
+        self.last: DrainReport | None = None
+
+    def onChange(self, event: Event) -> None:
+        """
+        See L{sipgrace.lifecycle.seams.Observer}.
+        """
+        change = event.change
+        if change is Change.DRAINING or (change is Change.OFFLINE and not self._open):
+            self._begin(event)
+        report = self.last
+        if report is None or change is Change.REFUSED:
+            return
+        after = event.at - report.startedAt
+        if self._open:
+            report = self._counted(report, event)
+        if change in (Change.JOINED, Change.EXTENDED, Change.CANCELLED) and event.order is not None:
+            report = replace(report, orders=(*report.orders, event.order))
+        if change is Change.DRAINED:
+            report = replace(report, drainedAfter=after)
+        elif change in (Change.OFFLINE, Change.GONE):
+            if report.drainedAfter is None:
+                report = replace(report, drainedAfter=after)
+            if not event.associations and report.associationsGoneAfter is None:
+                report = replace(report, associationsGoneAfter=after)
+        elif change is Change.CANCELLED:
+            report = replace(report, cancelledAfter=after, backAfter=after)
+        elif change is Change.SERVING:
+            report = replace(report, backAfter=after)
+        if change in (Change.OFFLINE, Change.CANCELLED):
+            self._open = False
+        changed = report != self.last
+        self.last = report
+        if (
+            changed
+            and self._publish is not None
+            and change in (Change.OFFLINE, Change.GONE, Change.CANCELLED, Change.SERVING)
+        ):
+            self._publish(report)
+
+    def _begin(self, event: Event) -> None:
+        self._open = True
+        # What was forced in the event that begins the record (taken offline at once) was settled before it.
+        forced = event.forced
+        self._before = (
+            self._ledger.accepted,
+            self._ledger.settled - forced,
+            self._ledger.failed,
+            self._gate.refused,
+        )
+        self.last = DrainReport(
+            server=self._server,
+            orders=() if event.order is None else (event.order,),
+            startedAt=event.at,
+            guard=0.0,
+            retryAfter=0.0,
+            waiting=event.waiting + forced,
+            associations=event.associations,
+        )
+
+    def _counted(self, report: DrainReport, event: Event) -> DrainReport:
+        accepted, settled, failed, refused = self._before
+        forced = report.forced + event.forced
+        return replace(
+            report,
+            guard=report.guard if event.deadline is None else event.deadline - report.startedAt,
+            retryAfter=report.retryAfter if event.until is None else event.until - report.startedAt,
+            accepted=self._ledger.accepted - accepted,
+            settled=self._ledger.settled - settled - forced,
+            failed=self._ledger.failed - failed,
+            refused=self._gate.refused - refused,
+            forced=forced,
+            aborted=report.aborted + event.aborted,
+        )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
