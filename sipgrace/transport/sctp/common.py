@@ -354,14 +354,21 @@ class Attempt:
     """
 
     def __init__(
-        self, reactor: Any, factory: IProtocolFactory, timeout: float, abandon: Callable[[], None]
+        self,
+        reactor: Any,
+        factory: IProtocolFactory,
+        timeout: float,
+        abandon: Callable[[], None],
+        address: SCTPAddress | None = None,
     ) -> None:
         """
         @param timeout: seconds.
         @param abandon: gives up what was begun (ABORT where the peer may know), without calling back.
+        @param address: where it is opened to, for the errors.
         """
         self._factory = factory
         self._abandon = abandon
+        self._address = address or SCTPAddress("", 0)
         self.done = False
         self.deferred: Deferred[IProtocol] = Deferred(self._cancelled)
         self._call = reactor.callLater(timeout, self._timedOut, timeout)
@@ -399,12 +406,12 @@ class Attempt:
     def _timedOut(self, timeout: float) -> None:
         if not self.done:
             self._abandon()
-            self.failed(TimeoutError(string=f"no association within {timeout:g} s"))
+            self.failed(TimeoutError(string=f"no association with {self._address} within {timeout:g} s"))
 
     def _cancelled(self, deferred: Deferred[IProtocol]) -> None:
         if not self.done:
             self._abandon()
-            self.failed(ConnectingCancelledError(SCTPAddress("", 0)))
+            self.failed(ConnectingCancelledError(self._address))
 
 
 def endOf(code: int) -> Exception:

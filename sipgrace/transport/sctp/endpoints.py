@@ -275,19 +275,19 @@ class _Arguments:
 
 
 def _named(
-    kind: str, positions: tuple[str, ...], args: Sequence[str], kwargs: Mapping[str, str]
+    kind: str, positions: tuple[str, ...], args: Sequence[object], kwargs: Mapping[str, object]
 ) -> _Arguments:
     if len(args) > len(positions):
         raise ConfigError(f"{kind}: {args[len(positions)]!r} has no name (an IPv6 address needs \\: for :)")
-    values = dict(zip(positions, args, strict=False))
+    values = dict(zip(positions, map(str, args), strict=False))
     for name, value in kwargs.items():
         if name in values:
             raise ConfigError(f"{kind}: {name} is given twice")
-        values[name] = value
+        values[name] = str(value)
     return _Arguments(kind, values)
 
 
-def serverFromArguments(reactor: Any, *args: str, **kwargs: str) -> SCTPServerEndpoint:
+def serverFromArguments(reactor: Any, *args: object, **kwargs: object) -> SCTPServerEndpoint:
     """
     The server endpoint of a string's parts.
 
@@ -309,7 +309,7 @@ def serverFromArguments(reactor: Any, *args: str, **kwargs: str) -> SCTPServerEn
     return endpoint
 
 
-def clientFromArguments(reactor: Any, *args: str, **kwargs: str) -> SCTPClientEndpoint:
+def clientFromArguments(reactor: Any, *args: object, **kwargs: object) -> SCTPClientEndpoint:
     """
     The client endpoint of a string's parts.
 

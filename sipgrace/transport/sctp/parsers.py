@@ -31,7 +31,7 @@ class SCTPServerParser:
 
     prefix = "sctp"
 
-    def parseStreamServer(self, reactor: Any, *args: str, **kwargs: str) -> SCTPServerEndpoint:
+    def parseStreamServer(self, reactor: Any, *args: object, **kwargs: object) -> SCTPServerEndpoint:
         return serverFromArguments(reactor, *args, **kwargs)
 
 
@@ -43,5 +43,5 @@ class SCTPClientParser:
 
     prefix = "sctp"
 
-    def parseStreamClient(self, reactor: Any, *args: str, **kwargs: str) -> SCTPClientEndpoint:
+    def parseStreamClient(self, reactor: Any, *args: object, **kwargs: object) -> SCTPClientEndpoint:
         return clientFromArguments(reactor, *args, **kwargs)

@@ -218,7 +218,8 @@ class ISCTPStack(Interface):
             open on a suitable address, else any free one. Userspace only.
         @return: fires with the protocol after its C{connectionMade}. Fails with C{ConnectionRefusedError}
             after an ABORT, C{TimeoutError}, C{ConnectBindError}, or another C{ConnectError} (all of
-            C{twisted.internet.error}). Cancelling it sends ABORT where the peer may know of us.
+            C{twisted.internet.error}). Cancelling it sends ABORT where the peer may know of us,
+            and fails it with C{ConnectingCancelledError}.
         """
 
 

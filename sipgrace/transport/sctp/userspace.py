@@ -245,7 +245,7 @@ class UserspaceStack:
         there = SCTPAddress(remote[0], port, remote[1])
         transport = self._adopt(so, peer, options, host, there)
         self._clientPorts.add(local)
-        transport.attempt = attempt = Attempt(reactor, factory, timeout, transport.abandon)
+        transport.attempt = attempt = Attempt(reactor, factory, timeout, transport.abandon, there)
         name = self.binding.address(peer.handle, port)
         if self.lib.usrsctp_connect(so, name, self.ffi.sizeof("struct sockaddr_conn")) != 0:
             code = self.ffi.errno

@@ -57,7 +57,8 @@ struct sockaddr_conn { uint16_t sconn_family, sconn_port; uintptr_t sconn_addr; 
 struct sctp_storage { uint16_t family; char data[118]; uint64_t align; };
 struct sctp_sndinfo { uint16_t snd_sid, snd_flags; uint32_t snd_ppid, snd_context, snd_assoc_id; };
 struct sctp_rcvinfo {
-    uint16_t rcv_sid, rcv_ssn, rcv_flags; uint32_t rcv_ppid, rcv_tsn, rcv_cumtsn, rcv_context, rcv_assoc_id; };
+    uint16_t rcv_sid, rcv_ssn, rcv_flags;
+    uint32_t rcv_ppid, rcv_tsn, rcv_cumtsn, rcv_context, rcv_assoc_id; };
 struct sctp_event { uint32_t se_assoc_id; uint16_t se_type; uint8_t se_on; };
 struct sctp_rtoinfo { uint32_t srto_assoc_id, srto_initial, srto_max, srto_min; };
 struct sctp_assocparams {
