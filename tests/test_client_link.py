@@ -512,6 +512,45 @@ class TestingTests(SynchronousTestCase):
             world.clock.advance(2.0)
         self.assertEqual(states, [("Resting", 2.0)] * 5 + [("Active", None)])
 
+    def test_aGoodTestEndsTheBackOff(self) -> None:
+        """
+        After a good one that is not enough by itself the next comes after a base, however many had failed.
+        """
+        world = inState("Stopped", up=2)
+        world.link.start()
+        world.openedNow()
+        for _ in range(3):
+            world.outcome(Failed("answered 500"))
+            world.clock.advance(16.0)
+        world.outcome(Available())
+        self.assertEqual((world.state, world.link.status()["due"]), ("Resting", 2.0))
+
+    def test_aGoodTestBreaksTheSilence(self) -> None:
+        """
+        C{fresh=2}: unanswered tests before a good one do not count.
+        """
+        world = inState("Stopped", up=3, fresh=2)
+        world.link.start()
+        world.openedNow()
+        for outcome in (Failed("timeout", silent=True), Available(), Failed("timeout", silent=True)):
+            world.outcome(outcome)
+            self.assertEqual(world.state, "Resting")
+            world.clock.advance(16.0)
+
+    def test_goodTestsOfAnAssociationThatWent(self) -> None:
+        """
+        C{up=2}: the row is broken by a loss.
+        """
+        world = inState("Stopped", up=2)
+        world.link.start()
+        world.openedNow()
+        world.outcome(Available())
+        world.loseNow()
+        world.clock.advance(1.0)
+        world.openedNow()
+        world.outcome(Available())
+        self.assertEqual(world.state, "Resting")
+
     def test_silenceGivesTheAssociationUp(self) -> None:
         """
         C{fresh=3}: the third unanswered test in a row aborts the association, and a new one is opened.
@@ -689,6 +728,35 @@ class CountdownTests(SynchronousTestCase):
         world.outcome(Available())
         self.assertEqual(world.took(), [("test", A), ("tested", Available(), 0.0), "up"])
 
+    def test_cancelledWhileAway(self) -> None:
+        """
+        Without an association, one is opened at once.
+        """
+        world = inState("Away")
+        world.link.available()
+        self.assertEqual((world.took(), world.link.countdown), (["connect"], 0.0))
+
+    def test_aCountdownEndsTheBackOff(self) -> None:
+        """
+        A server that says when it returns was there to say so: what failed before does not slow its return.
+        """
+        world = inState("Testing")
+        for _ in range(3):
+            world.outcome(Failed("answered 500"))
+            world.clock.advance(16.0)
+        world.outcome(Unavailable(30.0))
+        world.clock.advance(30.0)
+        world.outcome(Failed("answered 500"))
+        self.assertEqual(world.link.status()["due"], 2.0)
+        world = inState("Opening")
+        for _ in range(3):
+            world.connecting[-1].errback(ConnectionRefusedError())
+            world.clock.advance(8.0)
+        world.link.unavailable(30)
+        world.clock.advance(30.0)
+        world.connecting[-1].errback(ConnectionRefusedError())
+        self.assertEqual(world.link.status()["due"], 1.0)
+
     def test_cancelledInWordAlone(self) -> None:
         """
         Where the test says otherwise, it counts.
@@ -813,6 +881,7 @@ class StoppingTests(SynchronousTestCase):
         world.clock.advance(0.01)
         self.successResultOf(done)
         self.assertEqual(world.took(), [("shutdown", A), ("abort", A)])
+        self.assertIsNone(world.link.association)
         world.loseNow()
         self.assertEqual(world.state, "Stopped")
 
@@ -834,6 +903,7 @@ class StoppingTests(SynchronousTestCase):
         done = world.link.stop()
         world.link.start()
         self.successResultOf(done)
+        self.assertIsNone(world.link.association)
         world.loseNow()
         self.assertEqual(
             (world.took(), world.state), ([("down", "stopped"), ("shutdown", A), "connect"], "Opening")

@@ -493,12 +493,18 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Away.upon(Link.available).to(Opening)
     @Away.upon(Link._due).to(Opening)
     def openNow(link: Link, core: LinkCore) -> None:
+        """
+        Begins to open an association.
+        """
         core.enter("Opening")
         core.countdown.clear()
         core.attemptOpening(link)
 
     @Stopping.upon(Link.start).to(Opening)
     def reopen(link: Link, core: LinkCore) -> None:
+        """
+        Leaves the old association to its shutdown, answers those who waited for it, and opens another.
+        """
         core.association = None
         core.finishStopping()
         openNow(link, core)
@@ -508,6 +514,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Resting.upon(Link.lost).to(Waiting)
     @Active.upon(Link.lost).to(Waiting)
     def retryLater(link: Link, core: LinkCore) -> None:
+        """
+        Forgets the association and waits for the back-off, which grows until a test is good.
+        """
         core.enter("Waiting", "lost")
         core.association = None
         core.good = 0
@@ -516,6 +525,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
 
     @Testing.upon(Link._exhausted).to(Waiting)
     def giveUpAssociation(link: Link, core: LinkCore) -> None:
+        """
+        Aborts the association that gives no answers, and waits for the back-off.
+        """
         association = core.association
         retryLater(link, core)
         if association is not None:
@@ -530,6 +542,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Counting.upon(Link._due).to(Testing)
     @Active.upon(Link.unanswered).to(Testing)
     def testNow(link: Link, core: LinkCore) -> None:
+        """
+        Sends a status test; the countdown, if any, is over.
+        """
         core.enter("Testing", "unanswered")
         core.countdown.clear()
         core.attemptTest(link)
@@ -537,6 +552,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Testing.upon(Link._promising).to(Resting)
     @Testing.upon(Link._failed).to(Resting)
     def testLater(link: Link, core: LinkCore) -> None:
+        """
+        Waits for the back-off of the tests.
+        """
         core.enter("Resting")
         # The first wait after a failure is the base; after a good test, where more are asked for, too.
         core.wait(core.settings.tests.delay(max(0, core.testFailures - 1), core.random), link._due)
@@ -544,6 +562,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Opening.upon(Link._trusted).to(Active)
     @Testing.upon(Link._passed).to(Active)
     def activate(link: Link, core: LinkCore) -> None:
+        """
+        Reports the server as up; every count of failures begins anew.
+        """
         core.enter("Active")
         core.openFailures = core.testFailures = core.good = 0
         core.active = True
@@ -556,6 +577,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Resting.upon(Link.unavailable).to(Counting)
     @Active.upon(Link.unavailable).to(Counting)
     def countDown(link: Link, core: LinkCore, retryAfter: float) -> None:
+        """
+        Takes the server off the list, where it was on it, until the countdown is over.
+        """
         core.enter("Counting", "unavailable")
         core.openFailures = core.testFailures = core.good = 0
         core.countdown.ask(retryAfter)
@@ -565,6 +589,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Opening.upon(Link.unavailable).to(Away)
     @Waiting.upon(Link.unavailable).to(Away)
     def stayAway(link: Link, core: LinkCore, retryAfter: float) -> None:
+        """
+        Opens nothing until the countdown is over.
+        """
         core.enter("Away")
         core.openFailures = core.testFailures = core.good = 0
         core.countdown.ask(retryAfter)
@@ -574,14 +601,19 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Counting.upon(Link.unavailable).loop()
     @Away.upon(Link.unavailable).loop()
     def extend(link: Link, core: LinkCore, retryAfter: float) -> None:
+        """
+        Moves the end of the countdown, if the new one is later.
+        """
         if core.countdown.ask(retryAfter):
             core.wait(core.countdown.left, link._due)
             core.tell("linkCounting", core.countdown.left)
 
     @Counting.upon(Link.lost).to(Away)
     def lostWhileCounting(link: Link, core: LinkCore) -> None:
+        """
+        Opens nothing until the countdown is over.
+        """
         core.enter("Away")
-        core.association = None
         core.wait(core.countdown.left, link._due)
 
     # Towards the end.
@@ -592,6 +624,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Away.upon(Link.stop).to(Stopped)
     @Stopping.upon(Link.lost).to(Stopped)
     def stopped(link: Link, core: LinkCore) -> None:
+        """
+        Answers those who waited for the stop.
+        """
         core.enter("Stopped")
         core.association = None
         core.countdown.clear()
@@ -603,6 +638,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Active.upon(Link.stop).to(Stopping)
     @Counting.upon(Link.stop).to(Stopping)
     def shutDown(link: Link, core: LinkCore) -> None:
+        """
+        Ends the association in order, within a limit.
+        """
         core.enter("Stopping", "stopped")
         core.wait(core.settings.stopLimit, link._due)
         if core.association is not None:
@@ -610,6 +648,9 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
 
     @Stopping.upon(Link._due).to(Stopped)
     def abort(link: Link, core: LinkCore) -> None:
+        """
+        Aborts the association, which did not end in order, and answers those who waited for the stop.
+        """
         association = core.association
         stopped(link, core)
         if association is not None:

@@ -98,16 +98,16 @@ class OptionsProbe:
         self,
         layer: Requester,
         clock: IReactorTime,
+        identifier: Callable[[], bytes] = _token,
         timeout: float = 2.0,
         good: Collection[int] = frozenset({200}),
-        identifier: Callable[[], bytes] = _token,
     ) -> None:
         """
         @param layer: the transaction layer.
+        @param identifier: gives a new random token each time, for branch, tag and Call-ID.
         @param timeout: seconds to wait for the final response; above 0.
         @param good: the status codes that mean it is available. Some elements do not know OPTIONS and show
             by a 405 or 501 that they are there.
-        @param identifier: gives a new random token each time, for branch, tag and Call-ID.
         """
         self._layer = layer
         self._clock = clock
