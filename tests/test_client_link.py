@@ -8,8 +8,9 @@ from collections.abc import Callable
 from inspect import isfunction
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -18,8 +19,13 @@ from sipgrace.client import linkmachine
 from sipgrace.client.backoff import Backoff
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
 from sipgrace.client.linkmachine import Link
-from sipgrace.client.probe import Available, Failed, Outcome, Unavailable
-from sipgrace.interfaces import IAssociation
+from sipgrace.client.probe import Available, Failed, OptionsProbe, Outcome, Unavailable
+from sipgrace.interfaces import IAssociation, IAssociationUser
+from sipgrace.message.derive import respond
+from sipgrace.message.message import Message, Request, Response
+from sipgrace.testing import MemoryNetwork, Recorder
+from sipgrace.transaction.layer import TransactionLayer
+from sipgrace.transaction.timers import TimerQueue
 
 STATES = (
     "Stopped",
@@ -885,6 +891,16 @@ class StoppingTests(SynchronousTestCase):
         world.loseNow()
         self.assertEqual(world.state, "Stopped")
 
+    def test_overUDP(self) -> None:
+        """
+        A UDP peer has no end that could be waited for.
+        """
+        world = inState("Active")
+        world.associations[0].reliable = False
+        self.successResultOf(world.link.stop())
+        self.assertEqual(world.took(), [("down", "stopped"), ("shutdown", A)])
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+
     def test_withNothingOpen(self) -> None:
         """
         Where there is no association the stop is over at once.
@@ -918,6 +934,123 @@ class StoppingTests(SynchronousTestCase):
         world.link.start()
         world.connecting[-1].errback(ConnectionRefusedError())
         self.assertEqual(world.link.status()["due"], 1.0)
+
+
+@implementer(ILinkObserver, IAssociationUser)
+class Client:
+    """
+    A client with one server and the real status test, in a network in memory: a 64th of a second one way,
+    so that floating point represents all times exactly.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.events: list[tuple[float, str]] = []
+        self.network = MemoryNetwork(self.clock, latency=1 / 64)
+        self.layer = TransactionLayer(TimerQueue(self.clock), None)  # type: ignore[arg-type]
+        self.server = Recorder(self._answer)
+        self.retryAfter = b""
+        self.place = self.network.element(self, "192.0.2.1")
+        self.serve()
+        self.link = ServerLink(
+            "server-102",
+            lambda: maybeDeferred(self.place.connect, "192.0.2.102"),
+            OptionsProbe(self.layer, self.clock).test,
+            self.clock,
+            self,
+            LinkSettings(reopen=Backoff(1.0, 8.0), tests=Backoff(1.0, 8.0)),
+            random=lambda: 1.0,
+        )
+
+    def serve(self) -> None:
+        """
+        The server is there.
+        """
+        self.listener = self.network.element(self.server, "192.0.2.102")
+
+    def _answer(self, message: Message, association: IAssociation) -> None:
+        assert isinstance(message, Request)
+        if self.retryAfter:
+            answer = respond(message, 503, headers=[(b"Retry-After", self.retryAfter)])
+        else:
+            answer = respond(message, 200)
+        association.send(answer.toBytes())
+
+    def run(self, seconds: float) -> None:
+        """
+        Lets time pass in steps as long as the latency.
+        """
+        self.clock.pump([1 / 64] * round(seconds * 64))
+
+    def _note(self, event: str) -> None:
+        self.events.append((self.clock.seconds(), event))
+
+    def linkUp(self, link: ServerLink) -> None:
+        self._note("up")
+
+    def linkDown(self, link: ServerLink, why: str) -> None:
+        self._note(f"down {why}")
+
+    def linkCounting(self, link: ServerLink, seconds: float) -> None:
+        self._note(f"counting {seconds:g}")
+
+    def linkTested(self, link: ServerLink, outcome: Outcome, latency: float) -> None:
+        self._note(f"tested {outcome} {latency:g}")
+
+    def associationMade(self, association: IAssociation) -> None:
+        self._note("made")
+
+    def messageReceived(self, message: object, association: IAssociation) -> None:
+        assert isinstance(message, Response)
+        self.layer.messageReceived(message, association)
+
+    def associationLost(self, association: IAssociation, reason: Failure) -> None:
+        self._note("lost")
+        self.layer.associationLost(association)
+        self.link.associationLost(association, reason.getErrorMessage())
+
+
+class LifeTests(SynchronousTestCase):
+    """
+    Links with everything under them.
+    """
+
+    def test_drainedAndBack(self) -> None:
+        """
+        A server is in use, asks to be left alone, goes, and is not back when it said; then it accepts the
+        association but wants more time; then it is back.
+        """
+        client = Client()
+        client.link.start()
+        client.run(1.0)
+        client.link.unavailable(5)
+        client.run(1.0)
+        client.listener.stopListening()
+        for association in list(client.listener.associations):
+            association.shutdown()
+        client.run(4.5)
+        client.retryAfter = b"3 (still at it)"
+        client.serve()
+        client.run(2.0)
+        client.retryAfter = b""
+        client.run(4.0)
+        self.assertEqual(
+            client.events,
+            [
+                (0.0, "made"),
+                (0.03125, "tested Available() 0.03125"),
+                (0.03125, "up"),
+                (1.0, "down unavailable"),
+                (1.0, "counting 5"),
+                (2.015625, "lost"),
+                # The attempt at the end of the countdown, at 6 s, finds nobody; the next is 1 s later.
+                (7.0, "made"),
+                (7.03125, "tested Unavailable(retryAfter=3.0) 0.03125"),
+                (7.03125, "counting 3"),
+                (10.0625, "tested Available() 0.03125"),
+                (10.0625, "up"),
+            ],
+        )
 
 
 class StatusTests(SynchronousTestCase):

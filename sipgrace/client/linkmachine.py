@@ -643,8 +643,12 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         """
         core.enter("Stopping", "stopped")
         core.wait(core.settings.stopLimit, link._due)
-        if core.association is not None:
-            core.association.shutdown()
+        association = core.association
+        if association is not None:
+            association.shutdown()
+            if not association.reliable:
+                # A UDP peer is only forgotten; nobody will report it lost.
+                link.lost()
 
     @Stopping.upon(Link._due).to(Stopped)
     def abort(link: Link, core: LinkCore) -> None:
