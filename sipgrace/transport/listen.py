@@ -114,10 +114,24 @@ def connect(
     except SIPGraceError:
         return fail()
     protocol = SIPProtocol(intake, parsed.transport, zone, True, via or b"")
+    made: Deferred[SIPProtocol] = Deferred(lambda _: protocol.abort())
+    protocol.whenUp.addCallbacks(_firing(made.callback, made), _firing(made.errback, made))
+    explain = _explain(f"cannot connect to {description}")
+
+    def failed(reason: Failure) -> Failure:
+        made.addErrback(lambda _: None)
+        return explain(reason)
+
     attempt = maybeDeferred(endpoint.connect, cast(IProtocolFactory, _Opening(protocol)))
-    attempt.addCallback(lambda _: _withAbort(protocol))
-    attempt.addErrback(_explain(f"cannot connect to {description}"))
-    return cast("Deferred[IAssociation]", attempt)
+    return cast("Deferred[IAssociation]", attempt.addCallback(lambda _: made).addErrback(failed))
+
+
+def _firing(fire: Callable[[Any], None], made: Deferred[SIPProtocol]) -> Callable[[Any], None]:
+    def unlessCancelled(result: Any) -> None:
+        if not made.called:
+            fire(result)
+
+    return unlessCancelled
 
 
 @implementer(IListener)
@@ -217,15 +231,6 @@ class _TurnedAway(Protocol):
         wire: Any = self.transport
         self.intake.warn(plainHost(wire.getPeer().host), "turned {peer} away: too many associations")
         wire.abortConnection()
-
-
-def _withAbort(protocol: SIPProtocol) -> Deferred[SIPProtocol]:
-    """
-    @return: C{whenUp}, which may be cancelled: a TLS handshake can take long.
-    """
-    given: Deferred[SIPProtocol] = Deferred(lambda _: protocol.abort())
-    protocol.whenUp.addCallbacks(given.callback, given.errback)
-    return given
 
 
 def _listenUDP(

@@ -5,9 +5,9 @@ From an address to an association with it: the one that is up, or a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -200,7 +200,7 @@ class AssociationPool:
         return self._waiter(waiting)
 
     def _waiter(self, waiting: list[Deferred[IAssociation]]) -> Deferred[IAssociation]:
-        mine: Deferred[IAssociation] = Deferred(lambda given: waiting.remove(given))
+        mine: Deferred[IAssociation] = Deferred(waiting.remove)
         waiting.append(mine)
         return mine
 
@@ -223,8 +223,9 @@ class AssociationPool:
         if opened is not None and key not in opened.keys:
             opened.keys.append(key)
             self._up[key] = association
-        for waiting in self._waiting.pop(key, ()):
-            waiting.callback(association)
+        for waiting in list(self._waiting.pop(key, ())):
+            if not waiting.called:
+                waiting.callback(association)
 
     def _fails(self, reason: Failure, key: Key) -> None:
         text = reason.getErrorMessage()
@@ -235,8 +236,9 @@ class AssociationPool:
         if len(self._failed) >= _KEPT:
             self._failed.clear()
         self._failed[key] = (self._clock.seconds() + self._backoff, text)
-        for waiting in self._waiting.pop(key, ()):
-            waiting.errback(TransportError(text))
+        for waiting in list(self._waiting.pop(key, ())):
+            if not waiting.called:
+                waiting.errback(TransportError(text))
 
     def _tryEach(self, addresses: list[str], key: Key, place: int = 0) -> Deferred[IAssociation]:
         """
@@ -245,17 +247,18 @@ class AssociationPool:
         transport, host, port = key
         if transport == b"TLS" or addresses == [host]:
             # What TLS has verified holds for the name it was asked for alone.
-            attempt = maybeDeferred(self._open, key, addresses[place])
+            attempt = self._open(key, addresses[place])
         else:
-            attempt = maybeDeferred(self.reach, transport, addresses[place], port)
+            reached = self.reach(transport, addresses[place], port)
+            attempt = reached if isinstance(reached, Deferred) else succeed(reached)
         if place + 1 < len(addresses):
             attempt.addErrback(self._tryNext, addresses, key, place + 1)
-        return cast("Deferred[IAssociation]", attempt)
+        return attempt
 
     def _tryNext(
         self, reason: Failure, addresses: list[str], key: Key, place: int
     ) -> Failure | Deferred[IAssociation]:
-        if reason.check(CancelledError):
+        if self._stopped:
             return reason
         return self._tryEach(addresses, key, place)
 
@@ -284,7 +287,10 @@ class AssociationPool:
         """
         if len(self) < self._limit:
             return True
-        idlest = max(self._opened.values(), key=lambda opened: opened.still, default=None)
+        staying = [opened for opened in self._opened.values() if opened.association.up]
+        if len(staying) + len(self._attempts) < self._limit:
+            return True  # room is being made already
+        idlest = max(staying, key=lambda opened: opened.still, default=None)
         if idlest is None or idlest.still == 0:
             return False
         idlest.association.shutdown()
