@@ -28,13 +28,13 @@ from zope.interface import implementer
 from sipgrace.transport.sctp.address import SCTPAddress
 from sipgrace.transport.sctp.common import Attempt, SCTPTransport, endOf, refusalOf
 from sipgrace.transport.sctp.kernelevents import (
-    AssociationAborted,
     AssociationChange,
     Cause,
     PartialDeliveryAborted,
     PathChange,
     PeerShutdown,
     RemoteError,
+    abortedByPeer,
     parseNotification,
 )
 from sipgrace.transport.sctp.kernelsocket import IPPROTO_SCTP, KernelSocket, PathStatus
@@ -61,6 +61,8 @@ _PIECE = 65536
 """Bytes read at once: a whole SIP message, nearly always."""
 _ANCILLARY = 64
 """Room for one SCTP_RCVINFO: 28 bytes behind a header of 16."""
+_GLANCE = 0.5
+"""Seconds between two looks at an association whose protocol does not want to read."""
 _READS_A_TURN = 50
 """Messages read before the reactor may look at others."""
 
@@ -91,6 +93,8 @@ class KernelTransport(SCTPTransport):
         self._listening: Callable[[], bool] | None = None
         # the end is near: read on even while paused, to learn of it; data is dropped then
         self._draining = False
+        # the next look at it while reading is paused
+        self._glance: Any = None
         # an error of the socket that sending has met, and which the kernel tells but once
         self._sendError = 0
 
@@ -188,6 +192,19 @@ class KernelTransport(SCTPTransport):
     def _pauseReading(self) -> None:
         if self._socket is not None and not self._draining:
             self.reactor.removeReader(self)
+            if self._glance is None:
+                self._glance = self.reactor.callLater(_GLANCE, self._glanced)
+
+    def _glanced(self) -> None:
+        # Nobody waits for the socket now, but an ABORT must be noticed all the same.
+        self._glance = None
+        sock = self._socket
+        if sock is None or not self.readPaused or self._draining:
+            return
+        if sock.failed():
+            self._drain()
+        else:
+            self._glance = self.reactor.callLater(_GLANCE, self._glanced)
 
     def _resumeReading(self) -> None:
         self._readOn()
@@ -310,7 +327,7 @@ class KernelTransport(SCTPTransport):
         else:
             code = sock.error() or self._sendError
             if event.causes or code in (0, errno.ECONNRESET):
-                self._gone(AssociationAborted(event.causes))
+                self._gone(abortedByPeer(event.causes))
             else:
                 self._gone(endOf(code))
 
@@ -355,6 +372,9 @@ class KernelTransport(SCTPTransport):
             sock.close()
 
     def _detach(self) -> KernelSocket | None:
+        glance, self._glance = self._glance, None
+        if glance is not None:
+            glance.cancel()
         sock, self._socket = self._socket, None
         if sock is not None:
             # the reactor knows it by its descriptor, which must still be told then

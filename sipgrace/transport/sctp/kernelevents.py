@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from twisted.internet.error import ConnectionAborted
 
 __all__ = [
-    "AssociationAborted",
     "AssociationChange",
     "Cause",
     "PartialDeliveryAborted",
     "PathChange",
     "PeerShutdown",
     "RemoteError",
+    "abortedByPeer",
     "parseCauses",
     "parseNotification",
     "parseSocketAddress",
@@ -150,20 +150,14 @@ class PartialDeliveryAborted:
 Notification = AssociationChange | PathChange | RemoteError | PeerShutdown | PartialDeliveryAborted
 
 
-class AssociationAborted(ConnectionAborted):
+def abortedByPeer(causes: tuple[Cause, ...] = ()) -> ConnectionAborted:
     """
-    The peer aborted the association
-
-    @ivar causes: why, as far as it said.
+    What C{connectionLost} gets after the peer's ABORT: its text and its C{args} say why, as far as the peer
+    said so; what we aborted ourselves has Twisted's own text.
     """
-
-    def __init__(self, causes: tuple[Cause, ...] = ()) -> None:
-        super().__init__(*(str(cause) for cause in causes))
-        self.causes = causes
-
-    def __str__(self) -> str:
-        why = f": {', '.join(str(cause) for cause in self.causes)}" if self.causes else ""
-        return f"The peer aborted the association{why}."
+    error = ConnectionAborted(*(str(cause) for cause in causes))
+    error.MESSAGE = "The peer aborted the association"
+    return error
 
 
 def parseNotification(data: bytes) -> Notification | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Sequence
@@ -221,7 +222,20 @@ class KernelSocket:
         """
         return self.plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
+    def failed(self) -> bool:
+        """
+        Whether an error is pending, which is left as it is.
+        """
+        poll = select.poll()
+        poll.register(self.plain, 0)
+        return bool(poll.poll(0))
+
     def shutdown(self) -> None:
+        """
+        Begins SHUTDOWN.
+
+        @raise OSError: when there is no association.
+        """
         self.plain.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
