@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from sipgrace.client import linkmachine
 from sipgrace.client.backoff import Backoff
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
-from sipgrace.client.linkmachine import Link
+from sipgrace.client.linkcore import Link
 from sipgrace.client.probe import Available, Failed, OptionsProbe, Outcome, Unavailable
 from sipgrace.interfaces import IAssociation, IAssociationUser
 from sipgrace.message.derive import respond
@@ -294,7 +294,7 @@ class GridTests(SynchronousTestCase):
         declared = {
             name
             for name, value in vars(Link).items()
-            if isfunction(value) and value.__module__ == linkmachine.__name__
+            if isfunction(value) and value.__module__ == Link.__module__
         }
         self.assertEqual(set(INPUTS), declared)
         self.assertEqual(set(drawn()), {(state, name) for state in STATES for name in INPUTS})

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sipgrace.client.countdown import Countdown
-from sipgrace.client.linkmachine import ILinkObserver, Link, LinkCore, LinkSettings, linkMachine
+from sipgrace.client.linkcore import ILinkObserver, Link, LinkCore, LinkSettings
+from sipgrace.client.linkmachine import linkMachine
 from sipgrace.client.probe import Outcome
 from sipgrace.interfaces import IAssociation
 
