@@ -4,7 +4,7 @@ The ledger: every accepted INVITE that is not yet settled, oldest first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted.logger import Logger
 
@@ -36,6 +36,12 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """
+        @return: all that are not settled, the oldest first. Not to be kept while entries come and go.
+        """
+        return iter(self._entries)
 
     def accept(self, entry: Entry) -> None:
         """

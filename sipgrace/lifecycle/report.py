@@ -177,7 +177,7 @@ class Reporter:
             guard=0.0,
             retryAfter=0.0,
             waiting=event.waiting + forced,
-            associations=event.associations,
+            associations=max(event.associations, event.aborted),
         )
 
     def _counted(self, report: DrainReport, event: Event) -> DrainReport:
