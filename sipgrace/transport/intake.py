@@ -6,8 +6,7 @@ peer and second, whatever is thrown at us.
 from __future__ import annotations
 
 import re
-from os import urandom
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -43,7 +42,9 @@ class Source(Protocol):
 
     def returnPath(self, message: Message) -> IAssociation:
         """
-        @return: the association that responses to this message take (RFC 3261 §18.2.2).
+        @param message: a request, or a response to one that bears its Vias.
+
+        @return: the association that responses take (RFC 3261 §18.2.2).
         """
         ...
 
@@ -173,6 +174,7 @@ class Intake:
             # An error of ours. It must cost this message alone.
             self._failed(source, "parsing")
             return
+        association = cast(IAssociation, source)
         try:
             if isinstance(message, Request):
                 if not source.up and message.method != b"ACK":
@@ -180,21 +182,22 @@ class Intake:
                     self.counters.late += 1
                     return
                 message.markReceived(source.peerHostBytes, source.peerPort)
+                association = source.returnPath(message)
             self.counters.received += 1
-            self.user.messageReceived(message, source.returnPath(message))
+            self.user.messageReceived(message, association)
         except Exception:
             self._failed(source, "a message")
             if isinstance(message, Request) and message.method != b"ACK":
-                self._apologize(message, source)
+                self._apologize(message, association)
 
-    def refuse(self, error: ParseError, source: Source, data: bytes = b"") -> None:
+    def refuse(self, error: ParseError, source: Source, data: bytes | None = None) -> None:
         """
         Answers what was no acceptable message, where it can be answered.
 
         @param data: what it was, where it is at hand.
         """
         counters = self.counters
-        if error.answer is None and data and _SILENT.match(data):
+        if error.answer is None and data is not None and _SILENT.match(data):
             counters.ignored += 1
             return
         counters.refused += 1
@@ -238,12 +241,11 @@ class Intake:
         else:
             self.counters.unlogged += 1
 
-    def _apologize(self, request: Request, source: Source) -> None:
+    def _apologize(self, request: Request, association: IAssociation) -> None:
         try:
-            response = respond(request, 500, toTag=urandom(6).hex().encode("ascii"))
-            source.returnPath(request).send(response.toBytes())
+            association.send(respond(request, 500).toBytes())
         except Exception:
-            self._failed(source, "the answer to a message")
+            self._failed(association, "the answer to a message")
 
     def _answer(self, answer: bytes, source: Source) -> bool:
         try:

@@ -117,6 +117,9 @@ class UDPPeer:
             if error.errno in _PASSING:
                 listener.counters.dropped += 1
                 return True
+            if listener.fileno() < 0:
+                self.up = False  # forgotten before the listener stopped
+                return False
             listener.counters.unsendable += 1
             listener.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=error.strerror)
             return False
@@ -245,6 +248,8 @@ class UDPListener:
                 socket.SOCK_DGRAM,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
+            if not 0 < port < 65536:
+                raise OSError("no such port")
         except (OSError, OverflowError, UnicodeError):
             kind = "IPv6" if self._family == socket.AF_INET6 else "IPv4"
             raise TransportError(f"{host!r} port {port} is no {kind} address to send to") from None
