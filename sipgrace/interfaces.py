@@ -5,6 +5,8 @@ travels up goes through one of these interfaces, which the upper object passed i
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
@@ -68,7 +70,7 @@ class IAssociationUser(Interface):
         An association came up, by our doing or the peer's. (Not called for UDP peers.)
         """
 
-    def messageReceived(message: object, association: IAssociation) -> None:
+    def messageReceived(message: Any, association: IAssociation) -> None:
         """
         One valid SIP message arrived.
 
@@ -107,7 +109,7 @@ class ITransactionUser(Interface):
     What stands above the transaction layer (RFC 3261 §5 calls it the TU): the proxy core.
     """
 
-    def requestReceived(transaction: object, request: object) -> None:
+    def requestReceived(transaction: Any, request: Any) -> None:
         """
         A new request other than ACK; its server transaction waits for C{respond}.
 
@@ -115,12 +117,12 @@ class ITransactionUser(Interface):
             L{sipgrace.transaction.noninviteserver.NonInviteServer}.
         """
 
-    def ackReceived(request: object, association: IAssociation) -> None:
+    def ackReceived(request: Any, association: IAssociation) -> None:
         """
         An ACK that belongs to no transaction here: that of a 2xx, to be passed on statelessly.
         """
 
-    def responseReceived(response: object, association: IAssociation) -> None:
+    def responseReceived(response: Any, association: IAssociation) -> None:
         """
         A response that belongs to no client transaction here (RFC 3261 §16.7, RFC 6026 §8.9).
         """
@@ -131,7 +133,7 @@ class IServerTransactionUser(Interface):
     Whoever answers one server transaction; set as its C{user}.
     """
 
-    def serverTransactionEnded(transaction: object, reason: str) -> None:
+    def serverTransactionEnded(transaction: Any, reason: str) -> None:
         """
         The transaction has terminated and forgotten its request.
 
@@ -145,13 +147,13 @@ class IClientTransactionUser(Interface):
     Whoever sent one request through a client transaction.
     """
 
-    def clientResponse(transaction: object, response: object) -> None:
+    def clientResponse(transaction: Any, response: Any) -> None:
         """
         A provisional or final response, its top Via still on it. Each final response once, except
         2xx of INVITE, of which every retransmission is passed up (RFC 6026 §7.2).
         """
 
-    def clientFailed(transaction: object, reason: str) -> None:
+    def clientFailed(transaction: Any, reason: str) -> None:
         """
         No final response will come: C{'timeout'} (Timer B or F) or C{'lost'} (the association went,
         or could not take the request). Called at most once, never after a final response.

@@ -27,11 +27,13 @@ class Branch:
 
     @ivar answered: whether anything at all has come back.
     @ivar done: whether nothing more can come of it: a final response came, or it failed.
+    @ivar outcome: why it failed: C{'timeout'}, C{'lost'} or C{'cancelled'}; empty before, and when there
+        was an answer.
     @ivar abandoned: whether the next target was tried instead. What comes late is then put right: a
         provisional response by CANCEL, a 2xx by being forwarded as every 2xx must be.
     """
 
-    __slots__ = ("abandoned", "answered", "cancelled", "context", "done", "target", "transaction")
+    __slots__ = ("abandoned", "answered", "cancelled", "context", "done", "outcome", "target", "transaction")
 
     def __init__(self, context: ResponseContext, target: Target) -> None:
         self.context = context
@@ -39,6 +41,7 @@ class Branch:
         self.transaction: InviteClient | NonInviteClient | None = None
         self.answered = False
         self.done = False
+        self.outcome = ""
         self.abandoned = False
         self.cancelled = False
 
@@ -101,6 +104,7 @@ class Branch:
         if self.answered or self.done or self.abandoned:
             return
         self.abandoned = True
+        self.outcome = "timeout"
         self.cancel()
         if self.transaction is None:
             self.done = True
@@ -133,6 +137,7 @@ class Branch:
         if self.done:
             return
         self.done = True
+        self.outcome = reason
         if self.abandoned:
             self.context.settleIfDone()
         else:

@@ -41,6 +41,7 @@ class ResponseContext:
     @ivar finalStatus: the status of the final response that was sent, 0 before.
     @ivar acceptedAt: when it was taken, in seconds of the clock.
     @ivar progressAt: when the last provisional response came (Timer C counts from there).
+    @ivar ended: whether its server transaction has ended.
     @ivar settled: whether it has left the ledger.
     """
 
@@ -50,6 +51,7 @@ class ResponseContext:
         "branches",
         "cancelled",
         "core",
+        "ended",
         "finalStatus",
         "inDialog",
         "isInvite",
@@ -88,6 +90,7 @@ class ResponseContext:
         self.responses: list[Response] | None = None
         self.finalStatus = 0
         self.cancelled = False
+        self.ended = False
         self.settled = False
         self.mergeKey: tuple[bytes, bytes, int, bytes] | None = None
         self.acceptedAt = now
@@ -239,11 +242,9 @@ class ResponseContext:
             self._respondLocally(Answer(481 if self.inDialog else 404))
         elif self.isInvite:
             self._respondLocally(Answer(408))
-        elif any(branch.transaction is not None for branch in self.branches):
-            # RFC 4320 §4.2: no 408 for what is not an INVITE; its sender has timed out as we have.
-            self.finalStatus = 408
-            self.request = None
-            self.transaction.forget()
+        elif any(branch.outcome == "timeout" for branch in self.branches):
+            # The transaction keeps this one to itself (RFC 4320 §4.2): its sender has timed out as we have.
+            self._respondLocally(Answer(408))
         else:
             self._respondLocally(Answer(500))
 
@@ -265,20 +266,20 @@ class ResponseContext:
         Nobody upstream can ask any more. Where the association was lost before a final response could
         leave, the call is taken back downstream: its caller tries elsewhere.
         """
-        if reason == "lost" and not self.finalStatus:
+        self.ended = True
+        if not self.finalStatus:
             self.finalStatus = 503
             self.request = None
             self.targets = _NO_TARGETS
             self.cancelled = True
             self._cancelOpen(b"")
-        if self.finalStatus:
-            self._settleIfBranchesDone()
+        self._settleIfBranchesDone()
 
     def settleIfDone(self) -> None:
         """
         Leaves the ledger if nothing can be asked of us for this request any more.
         """
-        if self.finalStatus and (self.association.reliable or self.transaction.ended):
+        if self.finalStatus and (self.ended or self.association.reliable):
             self._settleIfBranchesDone()
 
     def _settleIfBranchesDone(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import cast
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
@@ -90,12 +89,10 @@ class ProxyCore:
 
     # ------------------------------------------------------------------ requests
 
-    def requestReceived(self, transaction: object, request: object) -> None:
+    def requestReceived(self, transaction: InviteServer | NonInviteServer, request: Request) -> None:
         """
         RFC 3261 §16.3 to §16.6 for one new request.
         """
-        transaction = cast("InviteServer | NonInviteServer", transaction)
-        request = cast(Request, request)
         if request.method == b"CANCEL":
             self._cancel(transaction, request)
             return
@@ -124,7 +121,7 @@ class ProxyCore:
         if request.hasRoute:
             context.start((self._alongRoute(request, outZone or context.zone),))
         else:
-            context.start(self.role.targets(context))
+            context.start(self.role.targets(request, context.zone, outZone))
 
     def _check(self, request: Request) -> Answer | None:
         """
@@ -155,11 +152,8 @@ class ProxyCore:
         @return: false when it has been here before: a loop, or a merged copy (RFC 3261 §16.3 step 4,
             §8.2.2.2).
         """
-        suffix = b".%08x" % context.loopHash
-        for via in request.getAll(b"Via"):
-            if self._prefix in via and suffix in via:
-                self.counters["loops"] += 1
-                return False
+        if self._looped(request, context.loopHash):
+            return False
         if self.settings.detectMerges and context.isInvite and not context.inDialog:
             key = (request.callId, request.fromTag, request.cseq, request.uri + context.zone.encode())
             if key in self._merging:
@@ -168,6 +162,17 @@ class ProxyCore:
             self._merging[key] = context
             context.mergeKey = key
         return True
+
+    def _looped(self, request: Request, loopHash: int) -> bool:
+        """
+        Whether we have sent this very request on before (RFC 3261 §16.3 step 4).
+        """
+        suffix = b".%08x" % loopHash
+        for via in request.getAll(b"Via"):
+            if self._prefix in via and suffix in via:
+                self.counters["loops"] += 1
+                return True
+        return False
 
     def settled(self, context: ResponseContext) -> None:
         """
@@ -260,25 +265,28 @@ class ProxyCore:
 
     # ------------------------------------------------------------------ without a transaction
 
-    def ackReceived(self, request: object, association: IAssociation) -> None:
+    def ackReceived(self, request: Request, association: IAssociation) -> None:
         """
         The ACK of a 2xx is passed on without any state (RFC 3261 §16.11), as a proxy in the path of the
         dialog must.
         """
-        request = cast(Request, request)
         if request.maxForwards == 0:
             return
         zone = self._popOwnRoutes(request) if request.hasRoute else None
+        loopHash = self._loopHash(request, association)
+        if self._looped(request, loopHash):
+            return
         if request.hasRoute:
             target = self._alongRoute(request, zone or association.zone)
         else:
-            uri = parseURI(request.uri)
-            if not isinstance(uri, SIPURI) or self.identity.zoneOf(uri) is not None:
+            first = next(self.role.targets(request, association.zone, zone), None)
+            if first is None:
                 self.counters["strayAcks"] += 1
                 return
-            target = self.role.towards(hopOf(uri), zone or association.zone)
+            target = first
+        if target.uri is not None:
+            request.uri = target.uri
         request.setMaxForwards(request.maxForwards - 1 if request.maxForwards >= 0 else 70)
-        loopHash = self._loopHash(request, association)
 
         def send(reached: IAssociation) -> None:
             request.pushVia(self.newVia(reached, loopHash))
@@ -293,7 +301,7 @@ class ProxyCore:
         else:
             send(reached)
 
-    def responseReceived(self, response: object, association: IAssociation) -> None:
+    def responseReceived(self, response: Response, association: IAssociation) -> None:
         """
         A response without a transaction is counted and dropped (RFC 6026 §7.2: it must not go on).
         """

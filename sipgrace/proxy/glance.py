@@ -24,8 +24,5 @@ def glance(uri: bytes) -> tuple[bytes, bytes, bytes]:
     else:
         user = user.partition(b":")[0]
     host = host.partition(b";")[0].partition(b"?")[0]
-    if host[:1] == b"[":
-        host = host.partition(b"]")[0] + b"]"
-    else:
-        host = host.partition(b":")[0]
+    host = host.partition(b"]")[0] + b"]" if host[:1] == b"[" else host.partition(b":")[0]
     return scheme, user, host.lower()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sipgrace.interfaces import IAssociation, IListener
 from sipgrace.message.uri import SIPURI
-from sipgrace.proxy.target import PORTS
+from sipgrace.proxy.target import PORTS, hopOf
 
 
 def _sentBy(via: bytes) -> tuple[bytes, bytes]:
@@ -48,8 +48,7 @@ class Identity:
         """
         The side on which this URI's host and port are our own, or C{None} when they are not.
         """
-        port = uri.port or (5061 if uri.scheme == b"sips" else PORTS.get((uri.param(b"transport") or b"UDP").upper(), 5060))
-        return self._zones.get((uri.host.lower(), port))
+        return self._zones.get((uri.host.lower(), uri.port or hopOf(uri).port))
 
     def recordRoute(self, association: IAssociation) -> bytes:
         """

@@ -29,10 +29,14 @@ class Role(Protocol):
         @return: what ends it here (a refusal, a redirection, an answer of our own), or C{None} to go on.
         """
 
-    def targets(self, context: ResponseContext) -> Iterator[Target]:
+    def targets(self, request: Request, zone: str, outZone: str | None) -> Iterator[Target]:
         """
-        Where to try the request, one after another; it is asked for the next only when the one before
-        has failed (RFC 3261 §16.5). Not called where a Route says where to go.
+        Where to try a request, one place after another; it is asked for the next only when the one before
+        has failed (RFC 3261 §16.5). An ACK, which cannot fail, goes to the first. Not called where a Route
+        says where to go.
+
+        @param zone: the side it came from.
+        @param outZone: the side that a Route which named us told to go on to, or C{None}.
         """
 
     def towards(self, hop: Hop, zone: str) -> Target:

@@ -5,6 +5,7 @@ Timer C (RFC 3261 §16.8) without a timer per call: the ledger is looked through
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -21,7 +22,7 @@ class TimerC:
     @param seconds: Timer C.
     """
 
-    def __init__(self, clock: IReactorTime, entries: Iterable[ResponseContext], seconds: float) -> None:
+    def __init__(self, clock: IReactorTime, entries: Iterable[Any], seconds: float) -> None:
         self._clock = clock
         self._entries = entries
         self._seconds = seconds
@@ -44,7 +45,7 @@ class TimerC:
     def _look(self) -> None:
         now = self._clock.seconds()
         oldEnough = now - self._seconds
-        late = []
+        late: list[ResponseContext] = []
         for entry in self._entries:
             if entry.acceptedAt > oldEnough:
                 break

@@ -7,7 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from sipgrace.interfaces import IAssociation
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipgrace.interfaces import IAssociation, IAssociationUser
 
 Network = IPv4Network | IPv6Network
 
@@ -15,6 +18,7 @@ Network = IPv4Network | IPv6Network
 _REMEMBERED = 10_000
 
 
+@implementer(IAssociationUser)
 class Clients:
     """
     The clients of a server by name, each known by the addresses it comes from, with the associations
@@ -47,19 +51,33 @@ class Clients:
             self._names[host] = name
         return name
 
-    def add(self, association: IAssociation) -> None:
+    def associationMade(self, association: IAssociation) -> None:
         """
-        An association came up.
+        See L{IAssociationUser}.
         """
         self._associations.setdefault(self.nameAt(association.peerHost), []).append(association)
 
-    def remove(self, association: IAssociation) -> None:
+    def messageReceived(self, message: object, association: IAssociation) -> None:
         """
-        An association has gone.
+        See L{IAssociationUser}: messages go elsewhere.
+        """
+
+    def associationLost(self, association: IAssociation, reason: Failure) -> None:
+        """
+        See L{IAssociationUser}.
         """
         several = self._associations.get(self.nameAt(association.peerHost), [])
         if association in several:
             several.remove(association)
+
+    def status(self) -> dict[str, int]:
+        """
+        How many associations each client has up; those of nobody known stand under C{"?"}.
+        """
+        return {
+            name or "?": sum(association.up for association in several)
+            for name, several in self._associations.items()
+        }
 
     def associationTo(self, name: str) -> IAssociation | None:
         """
@@ -79,7 +97,7 @@ class Clients:
         @param transport: a Via transport token.
         """
         name = self._names.get(host)
-        for association in reversed(self._associations.get(name, ()) if name is not None else ()):
+        for association in reversed(self._associations.get(name, ()) if name else ()):
             if association.up and association.transport == transport and association.peerHost == host:
                 return association
         return None

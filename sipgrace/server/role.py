@@ -14,7 +14,7 @@ from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
-from sipgrace.message.uri import SIPURI
+from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.context import ResponseContext
 from sipgrace.proxy.glance import glance
 from sipgrace.proxy.identity import Identity
@@ -125,18 +125,22 @@ class ServerRole:
             if uri is not None:
                 yield uri
 
-    def targets(self, context: ResponseContext) -> Iterator[Target]:
+    def targets(self, request: Request, zone: str, outZone: str | None) -> Iterator[Target]:
         """
-        The routing table's line for the Request-URI, its places one after another.
+        The routing table's line for the Request-URI, its places one after another; within a dialog, where
+        there is none, the place that the Request-URI names.
         """
-        if context.request is None:
+        route = self._table.find(request.uri)
+        if route is None:
+            uri = parseURI(request.uri) if request.toTag else None
+            if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
+                yield self.towards(hopOf(uri), zone)
             return
-        route = self._table.find(context.request.uri)
-        for to in route.to if route is not None else ():
+        for to in route.to:
             if isinstance(to, str):
                 yield Target(self._clients.associationTo(to), self._hops.get(to), token=to)
             else:
-                yield self.towards(hopOf(to), context.zone)
+                yield self.towards(hopOf(to), zone)
 
     def towards(self, hop: Hop, zone: str) -> Target:
         """
@@ -172,6 +176,6 @@ class ServerRole:
         Where every way on was closed rather than silent, 503 lets the client try another server, which
         may have one.
         """
-        if context.branches and not any(branch.transaction for branch in context.branches):
+        if context.branches and all(branch.outcome == "lost" for branch in context.branches):
             return Answer(503)
         return None

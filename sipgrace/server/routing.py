@@ -73,8 +73,7 @@ class RoutingTable:
                 return route
         _, user, host = glanced
         for length in self._lengths:
-            if length <= len(user):
-                route = self._prefixes.get(user[:length])
-                if route is not None:
-                    return route
+            found = self._prefixes.get(user[:length]) if length <= len(user) else None
+            if found is not None:
+                return found
         return self._domains.get(host) or self._domains.get(b"*")

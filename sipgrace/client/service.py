@@ -1,0 +1,243 @@
+"""
+A running client: its configuration made into links, role, element and orders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipgrace.client.activelist import ActiveList
+from sipgrace.client.backoff import Backoff
+from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
+from sipgrace.client.probe import OptionsProbe, Outcome
+from sipgrace.client.reroutes import Reroutes
+from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
+from sipgrace.client.strategies import strategyNamed
+from sipgrace.client.tdm import SIPGateway
+from sipgrace.client.users import Users
+from sipgrace.config.client import ClientConfig, ClientServer, ClientUser
+from sipgrace.config.server import Drain
+from sipgrace.console import Console
+from sipgrace.element import Element
+from sipgrace.interfaces import IAssociation, IAssociationUser
+from sipgrace.lifecycle.events import State
+from sipgrace.proxy.core import ProxySettings
+from sipgrace.transport.listen import connect
+
+
+def usersOf(sections: tuple[ClientUser, ...]) -> Users:
+    """
+    Where users are, as configured.
+    """
+    users = Users()
+    for section in sections:
+        if section.uri is not None:
+            users.addURI(section.uri, section.contact)
+        elif section.aor is not None:
+            users.addRecord(section.aor, section.contact)
+        elif section.prefix is not None:
+            users.addPrefix(section.prefix.encode("ascii"), section.contact)
+    return users
+
+
+@implementer(ILinkObserver, IAssociationUser)
+class _Servers:
+    """
+    Keeps the active list by what the links tell, and tells the links of lost associations.
+    """
+
+    log = Logger()
+
+    def __init__(self, active: ActiveList[ServerLink]) -> None:
+        self.active = active
+        self.links: dict[str, ServerLink] = {}
+
+    def linkUp(self, link: ServerLink) -> None:
+        """
+        See L{ILinkObserver}.
+        """
+        self.active.add(link)
+        self.log.info("{server} is active", server=link.name)
+
+    def linkDown(self, link: ServerLink, why: str) -> None:
+        """
+        See L{ILinkObserver}.
+        """
+        self.active.remove(link)
+        self.log.info("{server} is off the active list: {why}", server=link.name, why=why)
+
+    def linkCounting(self, link: ServerLink, seconds: float) -> None:
+        """
+        See L{ILinkObserver}.
+        """
+        self.log.info("{server} is left alone for {seconds:.0f} s", server=link.name, seconds=seconds)
+
+    def linkTested(self, link: ServerLink, outcome: Outcome, latency: float) -> None:
+        """
+        See L{ILinkObserver}.
+        """
+        self.log.debug("test of {server}: {outcome}", server=link.name, outcome=outcome)
+
+    def associationMade(self, association: IAssociation) -> None:
+        """
+        See L{IAssociationUser}: the link that opened it knows already.
+        """
+
+    def messageReceived(self, message: object, association: IAssociation) -> None:
+        """
+        See L{IAssociationUser}: messages go elsewhere.
+        """
+
+    def associationLost(self, association: IAssociation, reason: Failure) -> None:
+        """
+        See L{IAssociationUser}.
+        """
+        for link in self.links.values():
+            link.associationLost(association, reason.getErrorMessage())
+
+
+class ClientService(Service):
+    """
+    A client (see L{sipgrace.tap.signals.RoleService}).
+
+    @ivar element: what it is made of.
+    @ivar links: its servers by name.
+    @ivar active: the active list.
+    """
+
+    def __init__(self, reactor: Any, config: ClientConfig) -> None:
+        client = config.client
+        self.config = config
+        self.element = element = Element(
+            reactor,
+            client.name,
+            [(description, INTERFACE) for description in client.listen]
+            + [(description, NETWORK) for description in client.listenNetwork],
+            client.advertise,
+            client.stack,
+            config.timers,
+            config.limits,
+            Drain(),
+        )
+        self.active: ActiveList[ServerLink] = ActiveList(
+            [server.name for server in config.servers], strategyNamed(client.strategy)
+        )
+        self._servers = _Servers(self.active)
+        self.links = self._servers.links
+        element.watchers.append(self._servers)
+        probe = OptionsProbe(
+            element.layer, element.clock, lambda: os.urandom(8).hex().encode(), config.probe.timeout
+        )
+        settings = LinkSettings(
+            reopen=Backoff(config.reconnect.interval, config.reconnect.longest),
+            tests=Backoff(config.probe.interval, config.probe.longest),
+        )
+        for server in config.servers:
+            self.links[server.name] = ServerLink(
+                server.name,
+                self._connector(server),
+                probe.test,
+                element.clock,
+                self._servers,
+                settings,
+                cost=server.cost,
+            )
+        self.reroutes = Reroutes()
+        pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
+        tdm = None
+        if config.tdm is not None:
+            tdm = SIPGateway(bytes(config.tdm.gateway).decode("ascii"))
+        role = ClientRole(
+            element.gate,
+            element.identity,
+            self.active,
+            self.links,
+            usersOf(config.users),
+            tdm,
+            pools.__getitem__,
+            client.responsePeriod,
+            self.reroutes,
+        )
+        element.serve(role, ProxySettings(recordRoute=True, detectMerges=False, timerC=config.timers.timerC))
+        element.associations.onEnding = self._endLinks
+
+    def _connector(self, server: ClientServer) -> Callable[[], Deferred[IAssociation]]:
+        element = self.element
+
+        def opened() -> Deferred[IAssociation]:
+            return connect(
+                element.reactor,
+                element.withStack(server.address),
+                element.associations,
+                NETWORK,
+                via=element.viaFor(server.address, NETWORK),
+                bounds=element.bounds,
+            )
+
+        return opened
+
+    def _endLinks(self) -> None:
+        for link in self.links.values():
+            link.stop()
+
+    def status(self) -> dict[str, Any]:
+        """
+        How things stand, for display; everything in it fits JSON.
+        """
+        return {
+            "role": "client",
+            **self.element.status(),
+            "servers": [link.status() for link in self.links.values()],
+            "lastUsed": self.active.lastUsed,
+            "reroutes": self.reroutes.total,
+        }
+
+    def orders(self) -> dict[str, object]:
+        """
+        What an operator can say at the manhole's prompt.
+        """
+        return Console(self.element, self.status).names()
+
+    def startService(self) -> Deferred[Any]:
+        """
+        Listens, and opens an association to each server.
+
+        @return: fails with what kept it from listening.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        return self.element.start().addCallback(self._startLinks)
+
+    def _startLinks(self, state: State) -> State:
+        for link in self.links.values():
+            link.start()
+        return state
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Ends what is left, at once.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        stopped = DeferredList([link.stop() for link in self.links.values()])
+        self.element.leaveNow("stop")
+        self.element.stop()
+        return stopped
+
+    def leave(self) -> Deferred[State]:
+        """
+        Takes no new calls and finishes the accepted ones.
+        """
+        return self.element.leave()
+
+    def leaveNow(self) -> None:
+        """
+        Ends every association at once.
+        """
+        self.element.leaveNow()

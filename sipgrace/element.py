@@ -1,0 +1,274 @@
+"""
+What a server and a client are both made of: transports, transactions, proxy core and lifecycle, put
+together.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipgrace.config.sections import Limits, Timers
+from sipgrace.config.server import Drain
+from sipgrace.errors import OrderRefused
+from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
+from sipgrace.lifecycle.events import State
+from sipgrace.lifecycle.gate import Gate
+from sipgrace.lifecycle.ledger import Ledger
+from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.lifecycle.orders import Kind, Order
+from sipgrace.lifecycle.sdnotify import Notifier, Systemd
+from sipgrace.lifecycle.settings import Settings
+from sipgrace.message.framing import Limits as MessageLimits
+from sipgrace.proxy.core import ProxyCore, ProxySettings
+from sipgrace.proxy.identity import Identity
+from sipgrace.proxy.seams import Role
+from sipgrace.proxy.timerc import TimerC
+from sipgrace.transaction.layer import TransactionLayer
+from sipgrace.transaction.timers import TimerQueue
+from sipgrace.transaction.timers import Timers as TransactionTimers
+from sipgrace.transport.associations import Associations
+from sipgrace.transport.bounds import Bounds
+from sipgrace.transport.listen import listen
+from sipgrace.transport.pool import AssociationPool
+
+
+def boundsOf(limits: Limits) -> Bounds:
+    """
+    The transports' bounds, as configured.
+    """
+    return Bounds(
+        message=MessageLimits(message=limits.message, headers=limits.headers, line=limits.line),
+        accepted=limits.associations,
+    )
+
+
+@implementer(IAssociationUser)
+class Element:
+    """
+    One SIP element of this project. Messages go from the associations straight to the transaction layer;
+    orders go to the lifecycle, which takes the associations down.
+
+    @ivar reactor: where it lives.
+    @ivar associations: all there are.
+    @ivar watchers: who else hears of associations that come and go.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        places: Iterable[tuple[str, str]],
+        advertise: str | None,
+        stack: str,
+        timers: Timers,
+        limits: Limits,
+        drain: Drain,
+    ) -> None:
+        """
+        @param places: where to listen, and the zone of what is accepted there.
+        """
+        self.reactor = reactor
+        self.name = name
+        self.stack = stack
+        self.bounds = boundsOf(limits)
+        self.clock = cast(IReactorTime, reactor)
+        self.timers = TimerQueue(self.clock)
+        self.layer = TransactionLayer(
+            self.timers,
+            cast(Any, None),
+            TransactionTimers(t1=timers.t1, t2=timers.t2, t4=timers.t4),
+            limits.transactions,
+        )
+        # Where every message passes there is no step in between.
+        self.messageReceived = self.layer.messageReceived
+        self.identity = Identity()
+        self.ledger = Ledger()
+        self.gate = Gate(self.clock, round(drain.spread))
+        self.pools: dict[str, AssociationPool] = {}
+        self.watchers: list[IAssociationUser] = []
+        self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
+        self.associations = Associations(
+            [self._place(description, zone, advertise) for description, zone in places], self
+        )
+        self.lifecycle = Lifecycle(
+            self.clock,
+            self.ledger,
+            self.associations,
+            self.gate,
+            (),
+            Settings(
+                guard=drain.guard,
+                margin=drain.marginOf(drain.guard),
+                retryAfter=drain.retryAfter,
+                retryPeriod=30.0 if drain.retryAfterPeriod is None else drain.retryAfterPeriod,
+            ),
+            serving=False,
+        )
+        self._systemd = Systemd(Notifier(os.environ), self.clock, self.lifecycle.status)
+        self.lifecycle.observe(self._systemd)
+        self.associations.onGone = self.lifecycle.associationsGone
+        self.associations.onListening = self._listens
+        self.associations.onStopped = self._stopped
+        self.core: ProxyCore | None = None
+
+    def _place(
+        self, description: str, zone: str, advertise: str | None
+    ) -> Callable[[IAssociationUser], Deferred[IListener]]:
+        def place(user: IAssociationUser) -> Deferred[IListener]:
+            return listen(
+                self.reactor, self.withStack(description), user, zone, advertise=advertise, bounds=self.bounds
+            )
+
+        return place
+
+    def withStack(self, description: str) -> str:
+        """
+        A transport description with the configured SCTP stack, where it names none itself.
+        """
+        if description.startswith("sctp:") and ":stack=" not in description:
+            return f"{description}:stack={self.stack}"
+        return description
+
+    def _listens(self, listener: IListener) -> None:
+        zone = cast(Any, listener).zone
+        self.identity.addListener(listener, zone)
+        self.pools[zone].use(listener)
+        self.log.info(
+            "{name} listens for {zone} at {via}", name=self.name, zone=zone, via=listener.via.decode("ascii")
+        )
+
+    def _stopped(self, listener: IListener) -> None:
+        self.pools[cast(Any, listener).zone].disuse(listener)
+
+    def viaFor(self, description: str, zone: str) -> bytes | None:
+        """
+        The Via of our listener, on that side, of the transport that a description names, so that peers
+        find us where we listen; C{None} where there is none.
+        """
+        transport = description.partition(":")[0].upper().encode("ascii")
+        for listener in self.associations.listeners:
+            if listener.transport == transport and cast(Any, listener).zone == zone:
+                return listener.via
+        return None
+
+    def addPool(self, zone: str) -> AssociationPool:
+        """
+        Makes the pool of one side.
+        """
+        pool = self.pools[zone] = AssociationPool(
+            self.reactor,
+            self.associations,
+            zone,
+            {b"SCTP": f"stack={self.stack}"},
+            bounds=self.bounds,
+        )
+        return pool
+
+    def serve(self, role: Role, settings: ProxySettings) -> ProxyCore:
+        """
+        Puts a role on top. Once, before L{start}.
+        """
+        self.core = ProxyCore(
+            self.clock, self.timers, self.layer, role, self.ledger, self.identity, settings
+        )
+        return self.core
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> Deferred[Any]:
+        """
+        Brings it into service for the first time.
+
+        @return: fails with what kept it from listening.
+        """
+        self._timerC.start()
+        return self.lifecycle.resume(self.order(Kind.RESUME, "start"))
+
+    def stop(self) -> None:
+        """
+        Ends what would keep a reactor busy.
+        """
+        self._timerC.stop()
+        for pool in self.pools.values():
+            pool.stop()
+
+    def order(self, kind: Kind, who: str, why: str = "", **values: Any) -> Order:
+        """
+        An order given here and now.
+        """
+        return Order(kind=kind, who=who, when=time.time(), why=why, **values)
+
+    def leave(self, who: str = "signal") -> Deferred[State]:
+        """
+        Drains, or waits for the drain that is under way.
+
+        @return: fires when it is offline; fails with L{OrderRefused} when the drain was cancelled.
+        """
+        self._systemd.leaving()
+        try:
+            left = self.lifecycle.drain(self.order(Kind.DRAIN, who))
+        except OrderRefused:
+            left = self.lifecycle.whenOffline()
+        return left.addCallback(_offlineOnly)
+
+    def leaveNow(self, who: str = "signal") -> None:
+        """
+        Leaves service at once.
+        """
+        self.lifecycle.offline(self.order(Kind.OFFLINE, who))
+
+    def status(self) -> dict[str, Any]:
+        """
+        How things stand, for display; everything in it fits JSON.
+        """
+        lifecycle = self.lifecycle.status()
+        return {
+            "name": self.name,
+            "state": str(lifecycle.state),
+            "waiting": lifecycle.waiting,
+            "associations": lifecycle.associations,
+            "guardLeft": lifecycle.guardLeft,
+            "retryAfter": lifecycle.awayFor,
+            "accepted": self.ledger.accepted,
+            "settled": self.ledger.settled,
+            "forced": self.ledger.forced,
+            "refused": self.gate.refused,
+            "listeners": [listener.via.decode("ascii") for listener in self.associations.listeners],
+            "proxy": dict(self.core.counters) if self.core is not None else {},
+            "transactions": self.layer.counts(),
+        }
+
+    # ------------------------------------------------------------------ IAssociationUser
+
+    def associationMade(self, association: IAssociation) -> None:
+        """
+        See L{IAssociationUser}.
+        """
+        for watcher in self.watchers:
+            watcher.associationMade(association)
+
+    def associationLost(self, association: IAssociation, reason: Failure) -> None:
+        """
+        See L{IAssociationUser}. The watchers hear first: a call that is tried elsewhere because of it must
+        not find it still listed.
+        """
+        for watcher in self.watchers:
+            watcher.associationLost(association, reason)
+        self.layer.associationLost(association)
+
+
+def _offlineOnly(state: State) -> State:
+    if state is not State.OFFLINE:
+        raise OrderRefused("the drain was cancelled, and the element serves again")
+    return state

@@ -1,0 +1,160 @@
+"""
+A running server: its configuration made into role, element and orders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from sipgrace.config.server import Party as PartySection
+from sipgrace.config.server import Route as RouteSection
+from sipgrace.config.server import ServerConfig
+from sipgrace.console import Console
+from sipgrace.element import Element
+from sipgrace.lifecycle.events import State
+from sipgrace.proxy.core import ProxySettings
+from sipgrace.server.clients import Clients
+from sipgrace.server.role import ServerRole
+from sipgrace.server.routing import Route, RoutingTable
+from sipgrace.server.rules import Access, Party, Rejection
+
+#: All that a server does lies on one side.
+NETWORK = "network"
+
+
+def _route(section: RouteSection) -> Route:
+    return Route(section.to or (), section.redirect)
+
+
+def tableOf(sections: tuple[RouteSection, ...]) -> RoutingTable:
+    """
+    The routing table, as configured.
+    """
+    table = RoutingTable()
+    for section in sections:
+        route = _route(section)
+        if section.uri is not None:
+            table.addURI(section.uri, route)
+        elif section.prefix is not None:
+            table.addPrefix(section.prefix.encode("ascii"), route)
+        elif section.domain is not None:
+            table.addDomain(section.domain.encode("ascii"), route)
+    return table
+
+
+def _party(section: PartySection | None) -> Party | None:
+    if section is None:
+        return None
+    return Party(
+        section.network,
+        section.client,
+        section.domain.encode("ascii") if section.domain is not None else None,
+        section.prefix.encode("ascii") if section.prefix is not None else None,
+    )
+
+
+def rejectionsOf(config: ServerConfig) -> list[Rejection]:
+    """
+    The rules that refuse calls, as configured.
+    """
+    return [
+        Rejection(
+            _party(rule.origin), _party(rule.destination), rule.status, (rule.reason or "").encode("ascii")
+        )
+        for rule in config.reject
+    ]
+
+
+class ServerService(Service):
+    """
+    A server (see L{sipgrace.tap.signals.RoleService}).
+
+    @ivar element: what it is made of.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, config: ServerConfig) -> None:
+        server = config.server
+        self.config = config
+        self.element = element = Element(
+            reactor,
+            server.name,
+            [(description, NETWORK) for description in server.listen],
+            server.advertise,
+            server.stack,
+            config.timers,
+            config.limits,
+            config.drain,
+        )
+        self.clients = Clients((client.name, client.networks) for client in config.clients)
+        element.watchers.append(self.clients)
+        self._opened = [client for client in config.clients if client.open is not None]
+        role = ServerRole(
+            element.gate,
+            element.identity,
+            self.clients,
+            Access(self.clients, config.access.allow, config.access.deny),
+            rejectionsOf(config),
+            tableOf(config.routes),
+            element.addPool(NETWORK),
+            element.ledger,
+            server.maxAccepted,
+            {client.name: client.address for client in config.clients if client.address is not None},
+            redirects=server.mode == "redirect",
+        )
+        element.serve(
+            role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC)
+        )
+
+    @property
+    def lifecycle(self) -> Any:
+        """
+        Where orders go.
+        """
+        return self.element.lifecycle
+
+    def status(self) -> dict[str, Any]:
+        """
+        How things stand, for display; everything in it fits JSON.
+        """
+        return {"role": "server", **self.element.status(), "clients": self.clients.status()}
+
+    def orders(self) -> dict[str, object]:
+        """
+        What an operator can say at the manhole's prompt.
+        """
+        return Console(self.element, self.status).names()
+
+    def startService(self) -> Deferred[Any]:
+        """
+        Listens.
+
+        @return: fails with what kept it from listening.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        return self.element.start()
+
+    def stopService(self) -> None:
+        """
+        Ends what is left, at once.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        self.element.leaveNow("stop")
+        self.element.stop()
+
+    def leave(self) -> Deferred[State]:
+        """
+        Leaves service without losing a call.
+        """
+        return self.element.leave()
+
+    def leaveNow(self) -> None:
+        """
+        Leaves service at once.
+        """
+        self.element.leaveNow()
