@@ -34,7 +34,7 @@ _SENT: Final = 2
 # |                | →Proceeding     |                 |                 |                 |                 |
 # | 2xx            | set M, tell,    | set M, tell,    | stray           | tell            | stray           |
 # |                | →Accepted       | →Accepted       |                 |                 |                 |
-# | 3xx-6xx        | ACK, set D*,    | ACK, set D*,    | again           | -               | stray           |
+# | 3xx-6xx        | set D*, ACK,    | set D*, ACK,    | again           | -               | stray           |
 # |                | tell,           | tell,           |                 |                 |                 |
 # |                | →Completed*,    | →Completed*,    |                 |                 |                 |
 # |                | quit+           | quit+           |                 |                 |                 |
@@ -58,7 +58,7 @@ _SENT: Final = 2
 # |                | →Proceeding/c   |                 | →Proceeding/a   |                 |                 |
 # | 2xx            | set M, tell,    | set M, tell,    | set M, stray,   | set M, stray,   | stray           |
 # |                | →Accepted       | →Accepted       | →Accepted/a     | →Accepted/a     |                 |
-# | 3xx-6xx        | ACK, set D*,    | ACK, set D*,    | ACK, set D*,    | ACK, set D*,    | -               |
+# | 3xx-6xx        | set D*, ACK,    | set D*, ACK,    | set D*, ACK,    | set D*, ACK,    | -               |
 # |                | tell,           | tell,           | →Completed*,    | →Completed*,    |                 |
 # |                | →Completed*,    | →Completed*,    | quit+           | quit+           |                 |
 # |                | quit+           | quit+           |                 |                 |                 |
@@ -213,8 +213,8 @@ class InviteClient:
         assert self.request is not None
         self._cancel = _SENT
         layer = self._layer
-        layer.timers.after(layer.values.b, self._timerCancel)
         layer.request(derive.cancelFor(self.request), self.association, None)
+        layer.timers.after(layer.values.b, self._timerCancel)
 
     def _timerA(self) -> None:
         if self.state == CALLING and self._last:
@@ -227,7 +227,7 @@ class InviteClient:
             self._end("timeout")
 
     def _timerCancel(self) -> None:
-        if self.state == PROCEEDING:
+        if self.state == PROCEEDING and self._cancel == _SENT:
             self._end("timeout")
 
     def _timerD(self) -> None:
@@ -247,6 +247,7 @@ class InviteClient:
         user = self.user
         # The timers keep this object for a while; it must not keep its user with it.
         self.user = None
-        if reason and user is not None:
-            user.clientFailed(self, reason)
-        self.request = None
+        if reason:
+            if user is not None:
+                user.clientFailed(self, reason)
+            self.request = None

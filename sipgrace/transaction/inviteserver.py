@@ -40,8 +40,7 @@ TERMINATED: Final = 5
 # |                | →Completed   | →Completed   |              |              |              |              |
 # | 1xx unsent     | →Proceeding  | -            | -            | -            | -            | -            |
 # | 2xx unsent     | end lost     | end lost     | -            | -            | -            | -            |
-# | 3xx-6xx        | end lost     | end lost     | -            | -            | -            | -            |
-# | unsent         |              |              |              |              |              |              |
+# | 3xx-6xx unsent | end lost     | end lost     | -            | -            | -            | -            |
 # | timer 100      | send 100,    | -            | -            | -            | -            | -            |
 # |                | →Proceeding  |              |              |              |              |              |
 # | timer G        | -            | -            | again*, set  | -            | -            | -            |
@@ -171,7 +170,7 @@ class InviteServer:
             self.respond(derive.respond(self.request, 100))
 
     def _timerG(self) -> None:
-        if self.state == COMPLETED:
+        if self.state == COMPLETED and self._last:
             values = self._layer.values
             self.association.send(self._last)
             self._interval = min(self._interval * 2, values.t2)

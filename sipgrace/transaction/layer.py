@@ -222,7 +222,7 @@ class TransactionLayer:
 
     def _failed(self, server: InviteServer | NonInviteServer, request: Request) -> None:
         self._log.failure("{method} could not be dealt with and gets 500", method=request.method)
-        server.respond(derive.respond(request, 500, toTag=self._tag(request)))
+        server.respond(derive.respond(request, 500))
 
     def _lose(self, found: list[_Transaction]) -> None:
         for _ in range(min(LOST_AT_ONCE, len(found))):
@@ -236,9 +236,10 @@ class TransactionLayer:
 
 def _modern(branch: bytes) -> bool:
     """
-    Whether a branch identifies a transaction by itself (§8.1.1.7); a bare cookie (RFC 4475 §3.2.1) does not.
+    Whether a branch identifies a transaction by itself (§8.1.1.7). A bare cookie (RFC 4475 §3.2.1) does not
+    get here: the parser refuses it.
     """
-    return branch[:7] == _COOKIE and len(branch) > 7
+    return branch.startswith(_COOKIE)
 
 
 def _legacy(request: Request) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ TERMINATED: Final = 3
 # |                | Trying              | Proceeding          | Completed           | Terminated          |
 # |----------------|---------------------|---------------------|---------------------|---------------------|
 # | 1xx            | tell, →Proceeding   | tell                | -                   | stray               |
-# | final          | tell, set K*,       | tell, set K*,       | -                   | stray               |
+# | final          | set K*, tell,       | set K*, tell,       | -                   | stray               |
 # |                | →Completed*, quit+  | →Completed*, quit+  |                     |                     |
 # | timer E        | again*, set E*      | again*, set E*      | -                   | -                   |
 # | timer F        | fail timeout        | fail timeout        | -                   | -                   |
@@ -145,7 +145,8 @@ class NonInviteClient:
             self._end("timeout")
 
     def _timerK(self) -> None:
-        self._end("")
+        if self.state == COMPLETED:
+            self._end("")
 
     def _end(self, reason: str) -> None:
         if self.state == TERMINATED:
@@ -156,6 +157,7 @@ class NonInviteClient:
         user = self.user
         # The timers keep this object for a while; it must not keep its user with it.
         self.user = None
-        if reason and user is not None:
-            user.clientFailed(self, reason)
-        self.request = None
+        if reason:
+            if user is not None:
+                user.clientFailed(self, reason)
+            self.request = None

@@ -140,7 +140,8 @@ class NonInviteServer:
             self._end("timeout")
 
     def _timerJ(self) -> None:
-        self._end("done")
+        if self.state == COMPLETED:
+            self._end("done")
 
     def _end(self, reason: str) -> None:
         if self.state == TERMINATED:

@@ -64,6 +64,8 @@ class TimerQueue:
         """
         Forgets every timer and ends the tick (not what L{soon} was given). A later L{after} starts anew.
         """
+        for queue in self._queues.values():
+            queue.clear()
         self._queues.clear()
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -89,11 +91,11 @@ class TimerQueue:
                     self._failed(callback)
             if not queue and self._queues.get(seconds) is queue:
                 del self._queues[seconds]
-        if self._queues:
+        if not self._queues:
+            self._next = None
+        elif self._next is None or not self._next.active():
             # The period counts from the start of this tick, however long its work took.
             self._next = self._clock.callLater(max(0.0, now + self.tick - self._seconds()), self._run)
-        else:
-            self._next = None
 
     def _guarded(self, callback: Callable[[], None]) -> None:
         try:
