@@ -203,6 +203,7 @@ class TimersTests(SynchronousTestCase):
         long = Timers(t1=2.0)
         self.assertEqual((long.b, long.d, long.late), (128.0, 128.0, 2.0))
         self.assertEqual(Timers(t1=4.0).late, 4.0)
+        self.assertEqual(Timers(t1=0.05).late, 3.2)
 
     def test_impossible(self) -> None:
         for values in ((0.0, 4.0, 5.0), (5.0, 4.0, 5.0), (0.5, 4.0, 0.0)):

@@ -368,6 +368,20 @@ class LostTests(SynchronousTestCase):
         self.assertEqual(told, clients)
         self.assertEqual(rig.layer.inviteClients, {})
 
+    def test_toldOnce(self) -> None:
+        """
+        Loss that is noticed twice, by a request that could not be sent and by the association's end, is
+        told once.
+        """
+        rig = Rig(reliable=True)
+        rig.association.up = False
+        rig.client(b"INVITE")
+        rig.client(b"BYE")
+        rig.layer.associationLost(rig.association)
+        self.assertEqual(rig.events, ["fail lost", "fail lost"])
+        rig.clock.advance(0)
+        self.assertEqual(rig.events, ["fail lost", "fail lost"])
+
     def test_failingUser(self) -> None:
         """
         One that raises does not keep the others from hearing of it.

@@ -131,7 +131,7 @@ class Timers:
     @ivar m: an accepted INVITE, client side; on every transport (RFC 6026).
     @ivar trying: INVITE without an answer gets 100 (§17.2.1).
     @ivar late: when others than INVITE may get 100 on an unreliable transport, and must on any: the
-        time until the client's Timer E has reached T2 (RFC 4320 §4.1).
+        time until the client's Timer E has reached T2 (RFC 4320 §4.1), or its Timer F fires.
     """
 
     t1: float = 0.5
@@ -164,7 +164,7 @@ class Timers:
         derived = {
             "a": self.t1, "b": long, "c": 181.0, "d": max(32.0, long), "e": self.t1, "f": long,
             "g": self.t1, "h": long, "i": self.t4, "j": long, "k": self.t4, "l": long, "m": long,
-            "trying": 0.2, "late": late,
+            "trying": 0.2, "late": min(late, long),
         }  # fmt: skip
         for name, value in derived.items():
             object.__setattr__(self, name, value)
