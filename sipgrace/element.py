@@ -20,7 +20,7 @@ from sipgrace.config.sections import Limits, Timers
 from sipgrace.config.server import Drain
 from sipgrace.errors import OrderRefused
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
-from sipgrace.lifecycle.events import State
+from sipgrace.lifecycle.events import Change, Event, State
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
 from sipgrace.lifecycle.machine import Lifecycle
@@ -37,7 +37,7 @@ from sipgrace.transaction.timers import TimerQueue
 from sipgrace.transaction.timers import Timers as TransactionTimers
 from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
-from sipgrace.transport.listen import listen
+from sipgrace.transport.listen import connect, listen
 from sipgrace.transport.pool import AssociationPool
 
 
@@ -60,6 +60,7 @@ class Element:
     @ivar reactor: where it lives.
     @ivar associations: all there are.
     @ivar watchers: who else hears of associations that come and go.
+    @ivar onServing: called whenever it has come into service.
     """
 
     log = Logger()
@@ -97,6 +98,7 @@ class Element:
         self.gate = Gate(self.clock, round(drain.spread))
         self.pools: dict[str, AssociationPool] = {}
         self.watchers: list[IAssociationUser] = []
+        self.onServing: Callable[[], None] = lambda: None
         self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
         self.associations = Associations(
             [self._place(description, zone, advertise) for description, zone in places], self
@@ -106,7 +108,7 @@ class Element:
             self.ledger,
             self.associations,
             self.gate,
-            (),
+            (self,),
             Settings(
                 guard=drain.guard,
                 margin=drain.marginOf(drain.guard),
@@ -151,7 +153,27 @@ class Element:
     def _stopped(self, listener: IListener) -> None:
         self.pools[cast(Any, listener).zone].disuse(listener)
 
-    def viaFor(self, description: str, zone: str) -> bytes | None:
+    def onChange(self, event: Event) -> None:
+        """
+        See L{sipgrace.lifecycle.seams.Observer}.
+        """
+        if event.change is Change.SERVING:
+            self.onServing()
+
+    def connect(self, description: str, zone: str) -> Deferred[IAssociation]:
+        """
+        Opens one association.
+        """
+        return connect(
+            self.reactor,
+            self.withStack(description),
+            self.associations,
+            zone,
+            via=self._viaFor(description, zone),
+            bounds=self.bounds,
+        )
+
+    def _viaFor(self, description: str, zone: str) -> bytes | None:
         """
         The Via of our listener, on that side, of the transport that a description names, so that peers
         find us where we listen; C{None} where there is none.

@@ -16,7 +16,6 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from sipgrace.client import linkmachine
-from sipgrace.client.backoff import Backoff
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
 from sipgrace.client.linkcore import Link
 from sipgrace.client.probe import Available, Failed, OptionsProbe, Outcome, Unavailable
@@ -26,6 +25,7 @@ from sipgrace.message.message import Message, Request, Response
 from sipgrace.testing import MemoryNetwork, Recorder
 from sipgrace.transaction.layer import TransactionLayer
 from sipgrace.transaction.timers import TimerQueue
+from sipgrace.transport.backoff import Backoff
 
 STATES = (
     "Stopped",

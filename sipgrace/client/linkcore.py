@@ -15,10 +15,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from sipgrace.client.backoff import Backoff
 from sipgrace.client.countdown import Countdown
 from sipgrace.client.probe import Available, Failed, Outcome, Unavailable
 from sipgrace.interfaces import IAssociation
+from sipgrace.transport.backoff import Backoff
 
 if TYPE_CHECKING:
     from sipgrace.client.link import ServerLink

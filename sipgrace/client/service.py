@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -15,7 +16,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
-from sipgrace.client.backoff import Backoff
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
 from sipgrace.client.probe import OptionsProbe, Outcome
 from sipgrace.client.reroutes import Reroutes
@@ -30,7 +30,7 @@ from sipgrace.element import Element
 from sipgrace.interfaces import IAssociation, IAssociationUser
 from sipgrace.lifecycle.events import State
 from sipgrace.proxy.core import ProxySettings
-from sipgrace.transport.listen import connect
+from sipgrace.transport.backoff import Backoff
 
 
 def usersOf(sections: tuple[ClientUser, ...]) -> Users:
@@ -168,21 +168,10 @@ class ClientService(Service):
         )
         element.serve(role, ProxySettings(recordRoute=True, detectMerges=False, timerC=config.timers.timerC))
         element.associations.onEnding = self._endLinks
+        element.onServing = self._startLinks
 
     def _connector(self, server: ClientServer) -> Callable[[], Deferred[IAssociation]]:
-        element = self.element
-
-        def opened() -> Deferred[IAssociation]:
-            return connect(
-                element.reactor,
-                element.withStack(server.address),
-                element.associations,
-                NETWORK,
-                via=element.viaFor(server.address, NETWORK),
-                bounds=element.bounds,
-            )
-
-        return opened
+        return partial(self.element.connect, server.address, NETWORK)
 
     def _endLinks(self) -> None:
         for link in self.links.values():
@@ -213,12 +202,11 @@ class ClientService(Service):
         @return: fails with what kept it from listening.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        return self.element.start().addCallback(self._startLinks)
+        return self.element.start()
 
-    def _startLinks(self, state: State) -> State:
+    def _startLinks(self) -> None:
         for link in self.links.values():
             link.start()
-        return state
 
     def stopService(self) -> Deferred[Any]:
         """

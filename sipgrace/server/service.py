@@ -4,6 +4,7 @@ A running server: its configuration made into role, element and orders.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -21,6 +22,7 @@ from sipgrace.server.clients import Clients
 from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Party, Rejection
+from sipgrace.transport.opener import Opener
 
 #: All that a server does lies on one side.
 NETWORK = "network"
@@ -93,7 +95,14 @@ class ServerService(Service):
         )
         self.clients = Clients((client.name, client.networks) for client in config.clients)
         element.watchers.append(self.clients)
-        self._opened = [client for client in config.clients if client.open is not None]
+        self._openers = [
+            Opener(client.name, partial(element.connect, client.open, NETWORK), element.clock)
+            for client in config.clients
+            if client.open is not None
+        ]
+        element.watchers.extend(self._openers)
+        element.associations.onEnding = self._endOpeners
+        element.onServing = self._startOpeners
         role = ServerRole(
             element.gate,
             element.identity,
@@ -117,6 +126,14 @@ class ServerService(Service):
         Where orders go.
         """
         return self.element.lifecycle
+
+    def _startOpeners(self) -> None:
+        for opener in self._openers:
+            opener.start()
+
+    def _endOpeners(self) -> None:
+        for opener in self._openers:
+            opener.stop()
 
     def status(self) -> dict[str, Any]:
         """
