@@ -222,6 +222,7 @@ class Element:
         Ends what would keep a reactor busy.
         """
         self._timerC.stop()
+        self.timers.stop()
         for pool in self.pools.values():
             pool.stop()
 

@@ -138,7 +138,8 @@ class IServerTransactionUser(Interface):
         The transaction has terminated and forgotten its request.
 
         @param reason: C{'done'}; C{'timeout'} where no ACK came for a non-2xx final response (Timer
-            H); C{'lost'} where its association went before the final response could leave.
+            H), or no final response in 64*T1 for a request other than INVITE; C{'lost'} where its
+            association went before the final response could leave.
         """
 
 

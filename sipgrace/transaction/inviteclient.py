@@ -87,7 +87,7 @@ class InviteClient:
     """
 
     __slots__ = (
-        "_branch", "_cancel", "_interval", "_last", "_layer",
+        "_branch", "_cancel", "_interval", "_last", "_layer", "_reason",
         "association", "finalStatus", "request", "state", "user",
     )  # fmt: skip
 
@@ -101,6 +101,7 @@ class InviteClient:
         self._layer = layer
         self._branch = request.branch
         self._cancel = _NO
+        self._reason = b""
         self._last = b""
         self._interval = 0.0
         self.request: Request | None = request
@@ -127,13 +128,16 @@ class InviteClient:
                 layer.timers.after(values.a, self._timerA)
             layer.timers.after(values.b, self._timerB)
 
-    def cancel(self) -> None:
+    def cancel(self, reason: bytes = b"") -> None:
         """
         Sends CANCEL once a provisional response is there (§9.1); does nothing after the final one. The
         INVITE goes on to its final response, 487 as a rule, or fails 64*T1 after the CANCEL.
+
+        @param reason: the value of its Reason header (RFC 3326), or empty for none.
         """
         if self.state <= PROCEEDING and self._cancel == _NO:
             self._cancel = _WANTED
+            self._reason = reason
             if self.state == PROCEEDING:
                 self._sendCancel()
 
@@ -213,7 +217,8 @@ class InviteClient:
         assert self.request is not None
         self._cancel = _SENT
         layer = self._layer
-        layer.request(derive.cancelFor(self.request), self.association, None)
+        headers = ((b"Reason", self._reason),) if self._reason else ()
+        layer.request(derive.cancelFor(self.request, headers), self.association, None)
         layer.timers.after(layer.values.b, self._timerCancel)
 
     def _timerA(self) -> None:
