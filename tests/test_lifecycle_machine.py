@@ -68,8 +68,9 @@ class Associations:
         self.listening: Deferred[None] = succeed(None)
 
     def go(self) -> None:
-        self.count = 0
-        self.world.lifecycle.associationsGone()
+        if self.count:
+            self.count = 0
+            self.world.lifecycle.associationsGone()
 
     def stopListening(self) -> Deferred[None] | None:
         self.world.log.append("stop listening")
@@ -168,7 +169,7 @@ INPUTS: dict[str, Callable[[World], object]] = {
     "becameIdle": lambda w: w.tell("becameIdle"),
     "_settlementDue": lambda w: w.tell("_settlementDue"),
     "_guardExpired": lambda w: w.tell("_guardExpired"),
-    "associationsGone": lambda w: w.associations.go(),
+    "associationsGone": lambda w: w.lifecycle.associationsGone(),
     "_listened": lambda w: w.tell("_listened"),
     "_listenFailed": lambda w: w.tell("_listenFailed", _failure()),
 }
@@ -356,7 +357,7 @@ class DrainTests(SynchronousTestCase):
 
     def test_idleWithoutAssociations(self) -> None:
         """
-        Nobody is there: there is nothing to shut down either.
+        Nobody is there: shutting down is what keeps others from coming.
         """
         world = World(associations=0)
         self.successResultOf(world.lifecycle.drain(order()))
@@ -366,6 +367,7 @@ class DrainTests(SynchronousTestCase):
                 "gate closed until 1060 upgrade",
                 "draining (draining)",
                 "stop listening",
+                "shut down 0",
                 "drained (drained)",
                 "offline (offline)",
             ],
@@ -425,7 +427,9 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(world.flush(), [])
         call.end()
         world.clock.advance(0)
-        self.assertEqual(world.flush(), ["stop listening", "drained (drained)", "offline (offline)"])
+        self.assertEqual(
+            world.flush(), ["stop listening", "shut down 0", "drained (drained)", "offline (offline)"]
+        )
         self.successResultOf(done)
 
     def test_guard(self) -> None:
@@ -900,6 +904,7 @@ class ReturnTests(SynchronousTestCase):
                 "stop listening",
                 "gate closed until 1060 upgrade",
                 "stop listening",
+                "abort 0",
                 "offline (offline)",
                 "gone (offline)",
             ],

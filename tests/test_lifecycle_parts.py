@@ -47,6 +47,7 @@ class LedgerTests(SynchronousTestCase):
         self.ledger.settle(self.calls[0])
         self.assertEqual(self.ledger.ages(15), [3.5, 1])
         self.assertIs(self.ledger.oldest, self.calls[1])
+        self.assertEqual(list(self.ledger), self.calls[1:])
         self.ledger.settle(self.calls[2])
         self.ledger.settle(self.calls[1])
         self.assertEqual(self.ledger.ages(15), [])

@@ -290,10 +290,10 @@ class Core:
         return left
 
     def _end(self, c: Facts, how: Callable[[], None], what: str) -> None:
-        if self.associations.count:
-            self.safely(how, what)
-        else:
-            # They had gone before anybody was interested.
+        gone = not self.associations.count
+        # Also where none is left: it is what keeps others from coming up.
+        self.safely(how, what)
+        if gone:
             self.post(c.associationsGone)
 
     def listen(self, c: Facts) -> None:

@@ -61,8 +61,8 @@ class Associations(Protocol):
     """
     All SIP associations of the server and the places where it accepts them.
 
-    Whoever implements this calls L{sipgrace.lifecycle.machine.Lifecycle.associationsGone} whenever the
-    last association has gone, and sees to it that from C{shutdownAll} or C{abortAll} until C{listen} none
+    Whoever implements this calls L{sipgrace.lifecycle.machine.Lifecycle.associationsGone} each time
+    the last association has gone, and sees to it that from C{shutdownAll} or C{abortAll} until C{listen} none
     comes up any more: one that was under way is aborted as soon as it appears.
 
     @ivar count: how many are up or not yet gone.
@@ -84,12 +84,13 @@ class Associations(Protocol):
 
     def shutdownAll(self) -> None:
         """
-        Ends every association in order: what was sent is delivered first (SCTP SHUTDOWN).
+        Ends every association in order: what was sent is delivered first (SCTP SHUTDOWN). Also called when
+        there is none.
         """
 
     def abortAll(self) -> None:
         """
-        Ends every association at once (SCTP ABORT).
+        Ends every association at once (SCTP ABORT). Also called when there is none.
         """
 
     def listen(self) -> Deferred[None]:
