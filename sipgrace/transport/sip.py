@@ -116,7 +116,13 @@ class SIPProtocol:
             return False
         self.traffic += 1
         if not self._paused:
-            self._wire.write(data)
+            try:
+                self._wire.write(data)
+            except ValueError as error:
+                # Longer than an SCTP message can be, or empty.
+                self.intake.counters.unsendable += 1
+                self.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=str(error))
+                return False
             return True
         self._held.append(data)
         self._heldBytes += len(data)
