@@ -4,19 +4,23 @@ What sipgrace is made of and what it needs; the settings of its checks are in py
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 readme = here / "README.rst"
+about = (here / "sipgrace" / "__init__.py").read_text(encoding="utf-8")
+version = re.search(r'(?m)^__version__ = "(.+)"$', about)
+assert version is not None
 
 # mypy-zope follows mypy's releases one by one, so the two are held together.
 checks = ["ruff>=0.9", "mypy>=1.15", "mypy-zope>=1.0.11"]
 
 setup(
     name="sipgrace",
-    version="0.1.0",
+    version=version[1],
     description="Takes a SIP server out of service without losing a call: SIP over SCTP on Twisted",
     long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/x-rst",

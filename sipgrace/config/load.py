@@ -86,11 +86,26 @@ def _parse(text: str, name: str, model: type[_Config]) -> _Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: expected TOML: {error}") from None
+    context = {"folder": Path(name).absolute().parent}
     try:
-        return model.model_validate(data, context={"folder": Path(name).absolute().parent})
+        return model.model_validate(data, context=context)
     except ValidationError as error:
-        found = [line for detail in error.errors() for line in _describe(detail, model)]
-        raise ConfigError("\n".join(f"{name}: {line}" for line in found)) from None
+        found = error.errors()
+    unknown = [detail for detail in found if detail["type"] == "extra_forbidden"]
+    if unknown:
+        # A section with an unknown key is not checked any further; without that key it is.
+        for detail in unknown:
+            *path, key = detail["loc"]
+            section: Any = data
+            for part in path:
+                section = section[part]
+            del section[key]
+        try:
+            model.model_validate(data, context=context)
+        except ValidationError as error:
+            found = error.errors() + unknown
+    lines = [line for detail in found for line in _describe(detail, model)]
+    raise ConfigError("\n".join(f"{name}: {line}" for line in lines))
 
 
 def _describe(detail: ErrorDetails, model: type[Section]) -> Iterator[str]:
@@ -111,6 +126,10 @@ def _describe(detail: ErrorDetails, model: type[Section]) -> Iterator[str]:
         text = str(context["error"])
     elif kind in _TYPES:
         text = f"expected {_TYPES[kind]}, found {_toml(value)}"
+    elif kind == "greater_than_equal":
+        text = f"expected at least {context['ge']:g}, found {_toml(value)}"
+    elif kind == "less_than_equal":
+        text = f"expected at most {context['le']:g}, found {_toml(value)}"
     elif kind == "too_short":
         text = f"expected at least {_count(context['min_length'])}, found {_count(context['actual_length'])}"
     elif kind == "string_too_short":
@@ -118,7 +137,7 @@ def _describe(detail: ErrorDetails, model: type[Section]) -> Iterator[str]:
     elif kind == "string_too_long":
         text = f"expected at most {context['max_length']} characters, found {len(str(value))}"
     else:
-        # "Input should be greater than or equal to 1", "Input should be 'auto', 'userspace' or 'kernel'"
+        # "Input should be 'auto', 'userspace' or 'kernel'", "Input should be a finite number"
         text = detail["msg"].replace("Input should be", "expected").replace("String should", "expected to")
         text = f"{text}, found {_toml(value)}"
     yield f"{_key(path)}: {text}"

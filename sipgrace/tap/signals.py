@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -99,6 +98,7 @@ class RoleProcess(Service):
         self._reactor = reactor
         self._role = role
         self._beside = beside
+        self._started: list[IService] = []
         self._leaving = False
         self._gone = False
         self._former: dict[int, Callable[[int, FrameType | None], object]] = {}
@@ -117,29 +117,39 @@ class RoleProcess(Service):
         """
         Service.stopService(self)
         self._gone = True
-        stopped = maybeDeferred(self._role.stopService)
-        for service in reversed(self._beside):
-            stopped.addBoth(partial(_stop, service))
-        return stopped
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        stops: list[Callable[[], object]] = [self._role.stopService]
+        stops += [service.stopService for service in reversed(self._started)]
+        for stop in stops:
+            try:
+                await maybeDeferred(stop)
+            except Exception:
+                self._log.failure("stopping did not go cleanly")
 
     def _begin(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             former = signal.signal(number, self._signalled)
             if callable(former):
                 self._former[number] = former
-        started = maybeDeferred(self._role.startService)
-        started.addCallback(lambda _: self._startBeside())
-        started.addErrback(self._failed)
+        Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
-    def _startBeside(self) -> None:
-        if not self._gone:
-            for service in self._beside:
-                service.startService()
+    async def _start(self) -> None:
+        await maybeDeferred(self._role.startService)
+        for service in self._beside:
+            if self._gone:
+                return
+            self._started.append(service)
+            await maybeDeferred(service.startService)
 
     def _failed(self, reason: Failure) -> None:
         if reason.check(*_EXPECTED) is None:
             self._log.failure("the start failed", reason)
-        print(f"cannot start: {reason.getErrorMessage()}", file=sys.stderr, flush=True)
+        message = f"cannot start: {reason.getErrorMessage()}"
+        self._log.critical("{message}", message=message)
+        # The log may be a file, or JSON; this is for whoever looks on. (sys.stderr is the log by now.)
+        print(message, file=sys.__stderr__, flush=True)
         # Neither twist nor twistd takes an exit status from a service.
         atexit.register(_exit, 1)
         self._end()
@@ -190,10 +200,7 @@ class RoleProcess(Service):
 
 
 def _exit(status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
     os._exit(status)
-
-
-def _stop(service: IService, ignored: object) -> object:
-    return service.stopService()

@@ -1,0 +1,394 @@
+"""
+Tests of L{sipgrace.tap}: the command line, the processes, their signals and how they end.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IReactorUDP
+from twisted.internet.protocol import DatagramProtocol
+from twisted.trial.unittest import TestCase
+
+from tests.children import ROOT, Child
+
+TWIST = ("-m", "twisted", "--log-format=text")
+TWISTD = ("-c", "from twisted.scripts.twistd import run; run()")
+
+
+class Signals(TestCase):
+    """
+    A role that does nothing, run by twistd.
+    """
+
+    timeout = 60
+
+    def run_(self, words: str) -> Child:
+        """
+        Starts it.
+        """
+        pid = str(Path(self.mktemp()).absolute())
+        tac = str(ROOT / "tests" / "dummy.tac")
+        options = (f"--pidfile={pid}", "--no_save", "--nodaemon", "--logfile=/dev/null", f"--python={tac}")
+        return Child(self, *TWISTD, *options, environment={"DUMMY": words})
+
+    async def ready(self, words: str = "") -> Child:
+        """
+        Starts it, and waits until it serves.
+        """
+        child = self.run_(words)
+        await child.printed(b"<beside>")
+        return child
+
+    async def test_term(self) -> None:
+        """
+        SIGTERM: the role leaves first, then everything stops; what stands beside it last. Status 0.
+        """
+        child = await self.ready()
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertEqual(
+            child.output, b"<start><started><beside><leave><left><stop><besideStopped>", child.errors
+        )
+
+    async def test_termTwice(self) -> None:
+        """
+        A second SIGTERM does not wait for the role.
+        """
+        child = await self.ready("never")
+        child.signal(SIGTERM)
+        await child.printed(b"<leave>")
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, -SIGTERM)
+        self.assertEqual(child.output, b"<start><started><beside><leave><leaveNow><stop><besideStopped>")
+
+    async def test_termThenInt(self) -> None:
+        """
+        Nor does SIGINT.
+        """
+        child = await self.ready("never")
+        child.signal(SIGTERM)
+        await child.printed(b"<leave>")
+        child.signal(SIGINT)
+        self.assertEqual(await child.ended, -SIGINT)
+        self.assertEqual(child.output, b"<start><started><beside><leave><leaveNow><stop><besideStopped>")
+
+    async def test_int(self) -> None:
+        """
+        SIGINT alone leaves at once.
+        """
+        child = await self.ready()
+        child.signal(SIGINT)
+        self.assertEqual(await child.ended, -SIGINT)
+        self.assertEqual(child.output, b"<start><started><beside><leaveNow><stop><besideStopped>")
+
+    async def test_clumsy(self) -> None:
+        """
+        A failure on the way out does not keep the process.
+        """
+        child = await self.ready("clumsy")
+        child.signal(SIGINT)
+        self.assertEqual(await child.ended, -SIGINT)
+        self.assertEqual(child.output, b"<start><started><beside><leaveNow><stop><besideStopped>")
+
+    async def test_hangs(self) -> None:
+        """
+        When even stopping does not end, one more signal kills.
+        """
+        child = await self.ready("hangs")
+        child.signal(SIGTERM)
+        await child.printed(b"<stop>")
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, -SIGTERM)
+        self.assertEqual(child.output, b"<start><started><beside><leave><left><stop>")
+
+    async def test_cancelled(self) -> None:
+        """
+        When the drain is cancelled the process goes on, and the next SIGTERM is a first one again.
+        """
+        child = await self.ready("cancelled")
+        child.signal(SIGTERM)
+        await child.printed(b"<stayed>")
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertEqual(
+            child.output, b"<start><started><beside><leave><stayed><leave><left><stop><besideStopped>"
+        )
+
+    async def test_refused(self) -> None:
+        """
+        A role that cannot start ends the process with status 1, and says why in one line.
+        """
+        child = self.run_("refused")
+        self.assertEqual(await child.ended, 1)
+        self.assertEqual(child.errors, b"cannot start: no such address\n")
+        self.assertEqual(child.output, b"<start><stop>")
+
+    async def test_broken(self) -> None:
+        """
+        So does one whose start raises.
+        """
+        child = self.run_("broken")
+        self.assertEqual(await child.ended, 1)
+        self.assertEqual(child.errors, b"cannot start: broken\n")
+
+    async def test_besideFails(self) -> None:
+        """
+        So does one of which a part beside the role cannot start; the role is stopped.
+        """
+        child = self.run_("doorless")
+        self.assertEqual(await child.ended, 1)
+        self.assertEqual(child.errors, b"cannot start: no such door\n")
+        self.assertEqual(child.output, b"<start><started><beside><stop><besideStopped>")
+
+
+SERVER = """
+[server]
+name = "server-1"
+listen = ["udp:0:interface=127.0.0.1"]
+[[routes]]
+domain = "*"
+to = ["sip:127.0.0.1:{port};transport=udp"]
+[drain]
+guard = 2
+margin = 1
+"""
+
+CLIENT = """
+[client]
+name = "client-1"
+listen = ["udp:0:interface=127.0.0.1"]
+[[servers]]
+name = "server-1"
+address = "tcp:host=127.0.0.1:port={port}"
+"""
+
+INVITE = """\
+INVITE sip:bob@example.org SIP/2.0
+Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKtap;rport
+Max-Forwards: 70
+From: <sip:alice@example.org>;tag=1
+To: <sip:bob@example.org>
+Call-ID: tap
+CSeq: 1 INVITE
+Contact: <sip:alice@127.0.0.1:{port}>
+Content-Length: 0
+
+"""
+
+
+class CommandLine(TestCase):
+    """
+    What C{twist sipgrace-server} and C{twist sipgrace-client} take.
+    """
+
+    timeout = 60
+
+    def file(self, text: str) -> str:
+        """
+        A configuration file.
+        """
+        path = Path(self.mktemp())
+        path.write_text(text, encoding="utf-8")
+        return str(path.absolute())
+
+    async def end(self, *arguments: str) -> tuple[int, str, str]:
+        """
+        Exit status, output and errors.
+        """
+        child = Child(self, *TWIST, *arguments)
+        status = await child.ended
+        return status, child.output.decode(), child.errors.decode()
+
+    async def test_help(self) -> None:
+        """
+        Twist lists both roles, and still those that are its own.
+        """
+        status, output, errors = await self.end("--help")
+        self.assertEqual((status, errors), (0, ""))
+        for name in ("sipgrace-server", "sipgrace-client", "web", "procmon"):
+            self.assertRegex(output, rf"(?m)^    {name} ")
+
+    async def test_helpOfRoles(self) -> None:
+        for role in ("sipgrace-server", "sipgrace-client"):
+            status, output, errors = await self.end(role, "--help")
+            self.assertEqual((status, errors), (0, ""))
+            for option in ("--config=", "--check", "--stack="):
+                self.assertIn(option, output)
+
+    async def test_check(self) -> None:
+        server, client = self.file(SERVER.format(port=1)), self.file(CLIENT.format(port=1))
+        self.assertEqual(
+            await self.end("sipgrace-server", "--config", server, "--check"), (0, f"{server}: ok\n", "")
+        )
+        self.assertEqual(
+            await self.end("sipgrace-client", "--config", client, "--check"), (0, f"{client}: ok\n", "")
+        )
+
+    async def test_wrongFile(self) -> None:
+        """
+        The same with C{--check} and without: what is wrong, and nothing else.
+        """
+        path = self.file(SERVER.format(port=1) + "retry_after = 1\nguards = 2")
+        expected = (
+            f"{path}: drain.retry_after: expected at least the guard, which is 2 seconds, found 1\n"
+            f"{path}: drain.guards: expected one of the keys guard, margin, retry_after, retry_after_period, "
+            "spread, found an unknown one; did you mean guard?\n"
+        )
+        for more in ((), ("--check",)):
+            status, output, errors = await self.end("sipgrace-server", "--config", path, *more)
+            self.assertEqual((status, output, errors), (1, "", expected))
+
+    async def test_noFile(self) -> None:
+        self.assertEqual(
+            await self.end("sipgrace-client", "--config", "/none"),
+            (1, "", "/none: cannot be read: No such file or directory\n"),
+        )
+
+    async def test_usage(self) -> None:
+        """
+        A wrong command line is answered as Twisted does: with the usage, and status 64.
+        """
+        path = self.file(SERVER.format(port=1))
+        for arguments, message in [
+            ((), "--config FILE is needed"),
+            (("--config", path, "--stack", "x"), "--stack: expected auto, userspace or kernel, found 'x'"),
+        ]:
+            status, output, errors = await self.end("sipgrace-server", *arguments)
+            self.assertEqual(status, 64)
+            self.assertTrue((output + errors).startswith(f"Error: {message}\n"), output + errors)
+
+    async def test_portTaken(self) -> None:
+        """
+        A place that is taken is said in one line.
+        """
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            path = self.file(SERVER.format(port=1).replace("udp:0", f"udp:{port}"))
+            status, _, errors = await self.end("sipgrace-server", "--config", path)
+        self.assertEqual(status, 1)
+        self.assertRegex(
+            errors, rf"\Acannot start: .*udp:{port}:interface=127\.0\.0\.1: Address already in use\n\Z"
+        )
+
+
+class Phone(DatagramProtocol):
+    """
+    A UDP socket that sends and receives SIP messages.
+    """
+
+    def __init__(self, test: TestCase) -> None:
+        self.messages: list[bytes] = []
+        self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+        port = IReactorUDP(reactor).listenUDP(0, self, interface="127.0.0.1")
+        self.port = port.getHost().port
+        test.addCleanup(port.stopListening)
+
+    def send(self, text: str, port: int) -> None:
+        """
+        Sends a message, its lines ended as SIP wants them.
+        """
+        self.transport.write(text.replace("\n", "\r\n").encode(), ("127.0.0.1", port))
+
+    def received(self, start: bytes) -> Deferred[bytes]:
+        """
+        @return: fires with the first message that begins so.
+        """
+        done: Deferred[bytes] = Deferred()
+        self._waiting.append((start, done))
+        self._look()
+        return done.addTimeout(30, IReactorTime(reactor))
+
+    def _look(self) -> None:
+        for one in list(self._waiting):
+            start, done = one
+            found = [message for message in self.messages if message.startswith(start)]
+            if found:
+                self._waiting.remove(one)
+                done.callback(found[0])
+
+    def datagramReceived(self, datagram: bytes, addr: object) -> None:
+        """
+        See C{DatagramProtocol}.
+        """
+        self.messages.append(datagram)
+        self._look()
+
+
+class Roles(TestCase):
+    """
+    The roles themselves.
+    """
+
+    timeout = 60
+
+    async def start(self, role: str, text: str) -> tuple[Child, int]:
+        """
+        Starts a role.
+
+        @return: the process, and the UDP port it listens at.
+        """
+        path = Path(self.mktemp())
+        path.write_text(text, encoding="utf-8")
+        child = Child(self, *TWIST, role, "--config", str(path))
+        match = await child.printed(rb"SIP/2\.0/UDP 127\.0\.0\.1:(\d+)")
+        return child, int(match[1])
+
+    async def draining(self) -> tuple[Child, Phone, Phone]:
+        """
+        A server that SIGTERM has reached while a call rings.
+
+        @return: the process, the caller and the callee.
+        """
+        caller, callee = Phone(self), Phone(self)
+        child, port = await self.start("sipgrace-server", SERVER.format(port=callee.port))
+        caller.send(INVITE.format(port=caller.port), port)
+        await caller.received(b"SIP/2.0 100 ")
+        await callee.received(b"INVITE sip:bob@")
+        child.signal(SIGTERM)
+        await child.printed(rb"lifecycle: draining")
+        caller.send(INVITE.format(port=caller.port).replace("tap", "late"), port)
+        await caller.received(b"SIP/2.0 503 ")
+        return child, caller, callee
+
+    async def test_idle(self) -> None:
+        """
+        A server without calls ends at SIGTERM, and so does a client.
+        """
+        for role, text in [("sipgrace-server", SERVER), ("sipgrace-client", CLIENT)]:
+            child, _ = await self.start(role, text.format(port=1))
+            child.signal(SIGTERM)
+            self.assertEqual(await child.ended, 0)
+
+    async def test_drain(self) -> None:
+        """
+        The call that rings gets a final answer in time, the new one 503 with Retry-After; then the process
+        ends, within the guard (2 seconds) and what it takes to stop.
+        """
+        began = IReactorTime(reactor).seconds()
+        child, caller, _ = await self.draining()
+        self.assertEqual(await child.ended, 0)
+        self.assertLess(IReactorTime(reactor).seconds() - began, 10)
+        finals = {
+            "late" if b"late" in message else "tap": message
+            for message in caller.messages
+            if not message.startswith(b"SIP/2.0 1")
+        }
+        self.assertEqual(set(finals), {"late", "tap"})
+        self.assertTrue(finals["late"].startswith(b"SIP/2.0 503 "), finals)
+        self.assertIn(b"\r\nRetry-After: ", finals["late"])
+        self.assertRegex(finals["tap"], rb"\ASIP/2\.0 (503|487|500) ")
+        self.assertNotIn(b"\r\nRetry-After: ", finals["tap"])
+
+    async def test_termTwice(self) -> None:
+        """
+        A second SIGTERM does not wait for the call.
+        """
+        child, _, _ = await self.draining()
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, -SIGTERM)
