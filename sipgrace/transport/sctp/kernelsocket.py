@@ -179,22 +179,15 @@ class KernelSocket:
         """
         Begins to open an association (C{sctp_connectx}, RFC 6458 §9.9); an C{AssociationChange} follows.
 
-        @param hosts: the peer's addresses; those that no route leads to are left out.
-        @raise OSError: when it cannot even begin: no route to any, no such address.
+        @param hosts: the peer's addresses; where the first does not answer within C{rtoInitial} the kernel
+            tries the next.
+        @raise OSError: when it cannot even begin: no route, no such address.
         """
-        left = list(hosts)
-        while True:
-            try:
-                self._sctp.connectx([(host, port) for host in left])
-            except OSError as error:
-                if error.errno == errno.EINPROGRESS:
-                    return
-                # the kernel asks for a route to the first, which is where it sends INIT
-                if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH) or len(left) == 1:
-                    raise
-                del left[0]
-            else:
-                return
+        try:
+            self._sctp.connectx([(host, port) for host in hosts])
+        except OSError as error:
+            if error.errno != errno.EINPROGRESS:
+                raise
 
     def reuse(self) -> None:
         """
@@ -259,9 +252,11 @@ class KernelSocket:
 
     def peer(self) -> SCTPAddress:
         """
+        @return: the primary path's address, and all.
         @raise OSError: where the association is gone.
         """
-        return _address(self.plain.getpeername(), self._sctp.getpaddrs(0))
+        # not getpeername(), which is the address that was asked for last
+        return _address(self._sctp.get_status().primary.sockaddr, self._sctp.getpaddrs(0))
 
     def outStreams(self) -> int:
         """
