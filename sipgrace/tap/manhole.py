@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.application.service import IService, Service
 from twisted.conch.checkers import IAuthorizedKeysDB, SSHPublicKeyChecker, readAuthorizedKeyFile
 from twisted.conch.insults.insults import ServerProtocol
-from twisted.conch.manhole import ColoredManhole
+from twisted.conch.manhole import ColoredManhole, ManholeInterpreter
 from twisted.conch.manhole_ssh import ConchFactory, TerminalRealm, TerminalSession
 from twisted.conch.ssh.keys import BadKeyError, Key
 from twisted.cred.portal import Portal
@@ -25,7 +26,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from sipgrace.config.sections import ManholeSection
-from sipgrace.errors import ConfigError
+from sipgrace.errors import ConfigError, SIPGraceError
 
 __all__ = ["Manhole", "hostKey", "manholeBeside"]
 
@@ -86,6 +87,29 @@ class _Session(TerminalSession):
         pass
 
 
+class _Interpreter(ManholeInterpreter):
+    def displayhook(self, obj: object) -> None:
+        ManholeInterpreter.displayhook(self, obj)
+        if isinstance(obj, Deferred):
+            # A failure has been shown; without this it would be logged as one that nobody has seen.
+            obj.addErrback(lambda _: None)
+
+    def excepthook(
+        self, excType: type[BaseException], excValue: BaseException, excTraceback: TracebackType
+    ) -> None:
+        if isinstance(excValue, SIPGraceError):
+            # An order that is refused says why; where in the program is no help.
+            self.write(f"{excValue}\n")  # type: ignore[no-untyped-call]
+        else:
+            ManholeInterpreter.excepthook(self, excType, excValue, excTraceback)
+
+
+class _Prompt(ColoredManhole):
+    def connectionMade(self) -> None:
+        ColoredManhole.connectionMade(self)
+        self.interpreter = _Interpreter(self, self.namespace)  # type: ignore[no-untyped-call]
+
+
 class Manhole(Service):
     """
     Listens for SSH and gives whoever holds an authorized key a Python prompt.
@@ -96,7 +120,7 @@ class Manhole(Service):
     """
 
     _log = Logger()
-    _port: IListeningPort | None = None
+    port: IListeningPort | None = None
 
     def __init__(self, reactor: object, section: ManholeSection, namespace: Mapping[str, object]) -> None:
         self._reactor = reactor
@@ -141,16 +165,16 @@ class Manhole(Service):
             raise ConfigError(f"manhole.host_key: cannot use {path}: {error.strerror}") from None
 
     def _listening(self, port: IListeningPort) -> None:
-        self._port = port
+        self.port = port
         self._log.info("manhole at {address}", address=port.getHost())
 
     def _prompt(self) -> ServerProtocol:
-        return ServerProtocol(ColoredManhole, dict(self._namespace))
+        return ServerProtocol(_Prompt, dict(self._namespace))
 
     def stopService(self) -> Deferred[Any] | None:
         """
         Listens no longer. Whoever is logged in stays so until the process ends.
         """
         Service.stopService(self)
-        port, self._port = self._port, None
+        port, self.port = self.port, None
         return None if port is None else maybeDeferred(port.stopListening)
