@@ -7,6 +7,7 @@ knows it.
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
@@ -15,7 +16,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-__all__ = ["EncapsSocket", "Peer", "handleOf"]
+__all__ = ["EncapsSocket", "Peer", "UDPAddress", "WildcardSocket", "handleOf", "sourceTowards"]
 
 log = Logger()
 
@@ -24,6 +25,10 @@ BATCH: Final = 64
 
 BUFFER: Final = 4 * 1024 * 1024
 LARGEST: Final = 65536
+IP_PKTINFO: Final = 8
+
+UDPAddress = tuple[Any, ...]
+"""As C{recvfrom} gives it; from a L{WildcardSocket} with our own address behind it."""
 
 
 class Peer:
@@ -34,26 +39,24 @@ class Peer:
     @ivar uses: associations and attempts that need it.
     """
 
-    __slots__ = ("address", "encaps", "handle", "registered", "sendto", "uses")
+    __slots__ = ("address", "encaps", "handle", "sendto", "uses")
 
-    def __init__(self, encaps: EncapsSocket, address: Any, handle: int) -> None:
+    def __init__(self, encaps: EncapsSocket, address: UDPAddress, secret: bytes) -> None:
         self.encaps = encaps
         self.address = address
-        self.handle = handle
-        self.sendto: Callable[[Any, Any], int] = encaps.socket.sendto
-        self.registered = False
+        self.handle = handleOf(encaps.index, address, secret)
+        self.sendto: Callable[[Any, Any], int] = encaps.sendto
         self.uses = 0
 
 
-def handleOf(index: int, address: Any, secret: bytes) -> int:
+def handleOf(index: int, address: UDPAddress, secret: bytes) -> int:
     """
     The handle of a UDP peer. Nothing is kept for it: it follows from the address, because the library
     signs it into the cookie of an INIT-ACK and must meet it again in the COOKIE-ECHO.
 
     @param index: the number of our socket, 1 to 32767.
-    @param address: as C{recvfrom} gives it.
-    @param secret: keys the hash of IPv6 addresses, so that nobody can aim at another's handle. (IPv4
-        addresses fit as they are.)
+    @param secret: keys the hash of addresses that do not fit as they are (all but plain IPv4), so that
+        nobody can aim at another's handle.
     @return: a positive number below 2**64.
     """
     if len(address) == 2:
@@ -81,19 +84,19 @@ class EncapsSocket:
         host: str,
         port: int,
         ffi: Any,
-        received: Callable[[EncapsSocket, Any, Any, int], None],
+        received: Callable[[Any, UDPAddress, bytearray, int], None],
         drained: Callable[[], None],
     ) -> None:
         """
-        @param received: called with this, the sender's address, the buffer (a C{bytearray} whose first
-            bytes hold the packet) and the packet's length.
+        @param received: called with this, the sender's address, the buffer (whose first bytes hold the
+            packet) and the packet's length.
         @param drained: called after a batch.
         @raise OSError: when it cannot be bound.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.reactor = reactor
         self.index = index
-        self.peers: dict[Any, Peer] = {}
+        self.peers: dict[UDPAddress, Peer] = {}
         self.uses = 0
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -102,6 +105,7 @@ class EncapsSocket:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 self.socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
             self.socket.setblocking(False)
+            self._prepare(family)
             self.socket.bind((host, port))
         except BaseException:
             self.socket.close()
@@ -111,9 +115,33 @@ class EncapsSocket:
         self.port: int = name[1]
         self.buffer = bytearray(LARGEST)
         self.pointer = ffi.from_buffer(self.buffer)
+        self._receive: Callable[[bytearray], tuple[int, UDPAddress]] = self.socket.recvfrom_into
+        self.sendto: Callable[[Any, UDPAddress], int] = self.socket.sendto
         self._received = received
         self._drained = drained
         reactor.addReader(self)
+
+    def _prepare(self, family: int) -> None:
+        """
+        What has to be set before it is bound.
+        """
+
+    def localOf(self, address: UDPAddress) -> str:
+        """
+        Our own IP address towards a peer.
+        """
+        return self.host
+
+    def addressOf(self, host: str, port: int) -> UDPAddress:
+        """
+        The key of a peer that we want to reach.
+        """
+        if ":" not in host:
+            return (host, port)
+        found = socket.getaddrinfo(
+            host, port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        return found[0][4]
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -122,15 +150,18 @@ class EncapsSocket:
         return "sctp"
 
     def doRead(self) -> None:
-        receive = self.socket.recvfrom_into
+        receive = self._receive
         buffer = self.buffer
         received = self._received
         try:
             for _ in range(BATCH):
                 try:
                     length, address = receive(buffer)
-                except (BlockingIOError, InterruptedError):
+                except BlockingIOError:
                     break
+                except OSError:
+                    # An ICMP error or an interrupted call: SCTP's own timers tell what is unreachable.
+                    continue
                 received(self, address, buffer, length)
         except Exception:
             # Out of here it would make the reactor drop the socket, and all associations with it.
@@ -147,3 +178,60 @@ class EncapsSocket:
         if self.socket.fileno() >= 0:
             self.reactor.removeReader(self)
             self.socket.close()
+
+
+class WildcardSocket(EncapsSocket):
+    """
+    A socket bound to all addresses: what comes to one of ours is answered from that one, not from
+    whichever the routes would take, or a client would not know its server.
+    """
+
+    def _prepare(self, family: int) -> None:
+        if family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        self._six = family == socket.AF_INET6
+        self._room = socket.CMSG_SPACE(20)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._receive = self._receiveWithOurs
+        self.sendto = self._sendFromOurs
+
+    def _receiveWithOurs(self, buffer: bytearray) -> tuple[int, UDPAddress]:
+        length, ancillary, _, address = self.socket.recvmsg_into([buffer], self._room)
+        for level, kind, value in ancillary:
+            if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+                return length, (*address, socket.inet_ntoa(value[4:8]))
+            if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+                return length, (*address, socket.inet_ntop(socket.AF_INET6, value[:16]))
+        return length, (*address, self.host)
+
+    def _sendFromOurs(self, data: Any, address: UDPAddress) -> int:
+        ours = address[-1]
+        if self._six:
+            info = struct.pack("=16sI", socket.inet_pton(socket.AF_INET6, ours), address[3])
+            ancillary = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)
+        else:
+            info = struct.pack("=I4s4x", 0, socket.inet_aton(ours))
+            ancillary = (socket.IPPROTO_IP, IP_PKTINFO, info)
+        return self.socket.sendmsg([data], [ancillary], 0, address[:-1])
+
+    def localOf(self, address: UDPAddress) -> str:
+        return str(address[-1])
+
+    def addressOf(self, host: str, port: int) -> UDPAddress:
+        return (*super().addressOf(host, port), sourceTowards(host, port))
+
+
+def sourceTowards(host: str, port: int) -> str:
+    """
+    Our own address on the way to another; nothing is sent.
+
+    @raise OSError: when there is no way.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))
+        return str(probe.getsockname()[0])

@@ -146,6 +146,8 @@ def outOfTheBlue(packet: bytes, checksum: Callable[[bytes], int]) -> bytes | Non
     """
     if len(packet) < SHORTEST:
         return None
+    if struct.unpack("=I", packet[8:12])[0] != checksum(packet[:8] + b"\0\0\0\0" + packet[12:]):
+        return None
     first = packet[HEADER]
     offset = HEADER
     while offset + 4 <= len(packet):

@@ -25,6 +25,9 @@ __all__ = ["UserspaceTransport"]
 
 log = Logger()
 
+LOST_WITHOUT_ABORT: Final = 20
+"""The length of an association change that carries no chunk."""
+
 STATES: Final = {
     0x0002: "cookie-wait",
     0x0004: "cookie-echoed",
@@ -43,10 +46,12 @@ class UserspaceTransport(SCTPTransport):
     @ivar so: the socket, 0 once it is closed.
     @ivar key: what the upcall of the socket names it by.
     @ivar udp: the peer's UDP address and handle.
+    @ivar opened: whether its SCTP port is its own, because we opened it.
     @ivar attempt: set while we are opening it.
     """
 
     stack = "userspace"
+    opened = False
 
     def __init__(
         self,
@@ -78,12 +83,13 @@ class UserspaceTransport(SCTPTransport):
         buffer, size, view = owner.buffer, owner.bufferSize, owner.view
         info, infoLength, infoType, flags, fromLength = owner.receiving
         NULL = self._ffi.NULL
+        discard = False
         while self.so:
             if self.readPaused:
-                if self._lib.usrsctp_get_events(self.so) & usrsctp.EVENT_ERROR:
-                    self.readPaused = False
-                    continue
-                break
+                if not self._lib.usrsctp_get_events(self.so) & usrsctp.EVENT_ERROR:
+                    break
+                # Aborted: what nobody has asked for yet stands before the notification that says so.
+                discard = True
             infoLength[0] = 28
             flags[0] = 0
             fromLength[0] = 0
@@ -91,8 +97,8 @@ class UserspaceTransport(SCTPTransport):
             if length > 0:
                 flag = flags[0]
                 if flag & usrsctp.MSG_NOTIFICATION:
-                    self._noticed(view[0:length], flag & usrsctp.MSG_EOR)
-                else:
+                    self._noticed(view[0:length])
+                elif not discard:
                     self.pieceReceived(
                         view[0:length],
                         bool(flag & usrsctp.MSG_EOR),
@@ -110,7 +116,7 @@ class UserspaceTransport(SCTPTransport):
         if self._queue and self.so:
             self.writable()
 
-    def _noticed(self, notice: bytes, whole: int) -> None:
+    def _noticed(self, notice: bytes) -> None:
         kind = int.from_bytes(notice[0:2], sys.byteorder)
         if kind == usrsctp.SHUTDOWN_EVENT:
             self.peerShutdown()
@@ -128,7 +134,10 @@ class UserspaceTransport(SCTPTransport):
         elif change.state == usrsctp.RESTART:
             self.outStreams = change.outbound
             self.owner.restarted(self)
-        # After COMM_LOST and CANT_STR_ASSOC the next read has the errno that says why.
+        elif change.state in (usrsctp.COMM_LOST, usrsctp.CANT_STR_ASSOC):
+            # The peer's ABORT comes with it. Without one it is our stack that has given up; the errno of
+            # the next read would be ECONNABORTED, whether the peer is dead or broke the protocol.
+            self._over(errno.ECONNRESET if len(notice) > LOST_WITHOUT_ABORT else errno.ETIMEDOUT)
 
     def _over(self, code: int) -> None:
         self._release(abort=False)
@@ -146,6 +155,7 @@ class UserspaceTransport(SCTPTransport):
             self.owner, self.so, self.key, self.udp, self.options, self._host, self._peer
         )
         successor.outStreams = self.outStreams
+        successor.opened = self.opened
         self.so = 0
         self.end(ConnectionLost("the peer has restarted"))
         return successor
