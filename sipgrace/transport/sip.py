@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -96,6 +96,7 @@ class SIPProtocol:
         self._finished = False
         self._peerEnded = False
         self._deaf = False
+        self._aborted = False
         self._lost = False
         self._since: float | None = None
         self._watch: IDelayedCall | None = None
@@ -146,7 +147,7 @@ class SIPProtocol:
         if self._lost:
             return
         self.up = False
-        self._deaf = True
+        self._deaf = self._aborted = True
         self._held.clear()
         if self._wire is not None:
             self._wire.abortConnection()
@@ -262,7 +263,10 @@ class SIPProtocol:
                 call.cancel()
         if self._gone is not None:
             self._gone(self)
-        if not reason.check(ConnectionDone, ConnectError, ConnectionLost):
+        if self._aborted:
+            # Twisted's TLS reports its own abort as an unexpected end.
+            reason = Failure(ConnectionAborted())
+        elif not reason.check(ConnectionDone, ConnectError, ConnectionLost):
             reason = Failure(ConnectionLost(reason.getErrorMessage()))
         if self._made:
             self.intake.lost(self, reason)
