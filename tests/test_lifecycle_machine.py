@@ -583,11 +583,15 @@ class DrainTests(SynchronousTestCase):
         world.lifecycle.drain(order())
         call.end()
         world.lifecycle.cancel()
-        Call(world, "another")
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+        another = Call(world, "another")
         world.lifecycle.drain(order())
         world.flush()
         world.clock.advance(0)
         self.assertEqual(world.flush(), [])
+        another.end()
+        world.clock.advance(0)
+        self.assertEqual(world.flush(), ["stop listening", "shut down 2", "drained (drained)"])
 
     def test_settledAfterCancel(self) -> None:
         world = World()
@@ -624,6 +628,15 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(world.events[-1].change, Change.DRAINED)
         world.clock.advance(1)
         self.assertEqual((world.events[-1].change, world.events[-1].at), (Change.ABORTED, 1045))
+
+    def test_offlineLeavesNothingBehind(self) -> None:
+        """
+        Neither guard nor ledger is of interest after the server was taken offline.
+        """
+        world = into("Draining", calls=2)
+        world.lifecycle.offline(order(Kind.OFFLINE))
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+        self.assertEqual(world.events[-1].deadline, None)
 
     def test_extendBadly(self) -> None:
         world = into("Draining")
@@ -795,6 +808,7 @@ class ReturnTests(SynchronousTestCase):
         world = into("Serving")
         self.assertIs(self.successResultOf(world.lifecycle.resume()), State.SERVING)
         self.assertIs(self.successResultOf(world.lifecycle.whenServing()), State.SERVING)
+        self.assertEqual(world.lifecycle._waiters, [])
         self.assertEqual(world.flush(), [])
 
     def test_underWay(self) -> None:
@@ -1042,6 +1056,8 @@ class DoorTests(SynchronousTestCase):
         """
         world = into("Draining", calls=3)
         world.clock.advance(29)
+        # That of the guard.
+        self.assertEqual(len(world.clock.getDelayedCalls()), 1)
         world.clock.advance(0)
         self.assertEqual(
             world.flush(),
@@ -1083,8 +1099,31 @@ class DoorTests(SynchronousTestCase):
 
     def test_wrongKind(self) -> None:
         world = into("Serving")
-        error = self.assertRaises(OrderRefused, world.lifecycle.drain, order(Kind.CANCEL))
-        self.assertEqual(str(error), "drain was given an order of kind cancel; one of its own is expected")
+        give = {
+            Kind.DRAIN: world.lifecycle.drain,
+            Kind.CANCEL: world.lifecycle.cancel,
+            Kind.EXTEND: lambda order: world.lifecycle.extend(5, order),
+            Kind.RESUME: world.lifecycle.resume,
+            Kind.OFFLINE: world.lifecycle.offline,
+        }
+        for kind, function in give.items():
+            wrong = Kind.CANCEL if kind is not Kind.CANCEL else Kind.DRAIN
+            error = self.assertRaises(OrderRefused, function, order(wrong))
+            self.assertEqual(
+                str(error), f"{kind} was given an order of kind {wrong}; one of its own is expected"
+            )
+        self.assertEqual(world.flush(), [])
+
+    def test_factGoesWrong(self) -> None:
+        """
+        A fact that cannot be taken in is logged, and the next is looked at.
+        """
+        world = into("Draining")
+        world.tell("becameIdle", "with an argument that it does not take")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        world.lifecycle.associationsGone()
+        world.lifecycle.offline(order(Kind.OFFLINE))
+        self.assertEqual(world.lifecycle.status().state, State.OFFLINE)
 
     def test_observe(self) -> None:
         world = World()
