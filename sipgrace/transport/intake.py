@@ -18,8 +18,9 @@ from sipgrace.message.derive import respond
 from sipgrace.message.message import Message, Request
 from sipgrace.message.parser import parse
 from sipgrace.transport.bounds import Bounds
+from sipgrace.transport.oncepersecond import gateOf
 
-__all__ = ["Counters", "Intake", "OncePerSecond", "Source"]
+__all__ = ["Counters", "Intake", "Source"]
 
 #: Keep-alives of NATs (RFC 5626 §3.5, and what phones send besides), and whatever does not begin
 #: with a letter: STUN, DTLS, RTP strayed from its port. Nobody learns anything from a log line.
@@ -112,37 +113,6 @@ class Counters:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-class OncePerSecond:
-    """
-    Lets each key pass once a second, and C{bound} keys a second at most. Remembers no more than
-    twice that many keys.
-    """
-
-    def __init__(self, clock: IReactorTime, bound: int = 100) -> None:
-        self._clock = clock
-        self._bound = bound
-        self._since = clock.seconds()
-        self._young: dict[str, float] = {}
-        self._old: dict[str, float] = {}
-
-    def passes(self, key: str) -> bool:
-        """
-        @return: whether this one may pass; if so, it counts as having passed.
-        """
-        now = self._clock.seconds()
-        age = now - self._since
-        if age >= 1.0:
-            # Two generations of one second each hold every pass of the last second.
-            self._old = self._young if age < 2.0 else {}
-            self._young = {}
-            self._since = now
-        last = self._young.get(key, self._old.get(key))
-        if (last is not None and now - last < 1.0) or len(self._young) >= self._bound:
-            return False
-        self._young[key] = now
-        return True
-
-
 class Intake:
     """
     One per listener or connection, above all of its associations.
@@ -159,7 +129,7 @@ class Intake:
         self.clock = clock
         self.bounds = bounds
         self.counters = Counters() if counters is None else counters
-        self._gate = OncePerSecond(clock)
+        self._gate = gateOf(clock)
 
     def receive(self, data: bytes, source: Source) -> None:
         """
@@ -229,14 +199,14 @@ class Intake:
 
         @param peer: its host alone: ports cost an attacker nothing.
         """
-        if self._gate.passes(peer):
+        if self._gate.passes(peer, self.clock.seconds()):
             self.log.warn(form, peer=peer, **values)
         else:
             self.counters.unlogged += 1
 
     def _failed(self, source: Source | IAssociation, what: str) -> None:
         self.counters.failed += 1
-        if self._gate.passes(source.peerHost):
+        if self._gate.passes(source.peerHost, self.clock.seconds()):
             self.log.failure("failed over {what} from {peer}", what=what, peer=source.peerHost)
         else:
             self.counters.unlogged += 1

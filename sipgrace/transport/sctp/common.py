@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipgrace.transport.oncepersecond import gateOf
 from sipgrace.transport.sctp.address import SCTPAddress
 from sipgrace.transport.sctp.stack import ISCTPProtocol, ISCTPTransport, SCTPOptions, SCTPStatus
 
@@ -202,9 +203,7 @@ class SCTPTransport:
         self._queue.append((data, stream, ppid, unordered))
         self._queued += len(data)
         if self._queued > self.options.sendBound:
-            log.warn(
-                "{peer} takes nothing: {queued} bytes wait, aborted", peer=self._peer, queued=self._queued
-            )
+            self._warn("{peer} takes nothing: {queued} bytes wait, aborted", queued=self._queued)
             self.abortConnection()
         elif self._producer is not None and self._streamingProducer and not self._producerPaused:
             self._producerPaused = True
@@ -312,10 +311,8 @@ class SCTPTransport:
         if self._parts or not whole or len(data) > self.options.maxMessage:
             self._partial += len(data)
             if self._partial > self.options.maxMessage:
-                log.warn(
-                    "{peer} sent a message of more than {bound} bytes: aborted",
-                    peer=self._peer,
-                    bound=self.options.maxMessage,
+                self._warn(
+                    "{peer} sent a message of more than {bound} bytes: aborted", bound=self.options.maxMessage
                 )
                 self.abortConnection()
                 return
@@ -333,6 +330,13 @@ class SCTPTransport:
         except Exception:
             log.failure("a protocol failed on a message of {peer}: aborted", peer=self._peer)
             self.abortConnection()
+
+    def _warn(self, form: str, **values: object) -> None:
+        """
+        One line about the peer, if it had none within the last second: it could cause them at will.
+        """
+        if gateOf(self.reactor).passes(self._peer.host, self.reactor.seconds()):
+            log.warn(form, peer=self._peer, **values)
 
     # Where it is
 
