@@ -1,0 +1,3 @@
+"""
+How a node is watched and given orders from outside: the AMP commands and the links that carry them.
+"""

@@ -1,0 +1,149 @@
+"""
+What is said on a link between a node (a server or a client) and whoever watches it or gives it orders, as AMP
+commands. The local socket (L{sipgrace.control.local}) speaks them; so can any other link.
+
+AMP (U{https://amp-protocol.net/}) sends boxes of keys and values and limits each value to 65,535 bytes; what
+may become longer than that is L{JSON} here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.protocols import amp
+
+from sipgrace.errors import OrderRefused, SIPGraceError
+
+__all__ = ["JSON", "GetReroutes", "GetStatus", "GiveOrder", "Happened", "NotOffered", "Watch"]
+
+
+class NotOffered(SIPGraceError):
+    """
+    This node has nothing of the kind; the text says which has.
+    """
+
+    status = 501
+
+
+class JSON(amp.Argument):
+    """
+    A value of any length, as JSON in UTF-8. What does not fit under the argument's own name goes on under
+    C{name.1}, C{name.2} and so on.
+    """
+
+    #: The most bytes in one AMP value.
+    PIECE = 0xFFFF
+
+    def __init__(self, optional: bool = False) -> None:
+        super().__init__(optional)  # type: ignore[no-untyped-call]
+
+    def toBox(self, name: bytes, strings: Any, objects: Any, proto: object) -> None:
+        """
+        See C{amp.IArgumentType}.
+        """
+        text = json.dumps(objects[name.decode("ascii")], separators=(",", ":")).encode("utf-8")
+        for at in range(0, len(text), self.PIECE):
+            strings[_piece(name, at // self.PIECE)] = text[at : at + self.PIECE]
+
+    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: object) -> None:
+        """
+        See C{amp.IArgumentType}.
+        """
+        pieces: list[bytes] = [strings.pop(name)]
+        while (piece := strings.pop(_piece(name, len(pieces)), None)) is not None:
+            pieces.append(piece)
+        objects[name.decode("ascii")] = json.loads(b"".join(pieces))
+
+
+def _piece(name: bytes, number: int) -> bytes:
+    return b"%b.%d" % (name, number) if number else name
+
+
+class _Command(amp.Command):
+    """
+    A command whose arguments may come from anybody: those that cannot be read are answered as an error rather
+    than logged with a traceback.
+    """
+
+    @classmethod
+    def parseArguments(cls, box: Any, protocol: Any) -> Any:
+        """
+        See C{amp.Command}.
+        """
+        try:
+            return super().parseArguments(box, protocol)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            name = cls.commandName.decode("ascii")
+            raise amp.RemoteAmpError(
+                b"MALFORMED", f"{name}: its arguments cannot be read: {error!r}"
+            ) from None
+
+
+class GetStatus(_Command):
+    """
+    How things stand: what the role tells of itself, with C{version} (of this package) and C{pid}.
+    """
+
+    commandName = b"status"
+    response = [(b"status", JSON())]
+
+
+class GiveOrder(_Command):
+    """
+    Gives a node an order; see L{sipgrace.lifecycle.orders.Order} for what the arguments mean. The answer says
+    that it was obeyed, not that it has been carried out: L{Watch} tells of that.
+
+    C{who} is for links that carry other people's orders; where the link itself knows who is at the other end,
+    it does not count.
+
+    Answered with C{number}: what the order did, and all that comes after it, is told in events of a higher
+    number; and with C{state}: where the node stands now.
+    """
+
+    commandName = b"order"
+    arguments = [
+        (b"kind", amp.Unicode()),
+        (b"who", amp.Unicode(optional=True)),
+        (b"why", amp.Unicode(optional=True)),
+        (b"guard", amp.Float(optional=True)),
+        (b"retryAfter", amp.Float(optional=True)),
+    ]
+    response = [(b"number", amp.Integer()), (b"state", amp.Unicode())]
+    errors = {OrderRefused: b"REFUSED"}
+
+
+class GetReroutes(_Command):
+    """
+    Which calls a client had to try at another server, oldest first: a page of those with a higher number than
+    C{since}. Ask again from the last one's number until none come.
+
+    C{total} says how many there ever were; a node keeps the last of them only.
+    """
+
+    commandName = b"reroutes"
+    arguments = [(b"since", amp.Integer())]
+    response = [(b"reroutes", JSON()), (b"total", amp.Integer())]
+    errors = {NotOffered: b"NOT_OFFERED"}
+
+
+class Watch(_Command):
+    """
+    Has a L{Happened} follow for everything that happens to the node from now on. Answered with the number of
+    the last event before.
+    """
+
+    commandName = b"watch"
+    response = [(b"number", amp.Integer())]
+
+
+class Happened(_Command):
+    """
+    Told by a node to those who watch it. An event is an object with the names of
+    L{sipgrace.lifecycle.events.Event}, but that C{at} is in seconds since the epoch, and that C{guardLeft}
+    and C{retryAfter} are the seconds that were left then to its C{deadline} and its C{until}.
+    """
+
+    commandName = b"happened"
+    arguments = [(b"event", JSON())]
+    requiresAnswer = False

@@ -1,0 +1,253 @@
+"""
+The node's side of a link: it answers the commands of L{sipgrace.control.commands}.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from sipgrace import __version__
+from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, NotOffered, Watch
+from sipgrace.control.link import Link
+from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.events import Event
+from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.lifecycle.orders import Kind, Order
+
+__all__ = ["Node", "NodeLink", "Reroutes", "eventFacts"]
+
+#: The most reroutes on one page.
+PAGE = 250
+
+#: The longest reason for an order, in characters.
+LONGEST_WHY = 500
+
+
+class Reroutes(Protocol):
+    """
+    The calls that a client had to try elsewhere.
+    """
+
+    @property
+    def total(self) -> int:
+        """
+        How many there ever were.
+        """
+
+    def since(self, number: int) -> Sequence[Any]:
+        """
+        Those with a higher number that are still kept, oldest first: dataclasses.
+        """
+
+
+def eventFacts(event: Event, wallClock: float) -> dict[str, Any]:
+    """
+    @param wallClock: the present time, in seconds since the epoch.
+    @return: an event as L{Happened} has it.
+    """
+    return {
+        "number": event.number,
+        "change": str(event.change),
+        "state": str(event.state),
+        "at": wallClock,
+        "waiting": event.waiting,
+        "associations": event.associations,
+        "guardLeft": None if event.deadline is None else max(0.0, event.deadline - event.at),
+        "retryAfter": None if event.until is None else max(0.0, event.until - event.at),
+        "forced": event.forced,
+        "aborted": event.aborted,
+        "text": event.text,
+        "order": None if event.order is None else asdict(event.order),
+    }
+
+
+class Node:
+    """
+    A role, as links know it: one for all of them.
+
+    @ivar number: the number of the last event.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        status: Callable[[], Mapping[str, Any]],
+        reroutes: Reroutes | None = None,
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param status: how things stand; everything in it fits JSON.
+        @param reroutes: a client's.
+        """
+        self._lifecycle = lifecycle
+        self._status = status
+        self._reroutes = reroutes
+        self._wallClock = wallClock
+        self._watchers: dict[Callable[[dict[str, Any]], None], None] = {}
+        self.number = 0
+        lifecycle.observe(self)
+
+    def onChange(self, event: Event) -> None:
+        """
+        See L{sipgrace.lifecycle.seams.Observer}.
+        """
+        self.number = event.number
+        if self._watchers:
+            facts = eventFacts(event, self._wallClock())
+            for watcher in list(self._watchers):
+                watcher(facts)
+
+    def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
+        """
+        Has someone told of what happens, once for each event however often they ask.
+        """
+        self._watchers[watcher] = None
+
+    def unwatch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
+        """
+        Tells them no longer.
+        """
+        self._watchers.pop(watcher, None)
+
+    def status(self) -> dict[str, Any]:
+        """
+        How things stand.
+        """
+        return {"version": __version__, "pid": os.getpid(), **self._status()}
+
+    def reroutes(self, since: int) -> tuple[list[dict[str, Any]], int]:
+        """
+        @return: a page of reroutes after that number, and how many there ever were.
+        @raise NotOffered: by a server.
+        """
+        if self._reroutes is None:
+            raise NotOffered("a server reroutes no calls; ask its clients")
+        page: Iterator[Any] = iter(self._reroutes.since(since)[:PAGE])
+        return [asdict(one) for one in page], self._reroutes.total
+
+    def order(
+        self, kind: str, who: str, why: str, guard: float | None, retryAfter: float | None
+    ) -> tuple[int, str]:
+        """
+        Obeys.
+
+        @return: the number of the last event before the order, and the state after it.
+        @raise OrderRefused: where the order does not fit, with the reason.
+        """
+        order = Order(
+            kind=_kind(kind),
+            who=who,
+            when=self._wallClock(),
+            why=_phrase(why),
+            guard=guard,
+            retryAfter=retryAfter,
+        )
+        before = self.number
+        if order.kind is Kind.DRAIN:
+            _leave(self._lifecycle.drain(order))
+        elif order.kind is Kind.CANCEL:
+            self._lifecycle.cancel(order)
+        elif order.kind is Kind.EXTEND:
+            if guard is None:
+                raise OrderRefused("extend: no time is given; seconds above 0 are expected")
+            self._lifecycle.extend(guard, order)
+        elif order.kind is Kind.RESUME:
+            _leave(self._lifecycle.resume(order))
+        else:
+            self._lifecycle.offline(order)
+        return before, str(self._lifecycle.status().state)
+
+
+class NodeLink(Link):
+    """
+    A link on which a node takes orders. Each kind of link says in L{whoGave} whom an order on it comes from.
+
+    @cvar UNREAD: how many events a watcher may leave unread before its link is ended.
+    """
+
+    UNREAD = 256
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+        self._unread = 0
+
+    def whoGave(self, claimed: str | None) -> str:
+        """
+        @param claimed: who the order says it comes from.
+        @return: who it comes from.
+        @raise OrderRefused: where nobody may give orders here.
+        """
+        raise OrderRefused("orders are not taken on this link")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        See C{IProtocol}.
+        """
+        self._node.unwatch(self._tell)
+        super().connectionLost(reason)
+
+    @GiveOrder.responder
+    def _order(
+        self,
+        kind: str,
+        who: str | None,
+        why: str | None,
+        guard: float | None,
+        retryAfter: float | None,
+    ) -> dict[str, Any]:
+        number, state = self._node.order(kind, self.whoGave(who), why or "", guard, retryAfter)
+        return {"number": number, "state": state}
+
+    @GetStatus.responder
+    def _status(self) -> dict[str, Any]:
+        return {"status": self._node.status()}
+
+    @GetReroutes.responder
+    def _reroutes(self, since: int) -> dict[str, Any]:
+        page, total = self._node.reroutes(since)
+        return {"reroutes": page, "total": total}
+
+    @Watch.responder
+    def _watch(self) -> dict[str, Any]:
+        self._node.watch(self._tell)
+        return {"number": self._node.number}
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        self._unread = self._unread + 1 if self._clogged else 0
+        if self._unread > self.UNREAD:
+            self._node.unwatch(self._tell)
+            self._drop("whoever watches here does not read")
+        else:
+            self.callRemote(Happened, event=facts)  # type: ignore[no-untyped-call]
+
+
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        known = ", ".join(Kind)
+        raise OrderRefused(f"{text[:50]!r} is no order; one of {known} is expected") from None
+
+
+def _phrase(why: str) -> str:
+    # It may be shown to clients in a header.
+    if len(why) > LONGEST_WHY or not why.isprintable():
+        raise OrderRefused(
+            f"why: one line of at most {LONGEST_WHY} printable characters is expected, "
+            f"found {len(why)} characters"
+        )
+    return why
+
+
+def _leave(deferred: Deferred[Any]) -> None:
+    # What becomes of it is told as events.
+    deferred.addErrback(lambda failure: None)

@@ -1,0 +1,203 @@
+"""
+The other side of a link: whoever watches a node and gives it orders.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, Watch
+from sipgrace.control.link import Link
+from sipgrace.errors import SIPGraceError
+from sipgrace.lifecycle.orders import Kind
+
+__all__ = ["Answer", "RemoteNode", "Unreachable"]
+
+T = TypeVar("T")
+
+#: An event as L{Happened} has it.
+Facts = dict[str, Any]
+
+
+class Unreachable(SIPGraceError):
+    """
+    A node cannot be reached, or not any more: says why and what to look at.
+    """
+
+    status = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What a node says to an order that it obeys.
+
+    @ivar number: the order's own events have a higher number than this.
+    @ivar state: where the node stands after it.
+    """
+
+    number: int
+    state: str
+
+
+class RemoteNode(Link):
+    """
+    A node at the other end. Everything asked of it fails with L{Unreachable} when the link is lost or the
+    answer takes too long.
+
+    @cvar KEPT: how many events are kept for L{when}.
+    """
+
+    KEPT = 100
+
+    def __init__(self, clock: IReactorTime, timeout: float = 10.0) -> None:
+        """
+        @param timeout: seconds within which an answer is expected.
+        """
+        super().__init__()
+        self._clock = clock
+        self._timeout = timeout
+        self._watching: Deferred[int] | None = None
+        self._watchers: list[Callable[[Facts], None]] = []
+        self._events: deque[Facts] = deque(maxlen=self.KEPT)
+        self._waiters: list[tuple[frozenset[str], int, Deferred[Facts]]] = []
+
+    def status(self) -> Deferred[dict[str, Any]]:
+        """
+        How things stand there; see L{GetStatus}.
+        """
+        return self._ask(GetStatus).addCallback(lambda answer: answer["status"])
+
+    def order(
+        self,
+        kind: Kind | str,
+        why: str = "",
+        guard: float | None = None,
+        retryAfter: float | None = None,
+        who: str | None = None,
+    ) -> Deferred[Answer]:
+        """
+        Gives an order; see L{sipgrace.lifecycle.orders.Order}.
+
+        @return: fires when it is obeyed; fails with L{sipgrace.errors.OrderRefused} where it is refused.
+        """
+        return self._ask(
+            GiveOrder, kind=str(kind), why=why, guard=guard, retryAfter=retryAfter, who=who
+        ).addCallback(lambda answer: Answer(answer["number"], answer["state"]))
+
+    def drain(
+        self, guard: float | None = None, retryAfter: float | None = None, why: str = ""
+    ) -> Deferred[Answer]:
+        """
+        Orders it out of service without losing a call; all in seconds.
+        """
+        return self.order(Kind.DRAIN, why, guard, retryAfter)
+
+    def resume(self, why: str = "") -> Deferred[Answer]:
+        """
+        Orders it into service.
+        """
+        return self.order(Kind.RESUME, why)
+
+    def reroutes(self, since: int = 0) -> Deferred[list[dict[str, Any]]]:
+        """
+        @return: fires with all the reroutes after that number that a client still keeps, oldest first; fails
+            with L{sipgrace.control.commands.NotOffered} at a server.
+        """
+        return Deferred.fromCoroutine(self._reroutes(since))
+
+    async def _reroutes(self, since: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while page := (await self._ask(GetReroutes, since=since))["reroutes"]:
+            found += page
+            since = page[-1]["number"]
+        return found
+
+    def watch(self, watcher: Callable[[Facts], None] | None = None) -> Deferred[int]:
+        """
+        Has the node tell what happens to it.
+
+        @param watcher: called with each event (see L{Happened}) from then on.
+        @return: fires with the number of the last event before.
+        """
+        if watcher is not None:
+            self._watchers.append(watcher)
+        if self._watching is None:
+            self._watching = self._ask(Watch).addCallback(lambda answer: answer["number"])
+        fork: Deferred[int] = Deferred()
+
+        def passOn(result: Any) -> Any:
+            fork.callback(result)
+            return result if not isinstance(result, Failure) else None
+
+        self._watching.addBoth(passOn)
+        return fork
+
+    def when(self, states: Collection[str], answer: Answer) -> Deferred[Facts]:
+        """
+        Waits for what becomes of an order. To be asked on a link that had begun to L{watch} before the order
+        was given.
+
+        @param states: where the node may stand when the order has been carried out, or come to nothing.
+        @return: fires with the event that brought it into one of these; with no more than C{number} and
+            C{state} where it stood there already.
+        """
+        wanted = frozenset(str(state) for state in states)
+        for event in self._events:
+            if event["number"] > answer.number and event["state"] in wanted:
+                return succeed(event)
+        if answer.state in wanted:
+            return succeed({"number": answer.number, "state": answer.state})
+        found: Deferred[Facts] = Deferred()
+        if self.gone:
+            found.errback(_lost())
+        else:
+            self._waiters.append((wanted, answer.number, found))
+        return found
+
+    @Happened.responder
+    def _happened(self, event: Facts) -> dict[str, Any]:
+        self._events.append(event)
+        for watcher in self._watchers:
+            watcher(event)
+        for waiter in list(self._waiters):
+            wanted, number, found = waiter
+            if event["number"] > number and event["state"] in wanted:
+                self._waiters.remove(waiter)
+                found.callback(event)
+        return {}
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        See C{IProtocol}.
+        """
+        super().connectionLost(reason)
+        waiters, self._waiters = self._waiters, []
+        for _, _, found in waiters:
+            found.errback(_lost())
+
+    def _ask(self, command: type[amp.Command], **values: Any) -> Deferred[Any]:
+        # What is None is left out, as AMP wants it.
+        asked: Deferred[Any] = self.callRemote(command, **values)  # type: ignore[no-untyped-call]
+        return asked.addTimeout(self._timeout, self._clock).addErrback(self._unanswered)
+
+    def _unanswered(self, failure: Failure) -> Failure:
+        if failure.check(ConnectionClosed, ConnectError):
+            return Failure(_lost())
+        if failure.check(TimeoutError):
+            return Failure(Unreachable(f"it has not answered within {self._timeout:g} seconds"))
+        return failure
+
+
+def _lost() -> Unreachable:
+    return Unreachable("it has closed the connection; its process has probably ended")
