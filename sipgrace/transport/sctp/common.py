@@ -75,7 +75,7 @@ class SCTPTransport:
         self._producer: Any = None
         self._streamingProducer = False
         self._producerPaused = False
-        self._factory: IProtocolFactory | None = None
+        self._afterwards: Callable[[], None] | None = None
         self._detailed: Callable[[bytes, int, int, bool], None] | None = None
 
     # What a stack supplies.
@@ -117,10 +117,13 @@ class SCTPTransport:
 
     # Its life.
 
-    def begin(self, factory: IProtocolFactory) -> IProtocol | None:
+    def begin(
+        self, factory: IProtocolFactory, afterwards: Callable[[], None] | None = None
+    ) -> IProtocol | None:
         """
         The association is up: makes its protocol.
 
+        @param afterwards: called when the protocol has lost the association.
         @return: the protocol; C{None} where the factory refused or failed, and the association was
             therefore aborted.
         """
@@ -133,10 +136,10 @@ class SCTPTransport:
             self._ended = True
             self._abort()
             return None
-        self._factory = factory
         self.protocol = protocol
         if ISCTPProtocol.providedBy(protocol):
             self._detailed = protocol.sctpMessageReceived
+        self._afterwards = afterwards
         self.connected = True
         try:
             protocol.makeConnection(self)
@@ -169,6 +172,8 @@ class SCTPTransport:
             self._contained(producer.stopProducing)
         reason = Failure(error)
         self._contained(lambda: self.protocol.connectionLost(reason))
+        if self._afterwards is not None:
+            self._contained(self._afterwards)
 
     def _contained(self, call: Callable[[], object]) -> bool:
         try:
@@ -390,7 +395,7 @@ class Attempt:
         if self.done:
             return
         self._finish()
-        protocol = transport.begin(self._factory)
+        protocol = transport.begin(self._factory, self._factory.doStop)
         if protocol is None:
             self._factory.doStop()
             self.deferred.errback(Failure(ConnectError(string="the factory made no protocol")))
