@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -263,6 +264,7 @@ class Element:
             "associations": lifecycle.associations,
             "guardLeft": lifecycle.guardLeft,
             "retryAfter": lifecycle.awayFor,
+            "order": None if lifecycle.order is None else asdict(lifecycle.order),
             "accepted": self.ledger.accepted,
             "settled": self.ledger.settled,
             "forced": self.ledger.forced,

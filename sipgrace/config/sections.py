@@ -4,17 +4,28 @@ The sections that both roles have.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sipgrace.config.descriptions import listensEverywhere
 from sipgrace.config.values import FilePath, Listen, Mistake, Seconds, mistakes
 from sipgrace.transport.description import parseDescription
 
-__all__ = ["Limits", "ManholeSection", "Many", "Section", "Timers", "checkListeners", "snake"]
+__all__ = [
+    "ControlSection",
+    "Limits",
+    "ManholeSection",
+    "Many",
+    "Section",
+    "Timers",
+    "checkListeners",
+    "snake",
+]
 
 
 def snake(name: str) -> str:
@@ -88,6 +99,25 @@ class Limits(Section):
 
     transactions: Annotated[int, Field(ge=1, le=10000000)] = 200000
     """The most server transactions at one time; a new request beyond them is answered 503."""
+
+
+class ControlSection(Section):
+    """
+    A socket for the sipgrace command line on the same host. Whoever may use it can give any order: the user
+    that the process runs as, and root. It is off unless this section is there.
+    """
+
+    socket: FilePath
+    """The path of the UNIX socket, in a directory that exists. It is made with mode 0600 when the process
+    starts, and removed when it ends."""
+
+    @field_validator("socket", mode="after")
+    @classmethod
+    def _bounded(cls, path: Path) -> Path:
+        # sun_path of unix(7)
+        if len(os.fsencode(path)) > 107:
+            raise ValueError(f"expected a path of at most 107 bytes, as sockets have, found {str(path)!r}")
+        return path
 
 
 class ManholeSection(Section):

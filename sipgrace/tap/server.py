@@ -10,6 +10,7 @@ from twisted.application.service import IService
 
 from sipgrace.config.load import loadServer
 from sipgrace.config.server import ServerConfig
+from sipgrace.tap.control import controlBeside
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.options import RoleOptions
 from sipgrace.tap.signals import Reactor, RoleProcess
@@ -47,5 +48,8 @@ def makeService(options: Options) -> IService:
     from sipgrace.server.service import ServerService
 
     role = ServerService(reactor, options.config)
-    beside = manholeBeside(reactor, options.config.manhole, role.orders())
+    beside = [
+        *controlBeside(reactor, options.config.control, role.element.lifecycle, role.status),
+        *manholeBeside(reactor, options.config.manhole, role.orders()),
+    ]
     return RoleProcess(cast(Reactor, reactor), role, *beside)
