@@ -8,7 +8,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sipgrace.config.sections import Limits, ManholeSection, Many, Section, Timers, checkListeners
+from sipgrace.config.sections import (
+    ControlSection,
+    Limits,
+    ManholeSection,
+    Many,
+    Section,
+    Timers,
+    checkListeners,
+)
 from sipgrace.config.values import Advertise, Connect, Listen, Name, Prefix, Seconds, SipURI, mistakes
 
 __all__ = [
@@ -208,6 +216,9 @@ class ClientConfig(Section):
 
     limits: Limits = Limits()
     """What peers may ask of this process."""
+
+    control: ControlSection | None = None
+    """A socket for the sipgrace command line."""
 
     manhole: ManholeSection | None = None
     """An SSH login for operators."""
