@@ -9,14 +9,12 @@ import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from sipgrace.testing import makeRequest, makeResponse
-from sipgrace.transport import oncepersecond
 from sipgrace.transport.bounds import Bounds
 from tests import test_transport_listen
 from tests.test_transport_listen import SocketCase, makeCertificates
@@ -77,8 +75,6 @@ class GarbageTests(SocketCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # Lines of the test before would count.
-        self.patch(oncepersecond, "_gates", WeakKeyDictionary())
         self.lines: list[LogEvent] = []
         self.start = reactor.seconds()
         globalLogPublisher.addObserver(self.lines.append)

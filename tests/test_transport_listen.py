@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -29,6 +30,7 @@ from sipgrace.errors import ConfigError, SIPGraceError, TransportError
 from sipgrace.interfaces import IAssociation, IListener
 from sipgrace.message.message import Message, Request
 from sipgrace.testing import Recorder, makeRequest, makeResponse
+from sipgrace.transport import oncepersecond
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.listen import connect, listen
 from sipgrace.transport.sctp.stack import choose
@@ -138,6 +140,8 @@ class SocketCase(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
+        # Lines of the test before would count.
+        self.patch(oncepersecond, "_gates", WeakKeyDictionary())
         self.user = Watcher(answer200)
         self.listeners: list[Any] = []
         self.raws: list[Raw] = []
