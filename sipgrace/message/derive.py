@@ -45,7 +45,7 @@ def respond(
     """
     if reason is None:
         reason = reasonOf(status)
-    elif b"\r" in reason or b"\n" in reason:
+    elif 0x0D in reason or 0x0A in reason:
         raise ValueError("line break in the reason phrase")
     lines: list[bytes] = []
     codes: list[int] = []
@@ -89,9 +89,9 @@ def respond(
     response.hasRoute = False
     response.callId = request.callId
     response.fromValue = request.fromValue
-    response._fromTag = request._fromTag
+    response.fromTag = request.fromTag
     response.toValue = toValue
-    response._toTag = theTag
+    response.toTag = theTag
     return response
 
 
@@ -109,7 +109,7 @@ def _hopByHop(
         if code == VIA:
             if VIA in codes:
                 continue
-            if b"," in line:
+            if 0x2C in line:
                 line = b"Via: " + cutFirst(valueOf(line))[0]
         elif code == TO:
             line = toLine

@@ -29,6 +29,13 @@ from sipgrace.message.topvia import markedVia, readTopVia
 
 __all__ = ["Message", "Request", "Response"]
 
+METHODS: Final = frozenset(
+    b"INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK UPDATE INFO SUBSCRIBE NOTIFY MESSAGE REFER PUBLISH".split()
+)
+"""
+The registered methods. Any other token is one, too.
+"""
+
 _TOKEN: Final = re.compile(TOKEN)
 _NO_BLANKS: Final = re.compile(rb"[^\x00-\x20\x7f]+")
 
@@ -42,10 +49,11 @@ def readNumber(value: bytes, name: str, bound: int) -> int:
     """
     if not value.isdigit():
         raise ParseError(f"Malformed {name} header field")
-    digits = value.lstrip(b"0")
-    if len(digits) > 10:
-        return -1
-    number = int(digits or b"0")
+    if len(value) > 10:
+        value = value.lstrip(b"0") or b"0"
+        if len(value) > 10:
+            return -1
+    number = int(value)
     return number if number <= bound else -1
 
 
@@ -55,12 +63,24 @@ def readCSeq(value: bytes) -> tuple[int, bytes]:
     @raise ParseError: where it is not a number below 2**31 and a token.
     """
     parts = value.split()
-    if len(parts) != 2 or _TOKEN.fullmatch(parts[1]) is None:
-        raise ParseError("Malformed CSeq header field")
-    number = readNumber(parts[0], "CSeq", 2**31 - 1)
-    if number < 0:
-        raise ParseError("CSeq number out of range")
-    return number, parts[1]
+    if len(parts) == 2:
+        digits, method = parts
+        if method in METHODS or _TOKEN.fullmatch(method) is not None:
+            if len(digits) < 10 and digits.isdigit():
+                return int(digits), method
+            number = readNumber(digits, "CSeq", 2**31 - 1)
+            if number < 0:
+                raise ParseError("CSeq number out of range")
+            return number, method
+    raise ParseError("Malformed CSeq header field")
+
+
+def readMaxForwards(value: bytes) -> int:
+    """
+    @return: -1 above 255, which RFC 4475 §3.1.2.4 lets an element take as absent.
+    @raise ParseError: where it is not a number.
+    """
+    return readNumber(value, "Max-Forwards", 255)
 
 
 def readContentLength(value: bytes) -> int:
@@ -79,7 +99,7 @@ def _line(name: bytes, value: bytes) -> bytes:
 
     @raise ValueError: where it would not be one line (header injection), or the name is no token.
     """
-    if b"\r" in value or b"\n" in value:
+    if 0x0D in value or 0x0A in value:
         raise ValueError(f"line break in the value of {name!r}")
     if _TOKEN.fullmatch(name) is None:
         raise ValueError(f"not a header name: {name!r}")
@@ -100,14 +120,13 @@ class Message:
     @ivar contentLength: in bytes, -1 when absent.
     @ivar hasRoute: whether there is a Route.
     @ivar callId: the whole value, as C{fromValue} and C{toValue} are.
+    @ivar fromTag: C{b""} when From has none; C{toTag} likewise.
     @ivar body: what follows the empty line. Assigning it leaves Content-Length alone: see L{setBody}.
     @ivar lines: the header lines as they leave, each without its final CRLF; for this package alone.
     @ivar codes: beside each line the code of its name; for this package alone.
     """
 
     __slots__ = (
-        "_fromTag",
-        "_toTag",
         "body",
         "branch",
         "callId",
@@ -115,12 +134,14 @@ class Message:
         "contentLength",
         "cseq",
         "cseqMethod",
+        "fromTag",
         "fromValue",
         "hasRoute",
         "lines",
         "maxForwards",
         "sentBy",
         "startLine",
+        "toTag",
         "toValue",
         "viaTransport",
     )
@@ -140,8 +161,8 @@ class Message:
     callId: bytes
     fromValue: bytes
     toValue: bytes
-    _fromTag: bytes | None
-    _toTag: bytes | None
+    fromTag: bytes
+    toTag: bytes
 
     def __init__(self, startLine: bytes, lines: list[bytes], codes: list[int], body: bytes) -> None:
         """
@@ -170,7 +191,7 @@ class Message:
         elif code == ROUTE:
             self.hasRoute = there
         elif code == MAX_FORWARDS:
-            self.maxForwards = readNumber(value, "Max-Forwards", 255) if there else -1
+            self.maxForwards = readMaxForwards(value) if there else -1
         elif code == CONTENT_LENGTH:
             self.contentLength = readContentLength(value) if there else -1
         elif code == CSEQ:
@@ -179,30 +200,10 @@ class Message:
             self.callId = value
         elif code == FROM:
             self.fromValue = value
-            self._fromTag = None
+            self.fromTag = tagOf(value)
         elif code == TO:
             self.toValue = value
-            self._toTag = None
-
-    @property
-    def fromTag(self) -> bytes:
-        """
-        The tag of From, C{b""} when there is none.
-        """
-        tag = self._fromTag
-        if tag is None:
-            tag = self._fromTag = tagOf(self.fromValue)
-        return tag
-
-    @property
-    def toTag(self) -> bytes:
-        """
-        The tag of To, C{b""} when there is none.
-        """
-        tag = self._toTag
-        if tag is None:
-            tag = self._toTag = tagOf(self.toValue)
-        return tag
+            self.toTag = tagOf(value)
 
     def _places(self, name: bytes) -> list[int]:
         """
@@ -345,11 +346,14 @@ class Message:
         @raise ValueError: where it holds a line break.
         @raise ParseError: where it is not a Via.
         """
-        if b"\r" in value or b"\n" in value:
+        if 0x0D in value or 0x0A in value:
             raise ValueError("line break in Via")
         self.branch, self.sentBy, self.viaTransport = readTopVia(value)
         codes = self.codes
-        place = codes.index(VIA) if VIA in codes else 0
+        try:
+            place = codes.index(VIA)
+        except ValueError:
+            place = 0
         self.lines.insert(place, b"Via: " + value)
         codes.insert(place, VIA)
 
@@ -364,7 +368,7 @@ class Message:
         if VIA not in codes:
             return
         place = codes.index(VIA)
-        if b"," in self.lines[place]:
+        if 0x2C in self.lines[place]:
             self._cut(place)
         else:
             del self.lines[place]
@@ -424,8 +428,8 @@ class Message:
         other.callId = self.callId
         other.fromValue = self.fromValue
         other.toValue = self.toValue
-        other._fromTag = self._fromTag
-        other._toTag = self._toTag
+        other.fromTag = self.fromTag
+        other.toTag = self.toTag
 
     def toBytes(self) -> bytes:
         """
@@ -547,7 +551,7 @@ class Response(Message):
             raise ValueError(f"not a SIP status: {status}")
         if reason is None:
             reason = reasonOf(status)
-        if b"\r" in reason or b"\n" in reason:
+        if 0x0D in reason or 0x0A in reason:
             raise ValueError("line break in the reason phrase")
         lines, codes = _made(headers, body)
         return cls(status, reason, b"SIP/2.0 %d %b" % (status, reason), lines, codes, body)

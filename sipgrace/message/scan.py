@@ -23,7 +23,7 @@ def unfold(text: bytes) -> bytes:
     """
     Joins folded lines by one blank each (RFC 3261 §7.3.1) and strips blanks at both ends.
     """
-    if b"\n" in text:
+    if 0x0A in text:
         return b" ".join([part.strip() for part in text.split(b"\r\n")]).strip()
     return text.strip()
 
@@ -48,7 +48,7 @@ def quotesBalanced(text: bytes) -> bool:
     """
     Whether every quoted string that is opened is closed; C{\\"} within one does not close it.
     """
-    if b'"' not in text:
+    if 0x22 not in text:
         return True
     return all(_closed(match.group()) for match in QUOTED.finditer(text))
 
@@ -60,7 +60,7 @@ def splitElements(value: bytes) -> list[bytes]:
     @return: the elements, stripped; empty ones are left out.
     @raise ParseError: where a quoted string is not closed.
     """
-    if b'"' not in value and b"<" not in value:
+    if 0x22 not in value and 0x3C not in value:
         parts = value.split(b",")
     else:
         parts = []
@@ -82,7 +82,7 @@ def cutFirst(value: bytes) -> tuple[bytes, bytes]:
         the second empty when there is no comma).
     @raise ParseError: where a quoted string is not closed.
     """
-    if b'"' not in value and b"<" not in value:
+    if 0x22 not in value and 0x3C not in value:
         first, _, rest = value.partition(b",")
         return first.strip(), rest.strip()
     for match in _SEPARATORS.finditer(value):
@@ -100,11 +100,16 @@ def tagOf(value: bytes) -> bytes:
     @return: its tag parameter, C{b""} when there is none. Never raises: what cannot be read holds no
         tag.
     """
+    _, found, tag = value.rpartition(b">;tag=")
+    if found and 0x22 not in tag and 0x3B not in tag and 0x20 not in tag:
+        return tag
+    if value[-1:] == b">":
+        return b""
     # With angle brackets the parameters follow the last one; without, they follow the host.
     parameters = value[value.rfind(b">") + 1 :]
     if not parameters:
         return b""
-    if b'"' in parameters:
+    if 0x22 in parameters:
         # A parameter whose value is a quoted string, which may hold anything.
         blanked = QUOTED.sub(b'""', value)
         parameters = blanked[blanked.rfind(b">") + 1 :]

@@ -26,6 +26,8 @@ _VERSION: Final = re.compile(rb"SIP[ \t]*/[ \t]*(\d+\.\d+)[ \t]*/", re.IGNORECAS
 _PARAMETERS: Final = re.compile(
     rb"(?:;[ \t]*" + TOKEN + rb'[ \t]*(?:=[ \t]*(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\s;,"]+)[ \t]*)?)*', re.DOTALL
 )
+_USUAL: Final = re.compile(rb'([^;,\s"]++)(?:;[A-Za-z0-9\-]++(?:=[^;,\s"]++)?+)*+')
+_FOLLOWING: Final = (b"", b"rport")
 _BRANCH: Final = re.compile(rb';[ \t]*branch[ \t]*=[ \t]*([^\s;,"]+)', re.IGNORECASE)
 _MARKS: Final = re.compile(
     rb';[ \t]*(?:received[ \t]*=[^;,"]*|rport[ \t]*(?:=[^;,"]*)?(?=[;,]|\Z))', re.IGNORECASE
@@ -37,8 +39,8 @@ _MEMO_LENGTH: Final = 128
 
 _sent: dict[bytes, tuple[bytes, bytes]] = {}
 """
-What stood before the first semicolon → (sent-by, transport). There are few of them, each met again
-and again; emptied when it is full.
+What stood before the branch: sent-protocol, sent-by and perhaps C{;rport} → (sent-by, transport).
+There are few of them, each met again and again; emptied when it is full.
 """
 
 
@@ -48,20 +50,16 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     @return: branch (C{b""} when there is none), sent-by without blanks, transport in upper case.
     @raise ParseError: where it is not a Via; status 505 where it is one of another SIP version.
     """
-    sent, _, parameters = value.partition(b";")
+    sent, _, rest = value.partition(b";branch=")
     known = _sent.get(sent)
     if known is not None:
-        at = parameters.find(b"branch=")
-        if (
-            (at == 0 or (at > 0 and parameters[at - 1] == 0x3B))
-            and b"," not in parameters
-            and b'"' not in parameters
-            and b";;" not in parameters
-        ):
-            end = parameters.find(b";", at)
-            branch = parameters[at + 7 :] if end < 0 else parameters[at + 7 : end]
-            if b" " not in branch:
-                return branch, known[0], known[1]
+        branch, _, more = rest.partition(b";")
+        if more in _FOLLOWING and branch.translate(None, b".-_").isalnum():
+            return branch, known[0], known[1]
+        # Whatever else it is takes a slower way to the same result.
+        match = _USUAL.fullmatch(rest)
+        if match is not None:
+            return match[1], known[0], known[1]
     return _readCarefully(value)
 
 
@@ -92,10 +90,11 @@ def _readCarefully(value: bytes) -> tuple[bytes, bytes, bytes]:
     if _PARAMETERS.fullmatch(parameters) is None:
         raise ParseError("Malformed parameters in Via header field")
     sentBy = host if port is None else b"%b:%d" % (host, port)
-    if semicolon and len(sent) <= _MEMO_LENGTH:
+    spelled, found, _ = value.partition(b";branch=")
+    if found and len(spelled) <= _MEMO_LENGTH and spelled.strip() in (sent, sent + b";rport"):
         if len(_sent) >= _MEMO_BOUND:
             _sent.clear()
-        _sent[sent] = (sentBy, transport)
+        _sent[spelled] = (sentBy, transport)
     branch = _BRANCH.search(QUOTED.sub(b'""', parameters))
     return (b"" if branch is None else branch.group(1)), sentBy, transport
 
@@ -130,7 +129,7 @@ def markedVia(value: bytes, sentBy: bytes, host: bytes, port: int) -> bytes | No
     @return: the new value, C{None} when there is nothing to change.
     """
     different = not _sameHost(hostOf(sentBy), host)
-    if not different and b"r" not in value and b"R" not in value:
+    if not different and value.find(b"port") < 0 and _RPORT.search(value) is None:
         return None
     first, rest = cutFirst(value)
     bare = QUOTED.sub(b'""', first)
