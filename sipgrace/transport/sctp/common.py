@@ -75,6 +75,7 @@ class SCTPTransport:
         self._producer: Any = None
         self._streamingProducer = False
         self._producerPaused = False
+        self._factory: IProtocolFactory | None = None
         self._afterwards: Callable[[], None] | None = None
         self._detailed: Callable[[bytes, int, int, bool], None] | None = None
 
@@ -139,6 +140,7 @@ class SCTPTransport:
         self.protocol = protocol
         if ISCTPProtocol.providedBy(protocol):
             self._detailed = protocol.sctpMessageReceived
+        self._factory = factory
         self._afterwards = afterwards
         self.connected = True
         try:
