@@ -15,7 +15,24 @@ from twisted.protocols import amp
 
 from sipgrace.errors import OrderRefused, SIPGraceError
 
-__all__ = ["JSON", "GetReroutes", "GetStatus", "GiveOrder", "Happened", "NotOffered", "Watch"]
+__all__ = ["JSON", "GetReroutes", "GetStatus", "GiveOrder", "Happened", "NotOffered", "Watch", "phrase"]
+
+
+#: The longest reason for an order, in characters.
+LONGEST_WHY = 500
+
+
+def phrase(why: str) -> str:
+    """
+    @param why: the reason for an order.
+    @return: the same.
+    @raise OrderRefused: unless it is fit for a header and a line in a log.
+    """
+    if len(why) > LONGEST_WHY:
+        raise OrderRefused(f"why: at most {LONGEST_WHY} characters are expected, found {len(why)}")
+    if not why.isprintable():
+        raise OrderRefused("why: one line of printable characters is expected")
+    return why
 
 
 class NotOffered(SIPGraceError):

@@ -15,7 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from sipgrace import __version__
-from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, NotOffered, Watch
+from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, NotOffered, Watch, phrase
 from sipgrace.control.link import Link
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.events import Event
@@ -26,9 +26,6 @@ __all__ = ["Node", "NodeLink", "Reroutes", "eventFacts"]
 
 #: The most reroutes on one page.
 PAGE = 250
-
-#: The longest reason for an order, in characters.
-LONGEST_WHY = 500
 
 
 class Reroutes(Protocol):
@@ -146,7 +143,7 @@ class Node:
             kind=_kind(kind),
             who=who,
             when=self._wallClock(),
-            why=_phrase(why),
+            why=phrase(why),
             guard=guard,
             retryAfter=retryAfter,
         )
@@ -236,16 +233,6 @@ def _kind(text: str) -> Kind:
     except ValueError:
         known = ", ".join(Kind)
         raise OrderRefused(f"{text[:50]!r} is no order; one of {known} is expected") from None
-
-
-def _phrase(why: str) -> str:
-    # It may be shown to clients in a header.
-    if len(why) > LONGEST_WHY or not why.isprintable():
-        raise OrderRefused(
-            f"why: one line of at most {LONGEST_WHY} printable characters is expected, "
-            f"found {len(why)} characters"
-        )
-    return why
 
 
 def _leave(deferred: Deferred[Any]) -> None:

@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, Watch
+from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, Watch, phrase
 from sipgrace.control.link import Link
-from sipgrace.errors import SIPGraceError
+from sipgrace.errors import OrderRefused, SIPGraceError
 from sipgrace.lifecycle.orders import Kind
 
 __all__ = ["Answer", "RemoteNode", "Unreachable"]
@@ -91,9 +91,13 @@ class RemoteNode(Link):
 
         @return: fires when it is obeyed; fails with L{sipgrace.errors.OrderRefused} where it is refused.
         """
-        return self._ask(
-            GiveOrder, kind=str(kind), why=why, guard=guard, retryAfter=retryAfter, who=who
-        ).addCallback(lambda answer: Answer(answer["number"], answer["state"]))
+        try:
+            values = {"kind": str(kind)[:100], "why": phrase(why), "who": who}
+        except OrderRefused:
+            return fail()
+        return self._ask(GiveOrder, **values, guard=_float(guard), retryAfter=_float(retryAfter)).addCallback(
+            lambda answer: Answer(answer["number"], answer["state"])
+        )
 
     def drain(
         self, guard: float | None = None, retryAfter: float | None = None, why: str = ""
@@ -197,6 +201,11 @@ class RemoteNode(Link):
         if failure.check(TimeoutError):
             return Failure(Unreachable(f"it has not answered within {self._timeout:g} seconds"))
         return failure
+
+
+def _float(seconds: float | None) -> float | None:
+    # AMP wants no integer here.
+    return None if seconds is None else float(seconds)
 
 
 def _lost() -> Unreachable:
