@@ -26,6 +26,7 @@ lint:
 docs:
 	@tools/setup.sh docs
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	.venv/bin/python tools/apidocs.py docs/_build/html/api
 
 clean:
 	rm -rf .venv build docs/_build .mypy_cache .ruff_cache

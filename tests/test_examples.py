@@ -50,7 +50,7 @@ class Examples(SynchronousTestCase):
         config = loadServer(EXAMPLES / "server.toml")
         self.assertEqual([client.name for client in config.clients], ["berlin", "hamburg", "munich"])
         self.assertEqual([route.prefix for route in config.routes], [None, "+4930", "+4940", None, None])
-        self.assertEqual(config.drain.retryAfterOf(config.drain.guard), 90.0)
+        self.assertEqual((config.drain.guard, config.drain.retryAfter), (30.0, 90))
 
     def test_client(self) -> None:
         config = loadClient(EXAMPLES / "client.toml")

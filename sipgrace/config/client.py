@@ -124,7 +124,9 @@ class TDM(Section):
 
 class Probe(Section):
     """
-    How a server that was away is tested before it gets calls again: OPTIONS, until it answers 200.
+    How a server that was away is tested before it gets calls again: OPTIONS, until it answers 200. After each
+    test that fails the wait is twice as long; of each wait between half and all is waited, at random, so that
+    clients do not test all at once.
     """
 
     timeout: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
@@ -133,15 +135,8 @@ class Probe(Section):
     interval: Annotated[Seconds, Field(ge=0.05, le=3600)] = 2.0
     """The wait after the first test that fails."""
 
-    factor: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
-    """How many times longer each further wait is."""
-
     longest: Annotated[Seconds, Field(ge=0.05, le=86400)] = 60.0
     """The longest wait."""
-
-    jitter: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.25
-    """The part of each wait that is left to chance, so that clients do not test all at once: 0.25 makes it
-    from 0.75 to 1.25 times as long."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -159,20 +154,15 @@ class Probe(Section):
 
 class Reconnect(Section):
     """
-    How an association that could not be opened, or was lost, is opened again.
+    How an association that could not be opened, or was lost, is opened again. The waits double as those of
+    [probe] do.
     """
 
     interval: Annotated[Seconds, Field(ge=0.05, le=3600)] = 1.0
     """The wait after the first failure."""
 
-    factor: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 2.0
-    """How many times longer each further wait is."""
-
     longest: Annotated[Seconds, Field(ge=0.05, le=86400)] = 30.0
     """The longest wait."""
-
-    jitter: Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)] = 0.25
-    """The part of each wait that is left to chance, as in [probe]."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

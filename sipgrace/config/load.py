@@ -132,14 +132,9 @@ def _describe(detail: ErrorDetails, model: type[Section]) -> Iterator[str]:
         text = f"expected at most {context['le']:g}, found {_toml(value)}"
     elif kind == "too_short":
         text = f"expected at least {_count(context['min_length'])}, found {_count(context['actual_length'])}"
-    elif kind == "string_too_short":
-        text = f"expected at least {context['min_length']} character, found ''"
-    elif kind == "string_too_long":
-        text = f"expected at most {context['max_length']} characters, found {len(str(value))}"
     else:
         # "Input should be 'auto', 'userspace' or 'kernel'", "Input should be a finite number"
-        text = detail["msg"].replace("Input should be", "expected").replace("String should", "expected to")
-        text = f"{text}, found {_toml(value)}"
+        text = f"{detail['msg'].replace('Input should be', 'expected')}, found {_toml(value)}"
     yield f"{_key(path)}: {text}"
 
 

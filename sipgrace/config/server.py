@@ -28,6 +28,7 @@ from sipgrace.config.values import (
     Name,
     Network,
     NetworkOrName,
+    Phrase,
     Prefix,
     Seconds,
     SipURI,
@@ -193,7 +194,7 @@ class Reject(Section):
     status: Annotated[int, Field(ge=400, le=699)] = 403
     """The status code of the answer."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")] | None = None
+    reason: Phrase | None = None
     """The reason phrase of the answer; by default the one that belongs to the status code."""
 
     @model_validator(mode="after")
@@ -228,20 +229,20 @@ class Drain(Section):
     default a tenth of the guard, and at most 2."""
 
     retryAfter: Annotated[int, Field(ge=1, le=604800)] | None = None
-    """The Retry-After that clients are told: how long they leave the server alone. Not below the guard."""
+    """The Retry-After that clients are told, in seconds: how long they leave the server alone. Not below the
+    guard."""
 
-    retryAfterPeriod: Annotated[Seconds, Field(ge=0, le=604800)] | None = None
-    """How much longer than the guard clients leave the server alone, in place of retry_after. 30 when neither
-    is there."""
+    retryAfterPeriod: Annotated[Seconds, Field(ge=0, le=604800)] = 30.0
+    """How much longer than the guard clients leave the server alone, where there is no retry_after."""
 
-    spread: Annotated[Seconds, Field(ge=0, le=3600)] = 5.0
-    """The most that is added to a client's Retry-After so that they do not all come back at once; each client
-    has its own share of it."""
+    spread: Annotated[int, Field(ge=0, le=3600)] = 5
+    """The most seconds that are added to a client's Retry-After so that they do not all come back at once;
+    each client has its own share of them."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         found: list[Mistake] = []
-        if self.retryAfter is not None and self.retryAfterPeriod is not None:
+        if self.retryAfter is not None and "retryAfterPeriod" in self.model_fields_set:
             found.append(
                 (("retry_after_period",), "expected it or retry_after, not both, found both in this section")
             )
@@ -269,16 +270,6 @@ class Drain(Section):
         @return: how many seconds before that guard the end is forced.
         """
         return min(2.0, guard / 10) if self.margin is None else min(self.margin, guard / 2)
-
-    def retryAfterOf(self, guard: float) -> float:
-        """
-        @param guard: a drain's guard, in seconds; an order may set another one than is configured.
-        @return: the seconds, from the beginning of the drain, for which clients are told to leave the server
-            alone; never less than the guard.
-        """
-        if self.retryAfter is not None:
-            return max(float(self.retryAfter), guard)
-        return guard + (30.0 if self.retryAfterPeriod is None else self.retryAfterPeriod)
 
 
 class ServerConfig(Section):

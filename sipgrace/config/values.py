@@ -31,6 +31,7 @@ __all__ = [
     "Name",
     "Network",
     "NetworkOrName",
+    "Phrase",
     "Prefix",
     "Seconds",
     "SipURI",
@@ -133,6 +134,12 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _phrase(value: str) -> str:
+    if not (0 < len(value) <= 200 and value.isascii() and value.isprintable()):
+        raise ValueError(f"expected 1 to 200 printable ASCII characters, found {value[:30]!r}")
+    return value
+
+
 def _listen(value: str) -> str:
     try:
         return checkListen(value)
@@ -193,6 +200,9 @@ Domain = Annotated[str, AfterValidator(_domain)]
 
 Prefix = Annotated[str, AfterValidator(_prefix)]
 """The first characters of the user part of a SIP URI."""
+
+Phrase = Annotated[str, AfterValidator(_phrase)]
+"""A reason phrase: 1 to 200 printable ASCII characters."""
 
 FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(named)]
 """The path of a file; a relative one counts from the folder of the configuration file."""
