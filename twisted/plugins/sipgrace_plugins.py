@@ -1,8 +1,11 @@
 """
-What sipgrace brings to Twisted: its two roles for twist and twistd.
+What sipgrace brings to Twisted: its two roles for twist and twistd, and C{sctp:} for C{serverFromString} and
+C{clientFromString}.
 """
 
 from twisted.application.service import ServiceMaker
+
+from sipgrace.transport.sctp.parsers import SCTPClientParser, SCTPServerParser
 
 sipgraceServer = ServiceMaker(
     "sipgrace server",
@@ -17,3 +20,6 @@ sipgraceClient = ServiceMaker(
     "A SIP client switch that spreads calls over sipgrace servers.",
     "sipgrace-client",
 )
+
+sctpServer = SCTPServerParser()
+sctpClient = SCTPClientParser()

@@ -1,8 +1,0 @@
-"""
-The words of endpoint strings: C{sctp:}.
-"""
-
-from sipgrace.transport.sctp.parsers import SCTPClientParser, SCTPServerParser
-
-sctpServer = SCTPServerParser()
-sctpClient = SCTPClientParser()
