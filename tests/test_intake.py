@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation
+from sipgrace.message.framing import Limits
 from sipgrace.message.message import Message, Response
 from sipgrace.message.parser import parse
 from sipgrace.testing import Recorder, makeRequest, makeResponse
@@ -104,6 +105,17 @@ class IntakeTests(SynchronousTestCase):
         )
         self.assertEqual(self.counted(), {"refused": 1, "answered": 1})
         self.assertEqual(self.user.names(), [])
+
+    def test_limits(self) -> None:
+        """
+        The bounds given count, not those of the parser.
+        """
+        intake = Intake(self.user, self.clock, Bounds(message=Limits(message=1000)))
+        intake.receive(makeRequest(b"MESSAGE", body=b"x" * 1000), self.source)
+        self.assertTrue(self.source.sent[0].startswith(b"SIP/2.0 413 "))
+        intake = Intake(self.user, self.clock, Bounds(message=Limits(message=100000)))
+        intake.receive(makeRequest(b"MESSAGE", body=b"x" * 70000), self.source)
+        self.assertEqual(self.user.names(), ["MESSAGE"])
 
     def test_answeredThoughTheViaIsBad(self) -> None:
         """
@@ -209,7 +221,7 @@ class IntakeTests(SynchronousTestCase):
         """
         import sipgrace.transport.intake as module
 
-        def broken(data: bytes) -> Message:
+        def broken(data: bytes, limits: object) -> Message:
             raise RecursionError("a bug below")
 
         self.patch(module, "parse", broken)

@@ -409,6 +409,23 @@ class StreamTests:
         error = await self.assertFailure(Deferred.fromCoroutine(self.connect(description)), TransportError)
         self.assertIn(f"cannot connect to {description}", str(error))
 
+    async def test_endedAtOnce(self) -> None:
+        """
+        A user that wants no more associations: the attempt fails, and is made and lost all the same.
+        """
+        listener = await self.listen(self.server())
+        other = Watcher()
+        made = other.associationMade
+
+        def abort(association: IAssociation) -> None:
+            made(association)
+            association.abort()
+
+        other.associationMade = abort  # type: ignore[method-assign]
+        attempt = connect(reactor, self.client(listener), other, "network")
+        await self.assertFailure(attempt, TransportError)
+        await other.told("made", "lost ConnectionAborted")
+
     async def test_userRaises(self) -> None:
         """
         A bug above is answered 500 and costs neither the association nor the listener.
@@ -462,6 +479,27 @@ class TCPTests(StreamTests, SocketCase):
             raise SkipTest("this host has no dual-stack sockets") from None
         await self.user.told("made")
         self.assertEqual(self.user.events[0][1].peerHost, "127.0.0.1")
+
+    async def test_vanishedPeers(self) -> None:
+        """
+        The kernel is told how long to wait for a peer that acknowledges nothing.
+        """
+        await self.watched(self.server(), lambda wire: wire.getHandle())
+
+    async def watched(self, description: str, handle: Callable[[Any], socket.socket]) -> None:
+        listener = await self.listen(description, bounds=Bounds(unanswered=9))
+        await self.connect(self.client(listener))
+        await self.user.told("made")
+        sock = handle(self.user.events[0][1]._wire)
+        self.assertEqual(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+        for option, value in (
+            (socket.TCP_USER_TIMEOUT, 9000),
+            (socket.TCP_KEEPIDLE, 9),
+            (socket.TCP_KEEPINTVL, 3),
+            (socket.TCP_KEEPCNT, 3),
+            (socket.TCP_NODELAY, 1),
+        ):
+            self.assertEqual(sock.getsockopt(socket.IPPROTO_TCP, option), value)
 
     async def test_keepAlive(self) -> None:
         listener = await self.listen(self.server())
@@ -592,6 +630,17 @@ class SCTPTests(StreamTests, SocketCase):
         association.send(makeRequest(b"OPTIONS").replace(b"Content-Length: 0\r\n", b""))
         await other.told("made", "200 OPTIONS")
 
+    async def test_tooLong(self) -> None:
+        """
+        What is longer than a SIP message may be is answered; what is far longer ends the association.
+        """
+        listener = await self.listen(self.server())
+        association, other = await self.connect(self.client(listener))
+        association.send(makeRequest(b"MESSAGE", body=b"x" * 70000))
+        await other.told("made", "413 MESSAGE")
+        association.send(makeRequest(b"MESSAGE", body=b"x" * 200000))
+        await other.told("made", "413 MESSAGE", "lost ConnectionAborted")
+
     async def test_tooLongToSend(self) -> None:
         listener = await self.listen(self.server())
         association, _ = await self.connect(self.client(listener))
@@ -711,6 +760,12 @@ class TLSTests(StreamTests, SocketCase):
         reactor.callLater(0, attempt.cancel)
         await self.assertFailure(attempt, TransportError)
         self.assertEqual(other.names(), [])
+
+    async def test_vanishedPeers(self) -> None:
+        """
+        As over TCP.
+        """
+        await TCPTests.watched(self, self.server(), lambda wire: wire.transport.getHandle())  # type: ignore[arg-type]
 
     async def test_oldVersions(self) -> None:
         """

@@ -23,6 +23,8 @@ class Bounds:
         RFC 3261, after which nobody waits for its answer any more.
     @ivar linger: seconds after C{shutdown()} within which the peer must have taken what was sent
         and have ended its side too; then the association is aborted. 64*T1 again.
+    @ivar unanswered: seconds after which a TCP connection is lost whose peer acknowledges nothing. Left
+        to itself the kernel tries for a quarter of an hour, and all calls sent there meanwhile fail.
     @ivar accepted: associations that one listener keeps at a time; more are turned away.
     @ivar peers: UDP peers that one listener remembers; the least recently heard are forgotten.
     @ivar burst: datagrams read at one wake-up, after which other descriptors have their turn.
@@ -34,6 +36,7 @@ class Bounds:
     unsent: int = 1 << 20
     incomplete: float = 32.0
     linger: float = 32.0
+    unanswered: float = 32.0
     accepted: int = 10000
     peers: int = 20000
     burst: int = 64

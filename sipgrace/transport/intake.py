@@ -128,6 +128,7 @@ class Intake:
         self.user = user
         self.clock = clock
         self.bounds = bounds
+        self._limits = bounds.message
         self.counters = Counters() if counters is None else counters
         self._gate = gateOf(clock)
 
@@ -136,7 +137,7 @@ class Intake:
         One datagram, one SCTP message, or one message cut from a stream. Never raises.
         """
         try:
-            message = parse(data)
+            message = parse(data, self._limits)
         except ParseError as error:
             self.refuse(error, source, data)
             return

@@ -73,7 +73,7 @@ def listen(
         intake = Intake(user, reactor, bounds or Bounds(), counters)
         if parsed.transport == b"UDP":
             return succeed(_listenUDP(reactor, parsed, intake, zone, advertised))
-        endpoint = _serverEndpoint(reactor, parsed, advertised is not None)
+        endpoint = _serverEndpoint(reactor, parsed, advertised is not None, intake.bounds)
     except SIPGraceError:
         return fail()
     listener = StreamListener(intake, parsed.transport, zone, advertised)
@@ -110,7 +110,7 @@ def connect(
     try:
         parsed = parseDescription(description)
         intake = Intake(user, reactor, bounds or Bounds(), counters)
-        endpoint = _clientEndpoint(reactor, parsed)
+        endpoint = _clientEndpoint(reactor, parsed, intake.bounds)
     except SIPGraceError:
         return fail()
     protocol = SIPProtocol(intake, parsed.transport, zone, True, via or b"")
@@ -123,7 +123,14 @@ def connect(
         return explain(reason)
 
     attempt = maybeDeferred(endpoint.connect, cast(IProtocolFactory, _Opening(protocol)))
-    return cast("Deferred[IAssociation]", attempt.addCallback(lambda _: made).addErrback(failed))
+    attempt.addCallback(lambda _: made).addCallback(_stillUp).addErrback(failed)
+    return cast("Deferred[IAssociation]", attempt)
+
+
+def _stillUp(protocol: SIPProtocol) -> SIPProtocol:
+    if not protocol.up:
+        raise TransportError("it ended as soon as it was made")
+    return protocol
 
 
 def _firing(fire: Callable[[Any], None], made: Deferred[SIPProtocol]) -> Callable[[Any], None]:
@@ -255,17 +262,19 @@ def _interface(parsed: Description, values: Mapping[str, str], advertised: bool)
     return host
 
 
-def _serverEndpoint(reactor: Any, parsed: Description, advertised: bool) -> IStreamServerEndpoint:
+def _serverEndpoint(
+    reactor: Any, parsed: Description, advertised: bool, bounds: Bounds
+) -> IStreamServerEndpoint:
     host = _interface(parsed, parsed.arguments, advertised)
     if parsed.transport == b"TLS":
         values = parsed.named(("port",), ("interface", "backlog", *CERTIFICATE_ARGUMENTS))
         port = parsed.number(values, "port", 0, 65535)
         backlog = parsed.number({"backlog": "50"} | values, "backlog", 1, 65535)
         return SSL4ServerEndpoint(reactor, port, serverOptions(values), backlog, host)
-    return cast(IStreamServerEndpoint, _understood(parsed, lambda: serverFromString(reactor, parsed.text)))
+    return cast(IStreamServerEndpoint, _understood(parsed, serverFromString, reactor, bounds))
 
 
-def _clientEndpoint(reactor: Any, parsed: Description) -> IStreamClientEndpoint:
+def _clientEndpoint(reactor: Any, parsed: Description, bounds: Bounds) -> IStreamClientEndpoint:
     if parsed.transport == b"UDP":
         raise ConfigError(f"{parsed.text!r}: UDP peers are reached through a listener")
     if parsed.transport == b"TLS":
@@ -277,12 +286,18 @@ def _clientEndpoint(reactor: Any, parsed: Description) -> IStreamClientEndpoint:
         local = (values["bindAddress"], 0) if "bindAddress" in values else None
         tcp = TCP4ClientEndpoint(reactor, host, port, timeout, local)
         return wrapClientTLS(clientOptions(values, values.get("name", host)), tcp)
-    return cast(IStreamClientEndpoint, _understood(parsed, lambda: clientFromString(reactor, parsed.text)))
+    return cast(IStreamClientEndpoint, _understood(parsed, clientFromString, reactor, bounds))
 
 
-def _understood(parsed: Description, make: Callable[[], object]) -> object:
+def _understood(
+    parsed: Description, make: Callable[[Any, str], object], reactor: Any, bounds: Bounds
+) -> object:
+    text = parsed.text
+    if parsed.transport == b"SCTP" and "maxMessage" not in parsed.arguments:
+        # What is somewhat too long is to reach the intake, which answers it.
+        text += f":maxMessage={min(2 * bounds.message.message, 1 << 24)}"
     try:
-        return make()
+        return make(reactor, text)
     except SIPGraceError:
         raise
     except (ValueError, TypeError, KeyError, IndexError) as error:

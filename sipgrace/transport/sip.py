@@ -29,6 +29,7 @@ from sipgrace.message.framing import StreamFramer
 from sipgrace.message.message import Message
 from sipgrace.transport.address import hostPort, plainHost, viaOf
 from sipgrace.transport.intake import Intake
+from sipgrace.transport.keepalive import watchPeer
 
 __all__ = ["SIPProtocol"]
 
@@ -174,7 +175,7 @@ class SIPProtocol:
         tcp = ITCPTransport(transport, None)
         if tcp is not None:
             tcp.setTcpNoDelay(True)
-            tcp.setTcpKeepAlive(True)
+            watchPeer(transport, self.intake.bounds.unanswered)
         transport.registerProducer(self, True)
         if self.transport == b"TLS":
             self._await(True)
