@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sipgrace.message.framing import Limits
+from sipgrace.message.limits import Limits
 
 __all__ = ["Bounds"]
 
