@@ -13,7 +13,20 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
+from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp.userspace import userspaceStack
+
+
+def _missing() -> str | None:
+    try:
+        userspaceStack()
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+MISSING = _missing()
+"""Why the userspace stack cannot run here, C{None} where it can: for C{skip}."""
 
 DATA, INIT, INIT_ACK, SACK, HEARTBEAT, HEARTBEAT_ACK, ABORT, SHUTDOWN, SHUTDOWN_ACK = range(9)
 ERROR, COOKIE_ECHO, COOKIE_ACK = 9, 10, 11

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipgrace.transport.sctp.userspace import userspaceStack
 from sipgrace.transport.sctp.userspaceencaps import handleOf
 from sipgrace.transport.sctp.userspaceguard import (
     SOURCES,
@@ -15,7 +16,7 @@ from sipgrace.transport.sctp.userspaceguard import (
     abortOfInit,
     outOfTheBlue,
 )
-from tests.sctppackets import ABORT, DATA, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, chunk, initChunk, packet
+from tests.sctppackets import ABORT, DATA, MISSING, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, chunk, initChunk, packet
 
 
 class Buckets(SynchronousTestCase):
@@ -63,25 +64,23 @@ class Blue(SynchronousTestCase):
     RFC 4960 §8.4, as far as L{tests.test_sctp_userspace_wire} does not show it.
     """
 
+    skip = MISSING
+
     def test_wrongChecksum(self) -> None:
         """
         A packet with a wrong checksum is not answered.
         """
         good = packet(1, 2, 3, chunk(DATA, b"x" * 12))
-        from sipgrace.transport.sctp.userspace import userspaceStack
-
         real = userspaceStack().binding.checksum
         self.assertEqual(outOfTheBlue(good, real), packet(2, 1, 3, chunk(ABORT, flags=1)))
         for position in range(len(good)):
             bad = good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :]
             self.assertIsNone(outOfTheBlue(bad, real))
 
-    def test_never_longer(self) -> None:
+    def test_neverLonger(self) -> None:
         """
         No answer is longer than what it answers, and the shortest packets get none.
         """
-        from sipgrace.transport.sctp.userspace import userspaceStack
-
         real = userspaceStack().binding.checksum
         for kind in range(256):
             asked = packet(1, 2, 3, chunk(kind))
@@ -98,8 +97,6 @@ class Blue(SynchronousTestCase):
         """
         A chunk with an impossible length stops the search for an ABORT, and the answer.
         """
-        from sipgrace.transport.sctp.userspace import userspaceStack
-
         real = userspaceStack().binding.checksum
         self.assertIsNone(outOfTheBlue(packet(1, 2, 3, b"\x00\x00\x00\x03"), real))
         self.assertEqual(

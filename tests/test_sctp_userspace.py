@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import TestCase
 
 from tests.sctpcontract import SCTPContract, StreamContract
+from tests.sctppackets import MISSING
 
 
 class TCPTests(StreamContract, TestCase):
@@ -37,6 +38,7 @@ class UserspaceTests(SCTPContract, TestCase):
     libusrsctp over UDP on IPv4.
     """
 
+    skip = MISSING
     stack = "userspace"
     host = "127.0.0.1"
 

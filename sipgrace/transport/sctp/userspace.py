@@ -322,7 +322,8 @@ class UserspaceStack:
 
     def _elapsed(self, milliseconds: int) -> None:
         self.lib.usrsctp_handle_timers(milliseconds)
-        self.serve()
+        if self._dirty:
+            self.serve()
 
     def _countPackets(self) -> int:
         return self.counters.packetsIn + self.counters.packetsOut

@@ -15,6 +15,10 @@ TICK: Final = 0.01
 SLOW_TICK: Final = 0.05
 """The same when none did since the last: heartbeats and first retransmissions are late by that much."""
 
+SHARE: Final = 20
+"""The library walks through all its timers at every move. With thousands of associations, the pause between
+two moves becomes this many times the length of one, up to L{SLOW_TICK}."""
+
 
 class StackClock:
     """
@@ -51,11 +55,16 @@ class StackClock:
             call.cancel()
 
     def _tick(self) -> None:
-        elapsed = int((self._reactor.seconds() - self._moved) * 1000)
+        begun = self._reactor.seconds()
+        elapsed = int((begun - self._moved) * 1000)
         # What is left below a millisecond belongs to the next tick.
         self._moved += elapsed / 1000
         packets = self._packets()
         quiet = packets == self._seen
         self._seen = packets
-        self._call = self._reactor.callLater(SLOW_TICK if quiet else TICK, self._tick)
+        # Whoever moves it may stop it.
+        self._call = self._reactor.callLater(SLOW_TICK, self._tick)
         self._move(elapsed)
+        if not quiet and self._call is not None:
+            cost = self._reactor.seconds() - begun
+            self._call.reset(min(max(TICK, cost * SHARE), SLOW_TICK))
