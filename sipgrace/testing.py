@@ -3,7 +3,7 @@ Fakes for tests of whatever stands above the transport: associations in memory, 
 with faults by a written pattern, and a recorder of what came up. Public API.
 
 Nothing moves by itself. Without a clock, L{MemoryNetwork.flush} delivers; with a
-L{twisted.internet.task.Clock}, C{clock.advance} does::
+C{twisted.internet.task.Clock}, C{clock.advance} does::
 
     network = MemoryNetwork()
     server = Recorder()
@@ -406,7 +406,7 @@ class Recorder:
     Writes down what comes up.
 
     @ivar events: C{("made", association)}, C{("received", association, message)},
-        C{("lost", association, reason)} with the L{Failure}, in order.
+        C{("lost", association, reason)} with the C{Failure}, in order.
     @ivar answer: called with each message and its association after it was written down; for an
         element that answers.
     """

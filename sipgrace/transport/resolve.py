@@ -71,19 +71,19 @@ class _Receiver:
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         """
-        See L{IResolutionReceiver}.
+        See C{IResolutionReceiver}.
         """
 
     def addressResolved(self, address: IAddress) -> None:
         """
-        See L{IResolutionReceiver}.
+        See C{IResolutionReceiver}.
         """
         if isinstance(address, (IPv4Address, IPv6Address)) and address.host not in self.addresses:
             self.addresses.append(address.host)
 
     def resolutionComplete(self) -> None:
         """
-        See L{IResolutionReceiver}.
+        See C{IResolutionReceiver}.
         """
         if self.answer.called:
             return

@@ -163,7 +163,7 @@ class SIPProtocol:
 
     def makeConnection(self, transport: Any) -> None:
         """
-        See L{IProtocol}.
+        See C{IProtocol}.
         """
         self._wire = transport
         local, peer = transport.getHost(), transport.getPeer()
@@ -184,18 +184,18 @@ class SIPProtocol:
 
     def connectionMade(self) -> None:
         """
-        See L{IProtocol}; L{makeConnection} does it all.
+        See C{IProtocol}; L{makeConnection} does it all.
         """
 
     def logPrefix(self) -> str:
         """
-        See L{IProtocol}.
+        See C{IProtocol}.
         """
         return "SIP"
 
     def handshakeCompleted(self) -> None:
         """
-        See L{IHandshakeListener}.
+        See C{IHandshakeListener}.
         """
         if not self._made and not self._deaf:
             self._since = None
@@ -203,7 +203,7 @@ class SIPProtocol:
 
     def dataReceived(self, data: bytes) -> None:
         """
-        See L{IProtocol}.
+        See C{IProtocol}.
         """
         if self._deaf:
             return
@@ -238,7 +238,7 @@ class SIPProtocol:
 
     def readConnectionLost(self) -> None:
         """
-        See L{IHalfCloseableProtocol}: the peer sends no more. What is on its way it gets.
+        See C{IHalfCloseableProtocol}: the peer sends no more. What is on its way it gets.
         """
         self._peerEnded = self._deaf = True
         self.shutdown()
@@ -247,12 +247,12 @@ class SIPProtocol:
 
     def writeConnectionLost(self) -> None:
         """
-        See L{IHalfCloseableProtocol}: our FIN has left.
+        See C{IHalfCloseableProtocol}: our FIN has left.
         """
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        See L{IProtocol}.
+        See C{IProtocol}.
         """
         if self._lost:
             return
@@ -276,13 +276,13 @@ class SIPProtocol:
 
     def pauseProducing(self) -> None:
         """
-        See L{IPushProducer}: the wire has enough.
+        See C{IPushProducer}: the wire has enough.
         """
         self._paused = True
 
     def resumeProducing(self) -> None:
         """
-        See L{IPushProducer}: the wire takes more.
+        See C{IPushProducer}: the wire takes more.
         """
         self._paused = False
         while self._held and not self._paused:
@@ -294,7 +294,7 @@ class SIPProtocol:
 
     def stopProducing(self) -> None:
         """
-        See L{IPushProducer}; C{connectionLost} follows.
+        See C{IPushProducer}; C{connectionLost} follows.
         """
 
     # And the rest it does by itself.

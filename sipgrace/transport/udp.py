@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import sys
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -57,6 +58,7 @@ class UDPPeer:
     """
 
     __slots__ = (
+        "__weakref__",
         "_address",
         "_listener",
         "_sentBy",
@@ -217,6 +219,8 @@ class UDPListener:
     def _grow(self, option: int, name: str) -> None:
         wanted = self.intake.bounds.buffer
         try:
+            if sys.platform != "linux":
+                raise OSError("known on Linux alone")
             self._socket.setsockopt(socket.SOL_SOCKET, _FORCED[option], wanted)
         except OSError:
             self._socket.setsockopt(socket.SOL_SOCKET, option, wanted)
@@ -300,7 +304,7 @@ class UDPListener:
 
     def doRead(self) -> None:
         """
-        See L{IReadDescriptor}. Nothing may be raised here: the reactor would drop the reader.
+        See C{IReadDescriptor}. Nothing may be raised here: the reactor would drop the reader.
         """
         receive = self._socket.recvfrom
         young = self._young
@@ -325,19 +329,19 @@ class UDPListener:
 
     def fileno(self) -> int:
         """
-        See L{IReadDescriptor}.
+        See C{IReadDescriptor}.
         """
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
         """
-        See L{IReadDescriptor}.
+        See C{IReadDescriptor}.
         """
         return "SIP over UDP"
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        See L{IReadDescriptor}: the reactor has dropped this reader, at its own end.
+        See C{IReadDescriptor}: the reactor has dropped this reader, at its own end.
         """
         self._close()
 
