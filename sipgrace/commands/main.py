@@ -1,0 +1,93 @@
+"""
+The C{sipgrace} command line: the verbs and where each is found.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from sipgrace import __version__
+
+__all__ = ["main", "sipgrace"]
+
+#: Verb → module and name of its C{click.Command}, in the order in which C{--help} has them. A module is
+#: imported when its verb is asked for, so that C{sipgrace drain} does not wait for what others need.
+VERBS = {
+    "status": "sipgrace.commands.show:status",
+    "watch": "sipgrace.commands.show:watch",
+    "reroutes": "sipgrace.commands.show:reroutes",
+    "drain": "sipgrace.commands.orders:drain",
+    "cancel": "sipgrace.commands.orders:cancel",
+    "extend": "sipgrace.commands.orders:extend",
+    "resume": "sipgrace.commands.orders:resume",
+    "offline": "sipgrace.commands.orders:offline",
+    "demo": "sipgrace.commands.demo:demo",
+    "completion": "sipgrace.commands.completion:completion",
+}
+
+
+class Verbs(click.Group):
+    """
+    The verbs of L{VERBS}.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """
+        See C{click.Group}.
+        """
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """
+        See C{click.Group}.
+        """
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="sipgrace")
+def sipgrace() -> None:
+    """
+    Takes a SIP server out of service without losing a call, and brings it back.
+
+    The verbs speak to a running server or client on this host, through the socket that stands under [control]
+    in its configuration. Say which with --socket PATH, with --config FILE, or once for all in the
+    environment:
+
+    \b
+      export SIPGRACE_SOCKET=/run/sipgrace/server-102.sock
+      sipgrace status                             how things stand
+      sipgrace drain --wait --why "new kernel"    out of service, when the last call is set up
+      sipgrace resume --wait                      back into service
+
+    A drain refuses new calls, finishes the accepted ones, and ends all associations by its guard at the
+    latest.
+
+    \b
+    Exit statuses:
+      0  done
+      1  refused: the order does not fit; the reason is on standard error
+      2  the command line is wrong
+      3  the process cannot be reached, or not any more
+      4  something else came of it than was waited for: the drain was cancelled, say
+      5  a fault in this program or in the other
+      130, 143  left by Ctrl-C or SIGTERM; what was ordered goes on
+    """
+
+
+def main() -> None:
+    """
+    Runs the command line, and ends the process.
+    """
+    sys.exit(sipgrace(prog_name="sipgrace"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""
+The verbs that give orders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from twisted.internet.defer import CancelledError
+
+from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.commands.progress import displayFor, follow
+from sipgrace.commands.reach import Left, Reach, reaching
+from sipgrace.commands.words import count, seconds, standing
+from sipgrace.control.remote import Answer, RemoteNode, Unreachable
+
+__all__ = ["cancel", "drain", "extend", "offline", "resume"]
+
+_why = click.option("--why", metavar="TEXT", default="", help="The reason, for those who ask.")
+
+
+class Giving:
+    """
+    One order, from giving it to what became of it.
+
+    @param ends: the state that it leads to, and the one that it may lead to instead, where that is awaited.
+    """
+
+    def __init__(self, reach: Reach, kind: str, ends: tuple[str, str] | None = None, **values: Any) -> None:
+        self._reach = reach
+        self._kind = kind
+        self._ends = ends
+        self._values = values
+        self._events: list[dict[str, Any]] = []
+
+    async def __call__(self, reactor: Any, node: RemoteNode) -> Outcome:
+        """
+        See L{sipgrace.commands.reach.Job}.
+        """
+        name = (await node.status())["name"]
+        await node.watch(self._events.append)
+        began = reactor.seconds()
+        answer = await node.order(self._kind, **self._values)
+        if self._ends is None:
+            return await self._obeyed(node, name, answer)
+        try:
+            last = await follow(reactor, node, answer, self._ends, displayFor(self._reach.json))
+        except CancelledError:
+            raise Left(f"left; {_goesOn(self._kind)}") from None
+        return self._became(name, last, answer, reactor.seconds() - began)
+
+    async def _obeyed(self, node: RemoteNode, name: str, answer: Answer) -> Outcome:
+        facts = {"order": self._kind, "name": name, "state": answer.state}
+        text = f"{name}: {answer.state}"
+        try:
+            status = await node.status()
+        except Unreachable:
+            # Its process has ended since; the order was obeyed all the same.
+            pass
+        else:
+            keys = ("state", "waiting", "associations", "guardLeft", "retryAfter")
+            facts |= {key: status[key] for key in keys}
+            text = standing(status)
+        sums = self._sums(answer)
+        return Outcome(Exit.DONE, text + _byForce(sums), facts | sums)
+
+    def _became(self, name: str, last: dict[str, Any], answer: Answer, took: float) -> Outcome:
+        assert self._ends is not None
+        wanted, _ = self._ends
+        state = last["state"]
+        sums = self._sums(answer)
+        facts = {"order": self._kind, "name": name, "state": state, "seconds": round(took, 3), **sums}
+        if state == wanted:
+            return Outcome(Exit.DONE, f"{name}: {state} after {seconds(took)}{_byForce(sums)}", facts)
+        who = (last.get("order") or {}).get("who")
+        reason = last.get("text") or last.get("change", "") + (f" by {who}" if who else "")
+        return Outcome(Exit.OTHERWISE, f"{name}: not {wanted} but {state}: {reason}", facts)
+
+    def _sums(self, answer: Answer) -> dict[str, int]:
+        events = [event for event in self._events if event["number"] > answer.number]
+        return {key: sum(event[key] for event in events) for key in ("forced", "aborted")}
+
+
+def _byForce(sums: dict[str, int]) -> str:
+    text = ""
+    if sums["forced"]:
+        text += f", {count(sums['forced'], 'call')} ended by force"
+    if sums["aborted"]:
+        text += f", {count(sums['aborted'], 'association')} aborted"
+    return text
+
+
+def _goesOn(kind: str) -> str:
+    if kind == "drain":
+        return "the drain goes on ('sipgrace status' shows it, 'sipgrace cancel' takes it back)"
+    return f"the {kind} goes on ('sipgrace status' shows it)"
+
+
+@click.command()
+@reaching
+@click.option(
+    "--guard",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="When its associations are gone at the latest; by default as configured.",
+)
+@click.option(
+    "--retry-after",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="How long clients are asked to stay away, from now; never less than the guard. By default as "
+    "configured.",
+)
+@_why
+@click.option("--wait", is_flag=True, help="Wait until it is offline, and show the calls and the time left.")
+def drain(reach: Reach, guard: float | None, retry_after: float | None, why: str, wait: bool) -> None:
+    """
+    Take it out of service without losing a call.
+
+    New calls are refused from now on, so that clients try other servers; accepted ones are set up to their
+    end. When none is left, or the guard is near, its associations are shut down, and it is offline until
+    'sipgrace resume'. Its process goes on.
+
+    A drain that is under way is joined, unless a later guard is asked for (see 'sipgrace extend').
+
+    With --wait, Ctrl-C ends the waiting alone; the drain goes on. When somebody takes the drain back
+    meanwhile, the exit status is 4.
+
+    \b
+      sipgrace drain --wait --why "new kernel" && systemctl reboot
+      sipgrace drain --guard 60 --retry-after 300
+    """
+    reach.carryOut(
+        Giving(
+            reach,
+            "drain",
+            ("offline", "serving") if wait else None,
+            guard=guard,
+            retryAfter=retry_after,
+            why=why,
+        )
+    )
+
+
+@click.command()
+@reaching
+@_why
+def cancel(reach: Reach, why: str) -> None:
+    """
+    Take a drain back: it serves again at once.
+
+    Only while it is draining. Once its associations are being shut down, wait until it is offline, and use
+    'sipgrace resume'.
+    """
+    reach.carryOut(Giving(reach, "cancel", why=why))
+
+
+@click.command()
+@reaching
+@click.argument("seconds", type=click.FloatRange(min=0, min_open=True))
+@_why
+def extend(reach: Reach, seconds: float, why: str) -> None:
+    """
+    Give a drain SECONDS more.
+
+    The guard moves, and with it the time that clients are asked to stay away.
+    """
+    reach.carryOut(Giving(reach, "extend", guard=seconds, why=why))
+
+
+@click.command()
+@reaching
+@_why
+@click.option("--wait", is_flag=True, help="Wait until it serves.")
+def resume(reach: Reach, why: str, wait: bool) -> None:
+    """
+    Bring it back into service.
+
+    It listens again, and clients come back when the time is over for which they were asked to stay away, or
+    when they find it sooner. With --wait, the exit status is 4 when it cannot listen.
+    """
+    reach.carryOut(Giving(reach, "resume", ("serving", "offline") if wait else None, why=why))
+
+
+@click.command()
+@reaching
+@_why
+def offline(reach: Reach, why: str) -> None:
+    """
+    Take it out of service at once, ending accepted calls.
+
+    Every call that is being set up gets a final failure, and associations are aborted. 'sipgrace drain' is
+    what you want unless there is no time at all.
+    """
+    reach.carryOut(Giving(reach, "offline", why=why))

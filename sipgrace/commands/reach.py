@@ -1,0 +1,198 @@
+"""
+How a verb gets to a running process: which socket, and the reactor around it.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import tomllib
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.protocols.amp import RemoteAmpError
+from twisted.python.failure import Failure
+
+from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.control.commands import NotOffered
+from sipgrace.control.local import connectLocal
+from sipgrace.control.remote import RemoteNode, Unreachable
+from sipgrace.errors import OrderRefused
+
+__all__ = ["Left", "Reach", "reaching"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: What a verb does once it is connected, given the reactor and the process.
+Job = Callable[[Any, RemoteNode], Coroutine[Any, Any, Outcome]]
+
+
+class Left(Exception):
+    """
+    A signal has ended the waiting; the text says what goes on without us.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """
+    What the common options say.
+
+    @ivar timeout: seconds within which the process is expected to answer.
+    @ivar json: whether the outcome is wanted as JSON.
+    """
+
+    socket: str
+    timeout: float
+    json: bool
+
+    def carryOut(self, job: Job) -> None:
+        """
+        Connects, does the job, says what came of it and ends this process.
+        """
+        # Not before it is needed: it installs itself when it is imported.
+        from twisted.internet import reactor
+
+        run(reactor, functools.partial(self.outcome, reactor, job)).leave(self.json)
+
+    async def outcome(self, reactor: Any, job: Job) -> Outcome:
+        """
+        Connects and does the job.
+
+        @return: what came of it, whatever went wrong.
+        """
+        node: RemoteNode | None = None
+        try:
+            node = await connectLocal(reactor, self.socket, self.timeout)
+            return await job(reactor, node)
+        except (OrderRefused, NotOffered) as error:
+            return Outcome(Exit.REFUSED, f"refused: {error}")
+        except Unreachable as error:
+            return Outcome(Exit.UNREACHABLE, f"{error}")
+        except RemoteAmpError as error:
+            return Outcome(
+                Exit.FAULT, f"{self.socket}: it cannot answer that ({error}); is it of another version?"
+            )
+        finally:
+            if node is not None:
+                node.end()
+
+
+def run(reactor: Any, job: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    """
+    Runs the reactor around a job. The first SIGINT or SIGTERM cancels what it waits for.
+    """
+    outcomes: list[Outcome] = []
+    signals: list[int] = []
+
+    def ended(result: Outcome | Failure) -> None:
+        if isinstance(result, Outcome):
+            outcomes.append(result)
+        elif result.check(CancelledError, Left) and signals:
+            text = result.getErrorMessage() if result.check(Left) else ""
+            outcomes.append(Outcome(128 + signals[0], text))
+        else:
+            text = "".join(traceback.format_exception(result.value))
+            outcomes.append(Outcome(Exit.FAULT, f"a fault in this program: {result.value!r}\n{text}"))
+        reactor.stop()
+
+    def begin() -> None:
+        running = Deferred.fromCoroutine(job())
+
+        def signalled(number: int, frame: FrameType | None) -> None:
+            signals.append(number)
+            reactor.callFromThread(running.cancel)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signalled)
+        running.addBoth(ended)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return outcomes[0] if outcomes else Outcome(Exit.FAULT, "a fault in this program: it has ended early")
+
+
+def reaching(function: F) -> F:
+    """
+    Gives a verb the options by which it finds its process; the function gets them as L{Reach}, first.
+    """
+
+    @click.option(
+        "--socket",
+        envvar="SIPGRACE_SOCKET",
+        metavar="PATH",
+        type=click.Path(),
+        help="The control socket of the process.  [env: SIPGRACE_SOCKET]",
+    )
+    @click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The configuration file of the process, which names its socket.",
+    )
+    @click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="How long the process may take for an answer.",
+    )
+    @click.option("--json", "asJSON", is_flag=True, help="Write the outcome as one JSON object.")
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(
+        context: click.Context,
+        /,
+        *values: Any,
+        socket: str | None,
+        config: str | None,
+        timeout: float,
+        asJSON: bool,
+        **others: Any,
+    ) -> Any:
+        explicit = context.get_parameter_source("socket") is ParameterSource.COMMANDLINE
+        if config is not None:
+            if explicit:
+                raise click.UsageError("expected --socket or --config, found both")
+            socket = socketIn(config)
+        if not socket:
+            raise click.UsageError("which process? Give --socket PATH, --config FILE, or set SIPGRACE_SOCKET")
+        return function(Reach(socket, timeout, asJSON), *values, **others)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def socketIn(config: str) -> str:
+    """
+    The socket that a role's configuration file names. The rest of the file may be as wrong as it likes: it is
+    for a process that is to be started, and the one to be reached runs already.
+
+    @raise click.UsageError: where there is none.
+    """
+    # Slow to import, and seldom needed.
+    from pydantic import ValidationError
+
+    from sipgrace.config.sections import ControlSection
+
+    try:
+        section = tomllib.loads(Path(config).read_text(encoding="utf-8")).get("control")
+        if section is None:
+            raise click.UsageError(
+                f"{config} has no [control] section with a socket, so its process takes no orders here"
+            )
+        found = ControlSection.model_validate(section, context={"folder": Path(config).absolute().parent})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"{config}: cannot be read: {error}") from None
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = ".".join(str(part) for part in ("control", *detail["loc"]))
+        raise click.UsageError(f"{config}: {key}: {detail['msg']}") from None
+    return str(found.socket)

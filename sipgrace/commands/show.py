@@ -1,0 +1,157 @@
+"""
+The verbs that look on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+from twisted.internet.defer import CancelledError
+
+from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.commands.reach import Left, Reach, reaching
+from sipgrace.commands.words import count, seconds
+from sipgrace.control.remote import RemoteNode, Unreachable
+
+__all__ = ["reroutes", "status", "watch"]
+
+
+def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """
+    A status for people: headings and values.
+    """
+    found = [
+        ("name", f"{status['name']} ({status['role']}, version {status['version']}, pid {status['pid']})"),
+        ("state", status["state"]),
+    ]
+    order = status["order"]
+    if order is not None:
+        given = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(order["when"]))
+        why = f": {order['why']}" if order["why"] else ""
+        found.append(("ordered", f"{order['kind']} by {order['who']} at {given}{why}"))
+    found.append(("calls left", str(status["waiting"])))
+    if status["guardLeft"] is not None:
+        found.append(("guard", f"in {seconds(status['guardLeft'])}"))
+    if status["retryAfter"] is not None:
+        found.append(("back in", seconds(status["retryAfter"])))
+    found.append(("associations", str(status["associations"])))
+    found.append(
+        (
+            "since start",
+            f"{status['accepted']} accepted, {status['settled']} settled, "
+            f"{status['forced']} of them by force, {status['refused']} refused",
+        )
+    )
+    found += [("listens at", listener) for listener in status["listeners"]]
+    for name, up in status.get("clients", {}).items():
+        found.append(("client", f"{name}: {count(up, 'association')}"))
+    for server in status.get("servers", ()):
+        found.append(("server", _server(server)))
+    if "reroutes" in status:
+        found.append(("reroutes", str(status["reroutes"])))
+    return found
+
+
+def _server(server: dict[str, Any]) -> str:
+    text = f"{server['name']}: {server['state'].lower()} for {seconds(server['for'])}"
+    if server["countdown"]:
+        text += f", left alone for {seconds(server['countdown'])}"
+    if not server["active"] and server["lastTrouble"]:
+        text += f" ({server['lastTrouble'].rstrip('.')})"
+    return text
+
+
+@click.command()
+@reaching
+@click.option(
+    "--is",
+    "wanted",
+    metavar="STATE",
+    type=click.Choice(["serving", "draining", "drained", "offline", "returning"]),
+    help="Exit with status 4 unless it is in this state: serving, draining, drained, offline or returning.",
+)
+def status(reach: Reach, wanted: str | None) -> None:
+    """
+    Show how things stand.
+
+    With --json, all that the process tells of itself; times are in seconds.
+
+    \b
+      sipgrace status --is serving       for health checks
+      sipgrace status --json | jq .waiting
+    """
+
+    async def job(reactor: Any, node: RemoteNode) -> Outcome:
+        found = await node.status()
+        if wanted is not None and found["state"] != wanted:
+            return Outcome(Exit.OTHERWISE, f"{found['name']}: not {wanted} but {found['state']}", found)
+        text = "\n".join(f"{heading:<13} {value}" for heading, value in _lines(found))
+        return Outcome(Exit.DONE, text, found)
+
+    reach.carryOut(job)
+
+
+@click.command()
+@reaching
+def watch(reach: Reach) -> None:
+    """
+    Show what happens, as it happens, until Ctrl-C.
+
+    One line an event; with --json, one JSON object a line. Ends with status 3 when the process does.
+    """
+
+    async def job(reactor: Any, node: RemoteNode) -> Outcome:
+        await node.watch(_printed if reach.json else _told)
+        try:
+            await node.whenLost()
+        except CancelledError:
+            raise Left("") from None
+        raise Unreachable("it has closed the connection; its process has probably ended")
+
+    reach.carryOut(job)
+
+
+def _printed(event: dict[str, Any]) -> None:
+    click.echo(json.dumps(event, ensure_ascii=False))
+
+
+def _told(event: dict[str, Any]) -> None:
+    at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
+    order = event["order"]
+    parts = [event["change"]]
+    if order is not None:
+        parts.append(f"ordered by {order['who']}" + (f": {order['why']}" if order["why"] else ""))
+    parts += [f"{count(event['waiting'], 'call')} left", count(event["associations"], "association")]
+    if event["guardLeft"] is not None:
+        parts.append(f"{seconds(event['guardLeft'])} until the guard")
+    if event["forced"]:
+        parts.append(f"{count(event['forced'], 'call')} ended by force")
+    if event["aborted"]:
+        parts.append(f"{count(event['aborted'], 'association')} aborted")
+    if event["text"]:
+        parts.append(event["text"])
+    click.echo(f"{at} {', '.join(parts)}")
+
+
+@click.command()
+@reaching
+@click.option(
+    "--since", metavar="NUMBER", type=click.IntRange(min=0), default=0, help="Only those after this number."
+)
+def reroutes(reach: Reach, since: int) -> None:
+    """
+    List the calls that a client had to try at another server.
+
+    The last 10,000 of them are kept. Each has a number, to be given to --since the next time, the Call-ID,
+    the server that did not take it, and why: timeout, lost (the association) or answer (503).
+    """
+
+    async def job(reactor: Any, node: RemoteNode) -> Outcome:
+        found = await node.reroutes(since)
+        text = "\n".join(f"{one['number']} {one['callId']} {one['server']} {one['reason']}" for one in found)
+        return Outcome(Exit.DONE, text, {"reroutes": found})
+
+    reach.carryOut(job)

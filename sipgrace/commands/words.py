@@ -1,0 +1,49 @@
+"""
+How states, counts and times are put into words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["calls", "count", "seconds", "standing"]
+
+
+def count(number: int, one: str, several: str | None = None) -> str:
+    """
+    C{1 call}, C{2 calls}.
+    """
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def calls(status: dict[str, Any]) -> str:
+    """
+    How many calls are yet to be set up.
+    """
+    return f"{count(status['waiting'], 'call')} left"
+
+
+def seconds(time: float) -> str:
+    """
+    A time, as exactly as matters.
+    """
+    if time < 10:
+        return f"{time:.1f} s"
+    if time < 120:
+        return f"{time:.0f} s"
+    minutes, rest = divmod(round(time), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def standing(status: dict[str, Any]) -> str:
+    """
+    One line of how a process stands.
+    """
+    parts = [f"{status['name']}: {status['state']}"]
+    if status["state"] != "serving":
+        parts.append(calls(status))
+        parts.append(count(status["associations"], "association"))
+    if status["guardLeft"] is not None:
+        parts.append(f"{seconds(status['guardLeft'])} until the guard")
+    return ", ".join(parts)
