@@ -38,6 +38,7 @@ setup(
         "cffi>=1.17",
         "pydantic>=2.11",
         "rich>=13",
+        "click>=8.1",
     ],
     extras_require={
         # setuptools: a test builds the wheel, without fetching anything.

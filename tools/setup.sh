@@ -15,7 +15,7 @@ stop() {
     exit 1
 }
 
-apt() { # PACKAGE WHY
+apt() { # PACKAGE WHAT-IT-IS
     if ! command -v apt-get >/dev/null; then
         stop "Please install $1 ($2), then run make $kind again."
     elif [ "$(id -u)" = 0 ]; then
@@ -23,7 +23,7 @@ apt() { # PACKAGE WHY
     elif sudo -n true 2>/dev/null; then
         root="sudo -n env"
     else
-        stop "Please install the Debian package $1 ($2): apt-get install $1"
+        stop "Please install the Debian package $1 ($2), then run make $kind again: apt-get install $1"
     fi
     echo "installing the Debian package $1 ($2)"
     install="$root DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $1"
@@ -41,28 +41,10 @@ mkdir -p build
 exec 9>build/setup.lock
 flock 9
 
-key=$({ pwd; command -v "$python"; "$python" -V; cat setup.py pyproject.toml tools/setup.sh; } | sha256sum)
-ready=.venv/ready-$kind
-if [ "$(cat "$ready" 2>/dev/null)" != "$key" ]; then
-    if [ "$(cat .venv/made 2>/dev/null)" != "$("$python" -c 'import sys; print(sys.version, sys.prefix)') $PWD" ]; then
-        "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv "virtual environments for Python"
-        echo "making .venv"
-        rm -rf .venv
-        "$python" -m venv .venv
-        echo "$("$python" -c 'import sys; print(sys.version, sys.prefix)') $PWD" >.venv/made
-    fi
-    case $kind in
-    demo) extras= ;;
-    *) extras="[$kind]" ;;
-    esac
-    echo "installing sipgrace$extras into .venv"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras" </dev/null
-fi
-
+# Packages of the system are asked for each time, for that is quick, and they come and go.
 case $kind in
 demo | test)
-    # Asked each time, for this is quick and packages come and go.
-    .venv/bin/python -c 'import ctypes; ctypes.CDLL("libusrsctp.so.2")' 2>/dev/null \
+    "$python" -c 'import ctypes; ctypes.CDLL("libusrsctp.so.2")' 2>/dev/null \
         || apt libusrsctp2 "SCTP in userspace"
     ;;
 esac
@@ -70,4 +52,22 @@ case $kind in
 test) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
 esac
 
-echo "$key" >"$ready"
+# A moved tree and another Python each need a new .venv; other settings only what is installed in it.
+made="$("$python" -c 'import sys; print(sys.version, sys.prefix)') $PWD"
+ready=$({ echo "$made"; cat setup.py pyproject.toml tools/setup.sh; } | sha256sum)
+if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
+    if [ "$(cat .venv/made 2>/dev/null)" != "$made" ]; then
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv "virtual environments for Python"
+        echo "making .venv"
+        rm -rf .venv
+        "$python" -m venv .venv
+        echo "$made" >.venv/made
+    fi
+    case $kind in
+    demo) extras= ;;
+    *) extras="[$kind]" ;;
+    esac
+    echo "installing sipgrace$extras into .venv"
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".$extras" </dev/null
+    echo "$ready" >".venv/ready-$kind"
+fi
