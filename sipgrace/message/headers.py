@@ -23,7 +23,7 @@ __all__ = ["Date", "Event", "NameAddr", "Reason", "RetryAfter", "SubscriptionSta
 
 _NAME_ADDR: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*"|[^"<>]*+)[ \t]*<[ \t]*([^<>"]*)>(.*)', re.DOTALL)
 _VALUE_PARAMS: Final = re.compile(rb"([^\s;,\"]++)[ \t]*(.*)", re.DOTALL)
-_SECONDS: Final = re.compile(rb"(\d{1,10}+)[ \t]*")
+_SECONDS: Final = re.compile(rb"(\d++)[ \t]*")
 _DATE: Final = re.compile(
     rb"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4})"
     rb" (\d\d):(\d\d):(\d\d) GMT"

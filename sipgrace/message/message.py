@@ -25,7 +25,7 @@ from sipgrace.message.names import (
 )
 from sipgrace.message.scan import cutFirst, splitElements, tagOf, unfold, valueOf
 from sipgrace.message.status import reasonOf
-from sipgrace.message.topvia import markedVia, readTopVia
+from sipgrace.message.topvia import markedVia, readTopVia, wantsMarks
 
 __all__ = ["Message", "Request", "Response"]
 
@@ -330,7 +330,7 @@ class Message:
         Takes the first element off one line, and the line away when it was the only one.
         """
         name, _, value = self.lines[place].partition(b":")
-        first, rest = cutFirst(value)
+        first, rest = cutFirst(value.lstrip(b", \t\r\n"))
         if rest:
             self.lines[place] = name + b": " + rest
         else:
@@ -385,9 +385,9 @@ class Message:
         if VIA not in self.codes:
             return
         place = self.codes.index(VIA)
-        value = markedVia(valueOf(self.lines[place]), self.sentBy, host, port)
-        if value is not None:
-            self.lines[place] = b"Via: " + value
+        line = self.lines[place]
+        if wantsMarks(line, self.sentBy, host):
+            self.lines[place] = b"Via: " + markedVia(valueOf(line), self.sentBy, host, port)
 
     def setMaxForwards(self, count: int) -> None:
         """
@@ -411,6 +411,14 @@ class Message:
         else:
             self.remove(b"Content-Type")
         self.set(b"Content-Length", b"%d" % len(body))
+
+    def ensureContentLength(self) -> None:
+        """
+        Adds Content-Length where there is none, as any message that leaves over a stream must have it
+        (§16.6 step 9, §18.3).
+        """
+        if self.contentLength < 0:
+            self.set(b"Content-Length", b"%d" % len(self.body))
 
     def _copyInto(self, other: Message) -> None:
         other.startLine = self.startLine

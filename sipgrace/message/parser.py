@@ -80,10 +80,8 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     if len(head) > limits.line:
         _checkLengths(lines, limits)
     startLine = lines.pop(0)
-    if len(lines) < 5:
-        raise ParseError("Missing header fields")
     plain = lines
-    layout = layouts.get((len(lines), lines[1][:8], lines[-2][:8]))
+    layout = layouts.get((len(lines), lines[1][:8], lines[-2][:8])) if len(lines) > 1 else None
     # A loop in C: all lines begin with the names that are expected, in this order.
     if layout is None or not all(map(bytes.startswith, lines, layout.names)):
         lines, plain, layout = readLayout(lines, limits)

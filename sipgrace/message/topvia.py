@@ -11,9 +11,10 @@ from typing import Final
 
 from sipgrace.errors import ParseError
 from sipgrace.message.names import TOKEN
+from sipgrace.message.params import join, split
 from sipgrace.message.scan import QUOTED, cutFirst
 
-__all__ = ["hostOf", "markedVia", "readSent", "readTopVia"]
+__all__ = ["hostOf", "markedVia", "readSent", "readTopVia", "wantsMarks"]
 
 _HOST: Final = rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*)|\[[0-9A-Fa-f:.]+\])"
 _SENT: Final = re.compile(
@@ -32,7 +33,8 @@ _BRANCH: Final = re.compile(rb';[ \t]*branch[ \t]*=[ \t]*([^\s;,"]+)', re.IGNORE
 _MARKS: Final = re.compile(
     rb';[ \t]*(?:received[ \t]*=[^;,"]*|rport[ \t]*(?:=[^;,"]*)?(?=[;,]|\Z))', re.IGNORECASE
 )
-_RPORT: Final = re.compile(rb";[ \t]*rport[ \t]*(?=;|\Z)", re.IGNORECASE)
+_MARK_NAMES: Final = (b"received", b"rport")
+_RPORT: Final = re.compile(rb";\s*rport\s*(?=[;,]|\Z)", re.IGNORECASE)
 
 _MEMO_BOUND: Final = 2048
 _MEMO_LENGTH: Final = 128
@@ -119,41 +121,35 @@ def _sameHost(one: bytes, other: bytes) -> bool:
     return False
 
 
-def markedVia(value: bytes, sentBy: bytes, host: bytes, port: int) -> bytes | None:
+def wantsMarks(line: bytes, sentBy: bytes, host: bytes) -> bool:
+    """
+    @param line: the first Via line.
+    @return: whether L{markedVia} may have something to do; a quick look.
+    """
+    return _RPORT.search(line) is not None or not _sameHost(hostOf(sentBy), host)
+
+
+def markedVia(value: bytes, sentBy: bytes, host: bytes, port: int) -> bytes:
     """
     What the server transport adds to the top Via of a request: C{received} where the sent-by is not
     the address it came from (RFC 3261 §18.2.1); C{received} and the port in C{rport} where the sender
-    asked for it by an empty one (RFC 3581 §4). Marks that the sender wrote itself are dropped.
+    asked for it by an empty one (RFC 3581 §4). Marks that the sender wrote itself are then dropped.
 
     @param value: the first Via field's value, unfolded.
-    @return: the new value, C{None} when there is nothing to change.
+    @return: the new value.
     """
-    different = not _sameHost(hostOf(sentBy), host)
-    if not different and value.find(b"port") < 0 and _RPORT.search(value) is None:
-        return None
     first, rest = cutFirst(value)
-    bare = QUOTED.sub(b'""', first)
-    wanted = _RPORT.search(bare) is not None
-    if not different and not wanted:
-        return None
-    kept = b"".join([_MARKS.sub(b"", part) if part[:1] != b'"' else part for part in _split(first)])
-    marks = b";received=" + host
+    wanted = _RPORT.search(QUOTED.sub(b'""', first) if 0x22 in first else first) is not None
+    if not wanted and _sameHost(hostOf(sentBy), host):
+        return value
+    if 0x22 in first:
+        sent, semicolon, parameters = first.partition(b";")
+        kept = sent + join(
+            tuple(pair for pair in split(semicolon + parameters) if pair[0].lower() not in _MARK_NAMES)
+        )
+    else:
+        kept = _MARKS.sub(b"", first)
+    kept += b";received=" + host
     if wanted:
-        marks += b";rport=%d" % port
-    if rest:
-        return kept + marks + b", " + rest
-    return kept + marks
-
-
-def _split(text: bytes) -> list[bytes]:
-    """
-    The text in pieces, each quoted string one of its own.
-    """
-    pieces: list[bytes] = []
-    start = 0
-    for match in QUOTED.finditer(text):
-        pieces.append(text[start : match.start()])
-        pieces.append(match.group())
-        start = match.end()
-    pieces.append(text[start:])
-    return pieces
+        kept += b";rport=%d" % port
+    return kept + b", " + rest if rest else kept

@@ -70,7 +70,9 @@ class SIPURI:
             raise ParseError("Malformed SIP URI")
         user, password, host, port, params, headers = match.groups()
         if host[:1] == b"[":
-            host = host[1:-1]
+            # The grammar of RFC 3261 lets a third colon stand before an IPv4 address; it means nothing
+            # (RFC 5118 §4.10).
+            host = host[1:-1].replace(b":::", b"::")
             _checkIPv6(host)
         number = None
         if port is not None:
