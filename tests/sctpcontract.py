@@ -743,6 +743,19 @@ class SCTPContract(StreamContract):
         self.assertEqual([len(message) for message in server.messages], [20000])
         self.assertEqual((client.lost, server.lost), ([ConnectionAborted], [ConnectionAborted]))
 
+    async def test_hugeMessage(self) -> None:
+        """
+        A message larger than the receiver's window comes in pieces, and is delivered whole; so is what
+        follows it.
+        """
+        client, server = await self.pair(more=":maxMessage=1000000:sendBuffer=1000000")
+        message = bytes(range(256)) * 800
+        client.transport.sendMessage(message, unordered=False)
+        client.transport.sendMessage(b"after", unordered=False)
+        await server.heard(2)
+        self.assertEqual([len(each) for each in server.messages], [204800, 5])
+        self.assertEqual(server.messages[0], message)
+
     async def test_sendBound(self) -> None:
         """
         More than the bound for a peer that does not read: aborted, not kept without end.
