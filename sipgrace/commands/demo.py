@@ -1,0 +1,189 @@
+"""
+The verb that shows it all: C{sipgrace demo}.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.demo.plan import SERVERS, Plan
+
+__all__ = ["demo"]
+
+_NAMES = [server.name for server in SERVERS]
+
+
+def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if re.fullmatch(r"127\.[0-9]{1,3}\.[0-9]{1,3}", value) is None:
+        raise click.BadParameter(f"expected three parts such as 127.0.1, found {value!r}")
+    return value
+
+
+@click.command(short_help="Drain a server under load, in a network of its own on loopback.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 2000),
+    default=60.0,
+    show_default=True,
+    metavar="CALLS",
+    help="How many calls are placed each second.",
+)
+@click.option(
+    "--calls",
+    type=click.IntRange(1, 1_000_000),
+    default=1500,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many calls are placed in all.",
+)
+@click.option(
+    "--ring",
+    type=click.FloatRange(0, 30),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it rings before the callee answers: what a drain has to wait for.",
+)
+@click.option(
+    "--drain",
+    "drains",
+    type=click.Choice(_NAMES),
+    multiple=True,
+    default=["server-102"],
+    show_default=True,
+    metavar="SERVER",
+    help="Which server to drain, from a quarter of the run on. Give it again for more, one after the other: "
+    + ", ".join(_NAMES)
+    + ".",
+)
+@click.option(
+    "--guard",
+    type=click.FloatRange(0.5, 3600),
+    metavar="SECONDS",
+    help="When a drained server's associations are gone at the latest; a call that is not set up by then "
+    "gets a final answer by force. Its clients leave it alone for as long.  [default: 3 more than --ring]",
+)
+@click.option(
+    "--stack",
+    type=click.Choice(["auto", "userspace", "kernel"]),
+    default="auto",
+    show_default=True,
+    help="The SCTP stack: the kernel's, the one in userspace (libusrsctp, SCTP in UDP), or the kernel's "
+    "where it has one.",
+)
+@click.option(
+    "--loopback",
+    callback=_prefix,
+    default="127.0.0",
+    show_default=True,
+    metavar="PREFIX",
+    help="What all addresses begin with; another one, 127.0.1 say, for a second network beside the first.",
+)
+@click.option(
+    "--json",
+    "jsonFile",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Write the figures there, too.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Put the configuration files and logs of all processes there, and leave them.",
+)
+def demo(
+    rate: float,
+    calls: int,
+    ring: float,
+    drains: tuple[str, ...],
+    guard: float | None,
+    stack: str,
+    loopback: str,
+    jsonFile: Path | None,
+    keep: Path | None,
+) -> None:
+    """
+    Takes SIP servers out of service under load and brings them back, before your eyes.
+
+    \b
+      users of client-110          +-- server-102 --+          users of client-110
+               client-112          |   server-104   |                   client-112
+               client-114  -- UDP -+-- server-106 --+- UDP --           client-114
+               client-116          +-- server-108 --+                   client-116
+
+    Eight processes on this host, 127.0.0.102 to 127.0.0.116, each started as an operator would start it.
+    Each client has an SCTP association with each server. Users call one another through them: INVITE, 180,
+    200, ACK, a short talk, BYE. A server sets calls up and is not in their way afterwards.
+
+    After a quarter of the calls a server is told to drain: it answers new calls with 503 and Retry-After, so
+    that their clients try the next server; it sees the accepted calls through until they are set up; then it
+    shuts its associations down, by the guard at the latest. When it is told to resume, the clients test it
+    and put it back on their lists. No call may fail through any of this.
+
+    \b
+      sipgrace demo                                    25 seconds, one drain
+      sipgrace demo --drain server-102 --drain server-104 --drain server-106 --drain server-108
+      sipgrace demo --ring 5 --guard 2                 calls that cannot be set up by the guard do fail
+      sipgrace demo --calls 1500 --rate 60 --json out.json
+
+    \b
+    Exit statuses:
+      0  all calls were completed, and every drain met its guard
+      3  the network could not be started; standard error says why
+      4  a call failed or was lost, or a drain missed its guard
+      130, 143  left by Ctrl-C or SIGTERM; all processes are ended
+    """
+    # Slow to import, and not needed for --help.
+    from rich.console import Console
+    from twisted.internet import reactor
+
+    from sipgrace.commands.reach import run
+    from sipgrace.demo.logs import keepLog
+    from sipgrace.errors import ConfigError
+    from sipgrace.transport.sctp.stack import choose
+
+    try:
+        chosen, _ = choose(stack)
+    except ConfigError as error:
+        Outcome(Exit.UNREACHABLE, f"{error}").leave(False)
+    with ExitStack() as stacked:
+        if keep is None:
+            directory = Path(stacked.enter_context(tempfile.TemporaryDirectory(prefix="sipgrace-demo-")))
+        else:
+            directory = keep
+            directory.mkdir(parents=True, exist_ok=True)
+        plan = Plan(
+            calls=calls,
+            rate=rate,
+            ring=ring,
+            drains=drains,
+            guard=ring + 3 if guard is None else guard,
+            stack=chosen.name,
+            loopback=loopback,
+            directory=directory,
+        )
+        keepLog(directory / "demo.log")
+        outcome = run(reactor, functools.partial(_outcome, reactor, Console(), plan, jsonFile))
+    outcome.leave(False)
+
+
+async def _outcome(reactor: Any, console: Any, plan: Plan, jsonFile: Path | None) -> Outcome:
+    from sipgrace.demo.children import DemoError
+    from sipgrace.demo.run import run
+
+    try:
+        good = await run(reactor, console, plan, jsonFile)
+    except DemoError as error:
+        return Outcome(Exit.UNREACHABLE, f"{error}")
+    if good:
+        return Outcome(Exit.DONE, "")
+    return Outcome(Exit.OTHERWISE, "not all was as it should be; --keep DIRECTORY keeps the logs")

@@ -1,0 +1,190 @@
+"""
+What a run has shown: as JSON, as tables, and as an exit status.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sipgrace.demo.book import Book, percentiles
+from sipgrace.demo.drains import Drain
+from sipgrace.demo.plan import Plan
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    One run.
+
+    @ivar rerouted: the Call-IDs of calls that some client had to try at another server.
+    @ivar steps: what happened when: seconds since the first call, and a line.
+    @ivar error: what kept the run from its end.
+    """
+
+    plan: Plan
+    book: Book
+    drains: Sequence[Drain]
+    rerouted: Collection[bytes]
+    steps: Sequence[tuple[float, str]]
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """
+        Whether all calls were placed and completed, and every drain was made and met its guard.
+        """
+        return (
+            not self.error
+            and self.book.outcomes["completed"] == len(self.book.calls) == self.plan.calls
+            and len(self.drains) == len(self.plan.drains)
+            and all(drain.met for drain in self.drains)
+        )
+
+    def toJSON(self, startedAt: float) -> dict[str, Any]:
+        """
+        @param startedAt: when the first call was placed, in seconds since the epoch.
+        @return: for C{json.dumps}. Names that end in C{_s} are seconds, in C{_ms} milliseconds.
+        """
+        outcomes = self.book.outcomes
+        rerouted = self._reroutedHere()
+        return {
+            "calls_started": len(self.book.calls),
+            "calls_completed": outcomes["completed"],
+            "calls_failed": outcomes["failed"],
+            "calls_lost": outcomes["lost"],
+            "calls_rerouted": len(rerouted),
+            "setup_ms": {
+                **percentiles(self.book.setUpTimes()),
+                "rerouted": percentiles(self.book.setUpTimes(rerouted)),
+            },
+            "drains": [_drainJSON(drain, startedAt) for drain in self.drains],
+            "troubles": [
+                {"call_id": call.callId.decode("ascii"), "outcome": call.outcome, "why": call.why}
+                for call in self.book.troubles()
+            ],
+            "error": self.error,
+            "answers_repeated": self.book.repeated,
+            "rate": self.plan.rate,
+            "ring_s": self.plan.ring,
+            "stack": self.plan.stack,
+        }
+
+    def _reroutedHere(self) -> list[bytes]:
+        return [callId for callId in self.rerouted if callId in self.book.calls]
+
+    # ------------------------------------------------------------------ for people
+
+    def show(self) -> RenderableType:
+        """
+        @return: the tables.
+        """
+        parts: list[RenderableType] = []
+        for title, table in (
+            ("Calls", self._calls()),
+            ("From INVITE to 200, the ringing included", self._setUp()),
+            ("Drains: seconds after each was ordered", self._drainTable()),
+        ):
+            if table.row_count:
+                parts += [Text(), Text(title, style="bold"), table]
+        parts += [Text(), Text("Timeline", style="bold"), *self._timeline(), Text()]
+        parts += [Text(line, style="red") for line in self._troubles()]
+        return Group(*parts)
+
+    def _calls(self) -> Table:
+        table = _table("", "started", "completed", "failed", "lost", "rerouted")
+        outcomes = self.book.outcomes
+        table.add_row(
+            "",
+            str(len(self.book.calls)),
+            str(outcomes["completed"]),
+            _bad(outcomes["failed"]),
+            _bad(outcomes["lost"]),
+            str(len(self._reroutedHere())),
+        )
+        return table
+
+    def _setUp(self) -> Table:
+        table = _table("", "calls", "p50", "p99")
+        rerouted = self.book.setUpTimes(self._reroutedHere())
+        for name, times in (("all", self.book.setUpTimes()), ("rerouted", rerouted)):
+            figures = [
+                "-" if figure is None else f"{figure:.0f} ms" for figure in percentiles(times).values()
+            ]
+            table.add_row(name, str(len(times)), *figures)
+        return table
+
+    def _drainTable(self) -> Table:
+        table = _table("server", "guard", "to set up", "drained", "forced", "all gone", "back", "")
+        for drain in self.drains:
+            table.add_row(
+                drain.server,
+                f"{drain.guard:g} s",
+                str(drain.waiting),
+                _seconds(drain.drainedAfter),
+                str(drain.forced),
+                _seconds(drain.goneAfter),
+                _seconds(drain.backAfter),
+                "[green]good[/]" if drain.met else "[red]missed[/]",
+            )
+        return table
+
+    def _timeline(self) -> list[RenderableType]:
+        return [Text(f"{at:6.2f} s  {text}") for at, text in self.steps]
+
+    def _troubles(self) -> Iterator[str]:
+        if self.error:
+            yield self.error
+        reasons = Counter(f"{call.outcome}: {call.why}" for call in self.book.troubles())
+        for reason, number in reasons.most_common():
+            yield f"{number} x {reason}"
+        missing = self.plan.calls - len(self.book.calls)
+        if missing:
+            yield f"{missing} calls were not placed"
+
+
+def _drainJSON(drain: Drain, startedAt: float) -> dict[str, Any]:
+    return {
+        "server": drain.server,
+        "guard_s": drain.guard,
+        "drained_after_s": drain.drainedAfter,
+        "forced": drain.forced,
+        "associations_gone_after_s": drain.goneAfter,
+        "back_after_s": drain.backAfter,
+        "met": drain.met,
+        "begun_at_s": None if drain.begunAt is None else round(drain.begunAt - startedAt, 3),
+        "waiting": drain.waiting,
+        "associations": drain.associations,
+        "aborted": drain.aborted,
+        "gone_by_server_after_s": drain.goneByServer,
+        "gone_by_clients_after_s": drain.goneByClients,
+        "trouble": drain.trouble,
+    }
+
+
+def _bad(number: int) -> str:
+    return f"[red]{number}[/]" if number else "0"
+
+
+def _table(heading: str, *headings: str) -> Table:
+    """
+    @param heading: of the first column.
+    @param headings: of the columns of figures.
+    """
+    table = Table(box=None, pad_edge=False)
+    table.add_column(heading)
+    for each in headings:
+        table.add_column(each, justify="right")
+    return table
+
+
+def _seconds(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.2f} s"

@@ -1,0 +1,95 @@
+"""
+One run from beginning to end.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from sipgrace.demo.book import Book
+from sipgrace.demo.drains import Drains
+from sipgrace.demo.load import Load
+from sipgrace.demo.network import Network
+from sipgrace.demo.phone import Phone
+from sipgrace.demo.plan import CLIENTS, Member, Plan
+from sipgrace.demo.result import Result
+from sipgrace.demo.screen import Screen
+from sipgrace.errors import SIPGraceError
+from sipgrace.transaction.timers import TimerQueue
+
+__all__ = ["run"]
+
+
+async def run(reactor: Any, console: Console, plan: Plan, jsonFile: Path | None) -> bool:
+    """
+    Builds the network, places the calls, drains the servers, shows what came of it, and takes all down again,
+    whatever happens.
+
+    @param jsonFile: where the figures go.
+    @return: whether everything was as it should be.
+    @raise DemoError: when the network cannot be had.
+    """
+    book = Book(IReactorTime(reactor).seconds)
+    timers = TimerQueue(reactor)
+    network = Network(reactor, plan)
+    phones = {client: Phone(reactor, timers, client, plan, book) for client in CLIENTS}
+    screen = Screen(reactor, console, plan, book, network)
+    try:
+        with tempfile.TemporaryDirectory(prefix="sipgrace-") as sockets:
+            for phone in phones.values():
+                await phone.listen()
+            screen.say(f"starting four servers and four clients, each its own process; SCTP: {plan.stack}")
+            await network.start(Path(sockets), {client: phone.address for client, phone in phones.items()})
+            screen.start()
+            startedAt = time.time()
+            result = await _calls(reactor, plan, book, network, phones, screen)
+    finally:
+        screen.stop()
+        for phone in phones.values():
+            phone.stop()
+        timers.stop()
+        await network.stop()
+    console.print(result.show())
+    if jsonFile is not None:
+        jsonFile.write_text(json.dumps(result.toJSON(startedAt), indent=2) + "\n", encoding="utf-8")
+    return result.good
+
+
+async def _calls(
+    reactor: Any, plan: Plan, book: Book, network: Network, phones: Mapping[Member, Phone], screen: Screen
+) -> Result:
+    """
+    What happens between the start of the network and its end.
+    """
+    load = Load(reactor, plan, phones, book)
+    drains = Drains(reactor, plan, network)
+    drains.onStep = screen.step
+    network.onBroken = load.fail
+    screen.callsBegin()
+    screen.step(f"the first of {plan.calls} calls, {plan.rate:g} a second")
+    load.start()
+    draining = Deferred.fromCoroutine(drains.run())
+    error = ""
+    rerouted: set[bytes] = set()
+    try:
+        await load.done
+        screen.step("the last call is over")
+        await draining
+        for client in CLIENTS:
+            for reroute in await network.nodes[client].reroutes():
+                rerouted.add(reroute["callId"].encode("utf-8"))
+    except SIPGraceError as failure:
+        error = str(failure)
+    finally:
+        draining.addErrback(lambda failure: None)
+        draining.cancel()
+    return Result(plan, book, drains.drains, rerouted, screen.steps, error)
