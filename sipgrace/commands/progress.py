@@ -144,11 +144,16 @@ async def follow(
     @param states: where the node may stand then.
     @return: the event that ended the waiting, see L{RemoteNode.when}.
     """
-    open_ = True
+    showing = True
 
     def show(status: dict[str, Any]) -> None:
-        if open_:
-            display.update(status, reactor.seconds())
+        nonlocal showing
+        if showing:
+            try:
+                display.update(status, reactor.seconds())
+            except OSError:
+                # Nobody looks on any more, which is no reason to wait no longer.
+                showing = False
 
     def look() -> Any:
         # Whatever is wrong with the link ends the waiting itself.
@@ -160,6 +165,6 @@ async def follow(
     try:
         return await node.when(states, answer)
     finally:
-        open_ = False
+        showing = False
         looking.stop()
         display.close()

@@ -95,9 +95,11 @@ def run(reactor: Any, job: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcom
     def ended(result: Outcome | Failure) -> None:
         if isinstance(result, Outcome):
             outcomes.append(result)
-        elif result.check(CancelledError, Left) and signals:
+        elif result.check(CancelledError, Left):
+            # Without a signal it is that nobody reads what is written.
+            number = signals[0] if signals else signal.SIGPIPE
             text = result.getErrorMessage() if result.check(Left) else ""
-            outcomes.append(Outcome(128 + signals[0], text))
+            outcomes.append(Outcome(128 + number, text))
         else:
             text = "".join(traceback.format_exception(result.value))
             outcomes.append(Outcome(Exit.FAULT, f"a fault in this program: {result.value!r}\n{text}"))

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import click
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left, Reach, reaching
@@ -104,9 +104,18 @@ def watch(reach: Reach) -> None:
     """
 
     async def job(reactor: Any, node: RemoteNode) -> Outcome:
-        await node.watch(_printed if reach.json else _told)
+        ended: Deferred[None] = node.whenLost()
+
+        def tell(event: dict[str, Any]) -> None:
+            try:
+                _printed(event) if reach.json else _told(event)
+            except OSError:
+                # Nobody reads any more.
+                ended.cancel()
+
+        await node.watch(tell)
         try:
-            await node.whenLost()
+            await ended
         except CancelledError:
             raise Left("") from None
         raise Unreachable("it has closed the connection; its process has probably ended")

@@ -19,7 +19,6 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.control.node import Node, NodeLink
@@ -56,7 +55,11 @@ class LocalLink(NodeLink):
         super().connectionLost(reason)
 
 
-class _Factory(Factory):
+class ControlSocket(Factory):
+    """
+    All who have connected.
+    """
+
     noisy = False
 
     def __init__(self, node: Node) -> None:
@@ -64,6 +67,9 @@ class _Factory(Factory):
         self.links: dict[LocalLink, None] = {}
 
     def buildProtocol(self, addr: object) -> LocalLink:
+        """
+        See C{IProtocolFactory}.
+        """
         link = LocalLink(self._node)
         link.factory = self
         return link
@@ -81,12 +87,10 @@ class LocalControl(Service):
     #: So many seconds those who have connected may take to read what they were told last.
     PATIENCE = 1.0
 
-    _log = Logger()
-
     def __init__(self, reactor: Any, path: Path, node: Node) -> None:
         self._reactor = reactor
         self._path = path
-        self._factory = _Factory(node)
+        self._factory = ControlSocket(node)
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
@@ -100,7 +104,6 @@ class LocalControl(Service):
         except ConfigError as error:
             raise ConfigError(f"control.socket {self._path}: {error}") from None
         super().startService()  # type: ignore[no-untyped-call]
-        self._log.info("control socket at {path}", path=str(self._path))
 
     def stopService(self) -> Deferred[Any]:
         """

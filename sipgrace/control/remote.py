@@ -173,7 +173,10 @@ class RemoteNode(Link):
     def _happened(self, event: Facts) -> dict[str, Any]:
         self._events.append(event)
         for watcher in self._watchers:
-            watcher(event)
+            try:
+                watcher(event)
+            except Exception:
+                self._log.failure("a watcher failed at {change}", change=event["change"])
         for waiter in list(self._waiters):
             wanted, number, found = waiter
             if event["number"] > number and event["state"] in wanted:
