@@ -1,6 +1,7 @@
 # `make demo` and `make test` are all that is needed on a fresh Debian machine; the rest is for working on it.
 #   make demo ARGS="--calls 1500 --rate 60"     the reference network on loopback, and a drain under load
 #   make test ARGS=tests.test_config            the suite, or a part of it
+#   make test-kernel                            the tests that need SCTP in the kernel
 #   make lint                                   ruff and mypy
 #   make docs                                   docs/_build/html/index.html
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-kernel lint docs clean
 
 demo:
 	@tools/setup.sh demo
@@ -17,6 +18,12 @@ demo:
 test:
 	@tools/setup.sh test
 	@.venv/bin/python tools/runtests.py build/test-summary $(ARGS)
+
+# The tests that need SCTP in the kernel, in a guest whose kernel has it: nothing of the host is needed.
+test-kernel:
+	@tools/setup.sh test
+	@tools/kernel/run .venv/bin/python tools/runtests.py build/test-kernel-summary \
+		$(or $(ARGS),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_sctp_kernel*.py)))
 
 lint:
 	@tools/setup.sh lint

@@ -105,12 +105,16 @@ def main(arguments: list[str]) -> int:
     Path(summary).unlink(missing_ok=True)
     command = [sys.executable, "-m", "twisted.trial", f"--temp-directory={temporary}", *(wanted or ["tests"])]
     count = Count()
+    line = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as trial:
         assert trial.stdout is not None
         for line in trial.stdout:
             print(line, end="", flush=True)
             count.line(line.rstrip("\n"))
     why = verdict(count, trial.returncode, os.environ.get("CI") == "true")
+    if line and not line.endswith("\n"):
+        # It died in the midst of a line.
+        print()
     if why:
         print(f"failed: {why}" + (f"; logs are in {temporary}" if temporary.exists() else ""))
     else:
