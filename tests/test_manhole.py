@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,6 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from sipgrace.config.sections import ManholeSection
 from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.tap.manhole import Manhole, hostKey, manholeBeside
+from tests.children import Child
 
 
 def newKey() -> Key:
@@ -169,6 +171,20 @@ class Client(SSHClientTransport):
             self.opened.errback(ConchError("not let in"))
 
 
+async def logIn(test: TestCase, port: int, key: Key | None) -> Client:
+    """
+    Tries to.
+    """
+    client = Client(key)
+    factory = ClientFactory()
+    factory.buildProtocol = lambda address: client  # type: ignore[method-assign]
+    client.factory = factory
+    connector = IReactorTCP(reactor).connectTCP("127.0.0.1", port, factory)
+    test.addCleanup(lambda: client.gone)
+    test.addCleanup(connector.disconnect)
+    return client
+
+
 class Logins(TestCase):
     """
     Over TCP on loopback.
@@ -223,16 +239,8 @@ class Logins(TestCase):
         """
         Tries to log in.
         """
-        client = Client(key)
-        factory = ClientFactory()
-        factory.buildProtocol = lambda address: client  # type: ignore[method-assign]
         assert manhole.port is not None
-        port = manhole.port.getHost().port
-        client.factory = factory
-        connector = IReactorTCP(reactor).connectTCP("127.0.0.1", port, factory)
-        self.addCleanup(lambda: client.gone)
-        self.addCleanup(connector.disconnect)
-        return client
+        return await logIn(self, manhole.port.getHost().port, key)
 
     async def test_show(self) -> None:
         """
@@ -334,6 +342,56 @@ class Logins(TestCase):
         self.section.hostKey.unlink()
         self.section.hostKey.mkdir(0o700)
         self.assertEqual(await said(), f"manhole.host_key: cannot use {self.section.hostKey}: Is a directory")
+
+
+SERVER = """
+[server]
+name = "server-1"
+listen = ["udp:0:interface=127.0.0.1"]
+[drain]
+guard = 5
+[manhole]
+listen = "tcp:0:interface=127.0.0.1"
+authorized_keys = "authorized_keys"
+host_key = "host_key"
+"""
+
+
+class Server(TestCase):
+    """
+    A server's own manhole.
+    """
+
+    timeout = 60
+
+    async def test_orders(self) -> None:
+        """
+        C{show()}, C{drain()} and C{resume()} do as they say; C{cancel()} without a drain says what would be
+        accepted.
+        """
+        key = newKey()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "authorized_keys").write_bytes(key.public().toString("OPENSSH"))
+        (folder / "server.toml").write_text(SERVER, encoding="utf-8")
+        command = ("-m", "twisted", "--log-format=text", "sipgrace-server", "--config")
+        child = Child(self, *command, str(folder / "server.toml"))
+        match = await child.printed(rb"manhole at .*port=(\d+)")
+        client = await logIn(self, int(match[1]), key)
+        shell = await client.opened
+        for typed, expected in [
+            (b"show()", b"state          serving"),
+            (b"cancel()", b"drain is what would be accepted"),
+            (b"drain(why='new kernel')", b"offline"),
+            (b"show()", b"state          offline"),
+            (b"resume()", b"serving"),
+            (b"show()", b"state          serving"),
+        ]:
+            seen = shell.shown(expected)
+            shell.write(typed + b"\r")
+            self.assertNotIn(b"Traceback", await seen, typed)
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
 
 
 class HostKey(SynchronousTestCase):
