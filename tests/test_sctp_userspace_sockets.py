@@ -343,8 +343,10 @@ class SocketTests(TestCase):
         messages = [b"%d" % number for number in range(10000)]
         for message in messages:
             client.transport.write(message)
-        await factory.made[0].heard(10000)
-        self.assertEqual(sorted(factory.made[0].messages), sorted(messages))
+        server = factory.made[0]
+        total = sum(map(len, messages))
+        await server.until(lambda: server.received >= total)
+        self.assertEqual(sorted(server.messages), sorted(messages))
 
     async def test_idleStops(self) -> None:
         """
