@@ -28,6 +28,7 @@ from tests.sctppackets import (
     SHUTDOWN_ACK,
     SHUTDOWN_COMPLETE,
     ByHand,
+    Packet,
     Relay,
     chunk,
     cookieOf,
@@ -105,6 +106,14 @@ class WireTests(TestCase):
 
     # The two denials of service
 
+    def attack(self, answer: Packet, number: int) -> None:
+        """
+        Answers an INIT-ACK with COOKIE-ECHO and ABORT in one packet.
+        """
+        theirs = struct.unpack(">I", answer.chunks[0].value[:4])[0]
+        echo, abort = chunk(COOKIE_ECHO, cookieOf(answer)), chunk(ABORT)
+        self.hand.send(packet(20000 + number, self.address.port, theirs, echo, abort), self.address.encaps)
+
     async def test_cookieEchoWithAbort(self) -> None:
         """
         COOKIE-ECHO and ABORT in one packet, more often than the accept queue is long: nothing is left
@@ -113,17 +122,7 @@ class WireTests(TestCase):
         for number in range(300):
             answer = await self.hand.offer(self.address, 20000 + number, 7000 + number)
             self.assertEqual(answer.kinds, [INIT_ACK])
-            theirs = struct.unpack(">I", answer.chunks[0].value[:4])[0]
-            self.hand.send(
-                packet(
-                    20000 + number,
-                    self.address.port,
-                    theirs,
-                    chunk(COOKIE_ECHO, cookieOf(answer)),
-                    chunk(ABORT),
-                ),
-                self.address.encaps,
-            )
+            self.attack(answer, number)
             if self.hand.packets:
                 self.hand.packets.clear()
         await later(0.05)
@@ -140,17 +139,7 @@ class WireTests(TestCase):
         for number in range(300):
             self.hand.packets.clear()
             answer = await self.hand.offer(self.address, 20000 + number, 7000 + number)
-            theirs = struct.unpack(">I", answer.chunks[0].value[:4])[0]
-            self.hand.send(
-                packet(
-                    20000 + number,
-                    self.address.port,
-                    theirs,
-                    chunk(COOKIE_ECHO, cookieOf(answer)),
-                    chunk(ABORT),
-                ),
-                self.address.encaps,
-            )
+            self.attack(answer, number)
             await later(0)
         await later(0.05)
         self.assertNothingQueued()
