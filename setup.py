@@ -28,6 +28,9 @@ setup(
     # twisted.plugins has no __init__.py, here as in every project that brings plugins: the folder joins
     # Twisted's own.
     packages=[*find_packages(include=["sipgrace", "sipgrace.*"]), "twisted.plugins"],
+    # Saying so makes an editable install add this folder to Python's path, where Twisted finds the plugins;
+    # the import hook that setuptools would use else hides them.
+    package_dir={"": "."},
     package_data={"sipgrace": ["py.typed"]},
     zip_safe=False,
     install_requires=[
