@@ -61,11 +61,11 @@ class Load:
             if wait > 0:
                 self._clock.callLater(wait, self._place)
                 return
-            caller, callee = self._pairs[self._placed % len(self._pairs)]
+            # All pairs take turns; in every other round it is the callee that hangs up.
+            turn, place = divmod(self._placed, len(self._pairs))
             self._placed += 1
-            # Pairs take turns in an even number: the number of the round decides who hangs up.
-            byCallee = bool(self._placed // len(self._pairs) % 2)
-            self._phones[caller].call(callee, byCallee)
+            caller, callee = self._pairs[place]
+            self._phones[caller].call(callee, byCallee=turn % 2 == 1)
 
     def _ended(self, call: Call) -> None:
         if self._placed == self._plan.calls and not self._book.open and not self.done.called:
