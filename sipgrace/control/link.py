@@ -7,21 +7,17 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 __all__ = ["Link"]
 
 
-@implementer(IPushProducer)
 class Link(amp.AMP):
     """
-    What cannot be read ends the link with one line in the log. A peer that does not read is not read from
-    either, so that it cannot have answers pile up here.
+    What cannot be read ends the link with one line in the log.
 
     @cvar LONGEST: the most bytes that one box may take, about.
     @ivar gone: whether the connection was lost.
@@ -35,8 +31,8 @@ class Link(amp.AMP):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.gone = False
+        self._dropped = False
         self._held = 0
-        self._clogged = False
         self._lost: list[Deferred[None]] = []
 
     def whenLost(self) -> Deferred[None]:
@@ -54,9 +50,7 @@ class Link(amp.AMP):
         """
         Ends the link when all that was said has been sent.
         """
-        if self.transport is not None and not self.gone:
-            # One that is paused would never be let go.
-            self.transport.unregisterProducer()
+        if self.transport is not None:
             self.transport.loseConnection()
 
     # AMP's own would tell of every connection in the log, which is often asked of monitoring.
@@ -68,7 +62,6 @@ class Link(amp.AMP):
         self._transportPeer = transport.getPeer()
         self._transportHost = transport.getHost()
         amp.BinaryBoxProtocol.makeConnection(self, transport)
-        transport.registerProducer(self, True)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -85,6 +78,8 @@ class Link(amp.AMP):
         """
         See C{IProtocol}.
         """
+        if self._dropped:
+            return
         self._held += len(data)
         try:
             if self._held > self.LONGEST:
@@ -115,32 +110,9 @@ class Link(amp.AMP):
             self._drop(failure.getErrorMessage())
 
     def _drop(self, why: str) -> None:
+        if self._dropped:
+            return
+        self._dropped = True
         self._log.warn("a control link is ended, for what came on it cannot be read: {why}", why=why[:200])
         if self.transport is not None:
             self.transport.abortConnection()
-
-    # ------------------------------------------------------------------ IPushProducer
-
-    def pauseProducing(self) -> None:
-        """
-        What was sent is not being read.
-        """
-        self._clogged = True
-        if self.transport is not None:
-            self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """
-        It is being read again.
-        """
-        self._clogged = False
-        if self.transport is not None:
-            if self.transport.disconnecting:
-                self.transport.unregisterProducer()
-            else:
-                self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """
-        The connection is going.
-        """

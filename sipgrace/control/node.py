@@ -11,8 +11,10 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from sipgrace import __version__
 from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, NotOffered, Watch, phrase
@@ -163,19 +165,77 @@ class Node:
         return before, str(self._lifecycle.status().state)
 
 
+@implementer(IPushProducer)
 class NodeLink(Link):
     """
     A link on which a node takes orders. Each kind of link says in L{whoGave} whom an order on it comes from.
+
+    A peer that does not read its answers is not read from either, so that they cannot pile up here. (That is
+    for this side alone: were both to do so, then each could wait for the other.)
 
     @cvar UNREAD: how many events a watcher may leave unread before its link is ended.
     """
 
     UNREAD = 256
 
+    #: So many bytes are looked at before the peer is seen to read.
+    _BITE = 1024
+
     def __init__(self, node: Node) -> None:
         super().__init__()
         self._node = node
         self._unread = 0
+        self._rest = b""
+        self._clogged = False
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        See C{IProtocol}.
+        """
+        super().makeConnection(transport)
+        transport.registerProducer(self, True)
+
+    def end(self) -> None:
+        """
+        See L{Link}.
+        """
+        if self.transport is not None:
+            # With one that is paused the connection would never end.
+            self.transport.unregisterProducer()
+        super().end()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        See C{IProtocol}.
+        """
+        self._rest += data
+        while self._rest and not (self._clogged or self._dropped or self.gone):
+            bite, self._rest = self._rest[: self._BITE], self._rest[self._BITE :]
+            super().dataReceived(bite)
+
+    def pauseProducing(self) -> None:
+        """
+        What was sent is not being read.
+        """
+        self._clogged = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        It is being read again.
+        """
+        self._clogged = False
+        if self.transport.disconnecting:
+            self.transport.unregisterProducer()
+            return
+        self.dataReceived(b"")
+        if not (self._clogged or self.gone):
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """
+        The connection is going.
+        """
 
     def whoGave(self, claimed: str | None) -> str:
         """
