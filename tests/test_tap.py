@@ -8,12 +8,14 @@ import socket
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
+from twisted.copyright import version as twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import TestCase
 
+from sipgrace import __version__
 from tests.children import ROOT, Child
 
 TWIST = ("-m", "twisted", "--log-format=text")
@@ -219,6 +221,12 @@ class CommandLine(TestCase):
             self.assertEqual((status, errors), (0, ""))
             for option in ("--config=", "--check", "--stack="):
                 self.assertIn(option, output)
+
+    async def test_version(self) -> None:
+        self.assertEqual(
+            await self.end("sipgrace-server", "--version"),
+            (0, f"sipgrace {__version__}, Twisted {twisted}\n", ""),
+        )
 
     async def test_check(self) -> None:
         server, client = self.file(SERVER.format(port=1)), self.file(CLIENT.format(port=1))

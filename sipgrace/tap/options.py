@@ -5,10 +5,12 @@ The command line that both roles share.
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
+from twisted.copyright import version as twisted
 from twisted.python import usage
 
+from sipgrace import __version__
 from sipgrace.config.sections import Section
 from sipgrace.errors import ConfigError
 
@@ -46,6 +48,13 @@ class RoleOptions(usage.Options):
         Reads the file.
         """
         raise NotImplementedError()
+
+    def opt_version(self) -> NoReturn:
+        """
+        Print the versions of sipgrace and Twisted, and exit.
+        """
+        print(f"sipgrace {__version__}, Twisted {twisted}", flush=True)
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """
