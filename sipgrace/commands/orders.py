@@ -73,13 +73,20 @@ class Giving:
         facts = {"order": self._kind, "name": name, "state": state, "seconds": round(took, 3), **sums}
         if state == wanted:
             return Outcome(Exit.DONE, f"{name}: {state} after {seconds(took)}{_byForce(sums)}", facts)
-        who = (last.get("order") or {}).get("who")
-        reason = last.get("text") or last.get("change", "") + (f" by {who}" if who else "")
-        return Outcome(Exit.OTHERWISE, f"{name}: not {wanted} but {state}: {reason}", facts)
+        return Outcome(Exit.OTHERWISE, f"{name}: not {wanted} but {state}{_because(last)}", facts)
 
     def _sums(self, answer: Answer) -> dict[str, int]:
         events = [event for event in self._events if event["number"] > answer.number]
         return {key: sum(event[key] for event in events) for key in ("forced", "aborted")}
+
+
+def _because(event: dict[str, Any]) -> str:
+    if event.get("text"):
+        return f": {event['text']}"
+    order = event.get("order")
+    if order is None:
+        return ""
+    return f": {event['change']} by {order['who']}" + (f": {order['why']}" if order["why"] else "")
 
 
 def _byForce(sums: dict[str, int]) -> str:

@@ -85,11 +85,13 @@ class Bar:
     def __init__(self, console: Any = None) -> None:
         # Slow to import, and needed here alone.
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
+            expand=True,
             console=console,
             transient=True,
             auto_refresh=False,

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.protocols.amp import RemoteAmpError
+from twisted.protocols.amp import AmpError
 from twisted.python.failure import Failure
 
 from sipgrace.commands.outcome import Exit, Outcome
@@ -76,7 +76,7 @@ class Reach:
             return Outcome(Exit.REFUSED, f"refused: {error}")
         except Unreachable as error:
             return Outcome(Exit.UNREACHABLE, f"{error}")
-        except RemoteAmpError as error:
+        except AmpError as error:
             return Outcome(
                 Exit.FAULT, f"{self.socket}: it cannot answer that ({error}); is it of another version?"
             )
