@@ -27,8 +27,13 @@ ELSEWHERE = {
     "zope": "https://zopeinterface.readthedocs.io/en/latest/api/",
 }
 # What pydoctor is mistaken about: it does not know possessive quantifiers, which Python has since 3.11; nor
-# that an interface whose bases are Twisted's is one (mypy-zope does).
-HARMLESS = re.compile(r"Cannot colorize regular expression|Class .* is not an interface")
+# that an interface whose bases are Twisted's is one (mypy-zope does); and help texts of the command line are
+# laid out for click. What it says of docstrings it says again at the end, in sum.
+HARMLESS = re.compile(
+    r"Cannot colorize regular expression|Class .* is not an interface"
+    r"|sipgrace/commands/\w+\.py:\d+: bad docstring: Improper paragraph indentation"
+    r"|these \d+ objects' docstrings contain syntax errors:|    sipgrace\.[\w.]+\Z"
+)
 
 _LINK = re.compile(r"L\{(?:[^{}<]*<)?((?:twisted|zope)\.[\w.]+)>?\}")
 
