@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sipgrace.message.message import Request, Response, _line
+from sipgrace.message.message import Request, Response, headerLine
 from sipgrace.message.names import (
     CALL_ID,
     CONTENT_LENGTH,
@@ -47,6 +47,8 @@ def respond(
         reason = reasonOf(status)
     elif 0x0D in reason or 0x0A in reason:
         raise ValueError("line break in the reason phrase")
+    if 0x0D in toTag or 0x0A in toTag:
+        raise ValueError("line break in the tag")
     lines: list[bytes] = []
     codes: list[int] = []
     toValue = request.toValue
@@ -68,7 +70,7 @@ def respond(
             lines.append(b"Timestamp: " + timestamp)
             codes.append(codeOf(b"Timestamp"))
     for name, value in headers:
-        lines.append(_line(name, value))
+        lines.append(headerLine(name, value))
         codes.append(codeOf(name))
     lines.append(b"Content-Length: 0")
     codes.append(CONTENT_LENGTH)
@@ -96,7 +98,7 @@ def respond(
 
 
 def _hopByHop(
-    method: bytes, invite: Request, toLine: bytes, headers: Sequence[tuple[bytes, bytes]]
+    method: bytes, invite: Request, target: Request | Response, headers: Sequence[tuple[bytes, bytes]]
 ) -> Request:
     """
     A request that follows an INVITE to the same next hop: same Request-URI, branch, From, Call-ID, CSeq
@@ -112,7 +114,7 @@ def _hopByHop(
             if 0x2C in line:
                 line = b"Via: " + cutFirst(valueOf(line))[0]
         elif code == TO:
-            line = toLine
+            line = target.lines[target.codes.index(TO)]
         elif code == CSEQ:
             line = b"CSeq: %d %b" % (invite.cseq, method)
         elif code not in (FROM, CALL_ID, ROUTE):
@@ -122,12 +124,30 @@ def _hopByHop(
     lines.append(b"Max-Forwards: 70")
     codes.append(MAX_FORWARDS)
     for name, value in headers:
-        lines.append(_line(name, value))
+        lines.append(headerLine(name, value))
         codes.append(codeOf(name))
     lines.append(b"Content-Length: 0")
     codes.append(CONTENT_LENGTH)
-    uri = invite.uri
-    return Request(method, uri, method + b" " + uri + b" SIP/2.0", lines, codes, b"")
+    request = Request.__new__(Request)
+    request.method = method
+    request.body = b""
+    request.uri = invite.uri
+    request.lines = lines
+    request.codes = codes
+    request.branch = invite.branch
+    request.sentBy = invite.sentBy
+    request.viaTransport = invite.viaTransport
+    request.cseq = invite.cseq
+    request.cseqMethod = method
+    request.maxForwards = 70
+    request.contentLength = 0
+    request.hasRoute = invite.hasRoute
+    request.callId = invite.callId
+    request.fromValue = invite.fromValue
+    request.fromTag = invite.fromTag
+    request.toValue = target.toValue
+    request.toTag = target.toTag
+    return request
 
 
 def ackFor(invite: Request, response: Response) -> Request:
@@ -137,7 +157,7 @@ def ackFor(invite: Request, response: Response) -> Request:
 
     @param invite: the request as it was sent, our Via on top.
     """
-    return _hopByHop(b"ACK", invite, response.lines[response.codes.index(TO)], ())
+    return _hopByHop(b"ACK", invite, response, ())
 
 
 def cancelFor(invite: Request, headers: Sequence[tuple[bytes, bytes]] = ()) -> Request:
@@ -146,4 +166,4 @@ def cancelFor(invite: Request, headers: Sequence[tuple[bytes, bytes]] = ()) -> R
 
     @param headers: more of them, such as Reason (RFC 3326).
     """
-    return _hopByHop(b"CANCEL", invite, invite.lines[invite.codes.index(TO)], headers)
+    return _hopByHop(b"CANCEL", invite, invite, headers)

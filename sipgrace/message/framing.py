@@ -11,13 +11,15 @@ from typing import Final
 from sipgrace.errors import ParseError
 from sipgrace.message.limits import LIMITS, Limits
 from sipgrace.message.refuse import answerTo
+from sipgrace.message.scan import unfold
 
 __all__ = ["Limits", "StreamFramer"]
 
 _END: Final = b"\r\n\r\n"
-# A fold may stand after the colon; a line that begins with a blank is no new header field.
+# The lines are those that the parser sees: a CR or LF by itself ends one, too, and one that begins with
+# a blank goes on with the one before.
 _LENGTH: Final = re.compile(
-    rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(?:\r\n[ \t]+)*([^\r\n]*)(?=\r\n(?![ \t]))", re.IGNORECASE
+    rb"[\r\n](?:content-length|l)[ \t]*:((?:[^\r\n]++|(?:\r\n|\r(?!\n)|\n)[ \t])*+)", re.IGNORECASE
 )
 
 
@@ -77,7 +79,7 @@ class StreamFramer:
         if self._needed == 0:
             if self._seen == 0:
                 self._skipBreaks()
-                if not buffer:
+                if not buffer or buffer == b"\r":
                     return None
             end = buffer.find(_END, max(0, self._seen - 3))
             if end < 0:
@@ -114,13 +116,31 @@ class StreamFramer:
         """
         @param head: up to and with the CRLF of the last header line.
         """
+        lower = head.lower()
+        at = lower.find(b"content-length")
+        if (
+            lower[at - 2 : at] == b"\r\n"
+            and lower[at + 14 : at + 16] == b": "
+            and lower.find(b"content-length", at + 14) < 0
+            and lower.find(b"\nl") < 0
+            and lower.find(b"\rl") < 0
+        ):
+            # Written as nearly everybody does, and nothing else that could be meant.
+            end = lower.find(b"\r\n", at)
+            if lower[at + 16 : end].isdigit() and lower[end + 2 : end + 3] not in (b" ", b"\t"):
+                return self._bounded(lower[at + 16 : end], head)
         values = _LENGTH.findall(head)
         if len(values) != 1:
-            raise self._lost(f"{'Several' if values else 'Missing'} Content-Length header field")
-        value = values[0].strip()
+            raise self._lost(
+                "Several Content-Length header fields" if values else "Missing Content-Length header field"
+            )
+        value = unfold(values[0])
         if not value.isdigit():
             raise self._lost("Malformed Content-Length header field")
-        digits = value.lstrip(b"0")
+        return self._bounded(value, head)
+
+    def _bounded(self, digits: bytes, head: bytes) -> int:
+        digits = digits.lstrip(b"0")
         if len(digits) > 10 or len(head) + 2 + int(digits or b"0") > self._limits.message:
             raise self._lost("Message too large", 413)
         return int(digits or b"0")

@@ -93,7 +93,7 @@ def readContentLength(value: bytes) -> int:
     return number
 
 
-def _line(name: bytes, value: bytes) -> bytes:
+def headerLine(name: bytes, value: bytes) -> bytes:
     """
     One header line.
 
@@ -266,7 +266,7 @@ class Message:
 
         @raise ValueError: where the value holds a line break.
         """
-        line = _line(name, value)
+        line = headerLine(name, value)
         places = self._places(name)
         if not places:
             self.lines.append(line)
@@ -284,7 +284,7 @@ class Message:
 
         @raise ValueError: where the value holds a line break.
         """
-        self.lines.append(_line(name, value))
+        self.lines.append(headerLine(name, value))
         self.codes.append(codeOf(name))
         self._read(codeOf(name))
 
@@ -294,7 +294,7 @@ class Message:
 
         @raise ValueError: where the value holds a line break.
         """
-        line = _line(name, value)
+        line = headerLine(name, value)
         place = max(self._place(name), 0)
         self.lines.insert(place, line)
         self.codes.insert(place, codeOf(name))
@@ -450,7 +450,7 @@ def _made(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[list[byt
     """
     Lines and codes of a new message; Content-Length is added where it is not among the headers.
     """
-    lines = [_line(name, value) for name, value in headers]
+    lines = [headerLine(name, value) for name, value in headers]
     codes = [codeOf(name) for name, _ in headers]
     if CONTENT_LENGTH not in codes:
         lines.append(b"Content-Length: %d" % len(body))

@@ -23,8 +23,8 @@ def unfold(text: bytes) -> bytes:
     """
     Joins folded lines by one blank each (RFC 3261 §7.3.1) and strips blanks at both ends.
     """
-    if 0x0A in text:
-        return b" ".join([part.strip() for part in text.split(b"\r\n")]).strip()
+    if 0x0A in text or 0x0D in text:
+        return b" ".join([part.strip() for part in text.splitlines()]).strip()
     return text.strip()
 
 
@@ -119,7 +119,8 @@ def tagOf(value: bytes) -> bytes:
     at = parameters.find(b";tag=")
     if at >= 0:
         end = parameters.find(b";", at + 5)
-        tag = parameters[at + 5 :] if end < 0 else parameters[at + 5 : end]
-        return tag.strip()
+        tag = (parameters[at + 5 :] if end < 0 else parameters[at + 5 : end]).strip()
+        if tag:
+            return tag
     match = _TAG.search(parameters)
     return match.group(1) if match is not None else b""

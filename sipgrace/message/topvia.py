@@ -28,7 +28,6 @@ _PARAMETERS: Final = re.compile(
     rb"(?:;[ \t]*" + TOKEN + rb'[ \t]*(?:=[ \t]*(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\s;,"]+)[ \t]*)?)*', re.DOTALL
 )
 _USUAL: Final = re.compile(rb'([^;,\s"]++)(?:;[A-Za-z0-9\-]++(?:=[^;,\s"]++)?+)*+')
-_FOLLOWING: Final = (b"", b"rport")
 _BRANCH: Final = re.compile(rb';[ \t]*branch[ \t]*=[ \t]*([^\s;,"]+)', re.IGNORECASE)
 _MARKS: Final = re.compile(
     rb';[ \t]*(?:received[ \t]*=[^;,"]*|rport[ \t]*(?:=[^;,"]*)?(?=[;,]|\Z))', re.IGNORECASE
@@ -55,8 +54,8 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     sent, _, rest = value.partition(b";branch=")
     known = _sent.get(sent)
     if known is not None:
-        branch, _, more = rest.partition(b";")
-        if more in _FOLLOWING and branch.translate(None, b".-_").isalnum():
+        branch, semicolon, more = rest.partition(b";")
+        if (not semicolon or more == b"rport") and branch.translate(None, b".-_").isalnum():
             return branch, known[0], known[1]
         # Whatever else it is takes a slower way to the same result.
         match = _USUAL.fullmatch(rest)
