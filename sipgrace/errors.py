@@ -30,8 +30,9 @@ class ParseError(SIPGraceError):
     @ivar status: what to answer: 400, or 413/414/416/505 where those say more (RFC 3261 §21.4).
     @ivar reason: one phrase naming what is wrong and where; fit for a reason phrase, no bytes of the
         peer are repeated in it.
-    @ivar answer: the complete response to send back, or C{None} where the input does not hold enough
-        (Via, From, To, Call-ID, CSeq) to answer, was a response, or was an ACK.
+    @ivar answer: the complete response to send back, with what there is of Via, From, To, Call-ID and
+        CSeq; C{None} where the input holds no Via or no CSeq (by which its sender would know the answer),
+        was a response, or was an ACK.
     @ivar fatal: on a stream: whether framing is lost, so that the connection must be closed.
     """
 

@@ -37,6 +37,15 @@ def request() -> Request:
     return message
 
 
+ATTRIBUTES = {
+    cls: [name for base in cls.__mro__ for name in getattr(base, "__slots__", ())]
+    for cls in (Request, Response)
+}
+"""
+All that a message keeps.
+"""
+
+
 class DeriveCase(SynchronousTestCase):
     """
     With an assertion about what is derived.
@@ -48,7 +57,7 @@ class DeriveCase(SynchronousTestCase):
         """
         parsed = parse(message.toBytes())
         self.assertIs(type(parsed), type(message))
-        for name in type(message).__slots__ + Message.__slots__:
+        for name in ATTRIBUTES[type(message)]:
             self.assertEqual(getattr(message, name), getattr(parsed, name), name)
 
 

@@ -47,6 +47,15 @@ def edited(*changes: tuple[int, bytes | None]) -> list[bytes]:
     return [line for line in found if line is not None]
 
 
+ATTRIBUTES = {
+    cls: [name for base in cls.__mro__ for name in getattr(base, "__slots__", ())]
+    for cls in (Request, Response)
+}
+"""
+All that a message keeps.
+"""
+
+
 class ReadTests(SynchronousTestCase):
     """
     Reading.
@@ -306,7 +315,7 @@ class EditTests(SynchronousTestCase):
             before = original.toBytes()
             copy = original.copy()
             self.assertIs(type(copy), type(original))
-            for name in type(original).__slots__ + Message.__slots__:
+            for name in ATTRIBUTES[type(original)]:
                 self.assertEqual(getattr(copy, name), getattr(original, name))
             copy.pushVia(b"SIP/2.0/UDP h;branch=b")
             copy.setMaxForwards(1)
@@ -352,7 +361,7 @@ class MakeTests(SynchronousTestCase):
             b"Content-Length: 3\r\n\r\nxyz",
         )
         parsed = parse(message.toBytes())
-        for name in Request.__slots__ + Message.__slots__:
+        for name in ATTRIBUTES[Request]:
             self.assertEqual(getattr(parsed, name), getattr(message, name))
 
     def test_response(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sipgrace.message.message import Request, Response, headerLine
+from sipgrace.message.message import Request, Response
 from sipgrace.message.names import (
     CALL_ID,
     CONTENT_LENGTH,
@@ -22,6 +22,7 @@ from sipgrace.message.names import (
 from sipgrace.message.scan import cutFirst, valueOf
 from sipgrace.message.stabletag import stableTag
 from sipgrace.message.status import reasonOf
+from sipgrace.message.values import headerLine
 
 __all__ = ["ackFor", "cancelFor", "respond"]
 

@@ -9,107 +9,21 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from sipgrace.errors import ParseError
-from sipgrace.message.names import (
-    CALL_ID,
-    CONTENT_LENGTH,
-    CSEQ,
-    FROM,
-    MAX_FORWARDS,
-    OTHER,
-    ROUTE,
-    TO,
-    TOKEN,
-    VIA,
-    codeOf,
-)
-from sipgrace.message.scan import cutFirst, splitElements, tagOf, unfold, valueOf
+from sipgrace.message.fields import HeaderFields
+from sipgrace.message.names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, ROUTE, TO, VIA, codeOf
+from sipgrace.message.scan import tagOf, valueOf
 from sipgrace.message.status import reasonOf
 from sipgrace.message.topvia import markedVia, readTopVia, wantsMarks
+from sipgrace.message.values import headerLine, isToken, readContentLength, readCSeq, readMaxForwards
 
 __all__ = ["Message", "Request", "Response"]
 
-METHODS: Final = frozenset(
-    b"INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK UPDATE INFO SUBSCRIBE NOTIFY MESSAGE REFER PUBLISH".split()
-)
-"""
-The registered methods. Any other token is one, too.
-"""
-
-_TOKEN: Final = re.compile(TOKEN)
 _NO_BLANKS: Final = re.compile(rb"[^\x00-\x20\x7f]+")
 
 
-def readNumber(value: bytes, name: str, bound: int) -> int:
+class Message(HeaderFields):
     """
-    @param value: the stripped value of a header field that holds one number.
-    @param bound: the greatest number there can be.
-    @return: the number, or -1 where it is greater than C{bound}.
-    @raise ParseError: where it is not a number.
-    """
-    if not value.isdigit():
-        raise ParseError(f"Malformed {name} header field")
-    if len(value) > 10:
-        value = value.lstrip(b"0") or b"0"
-        if len(value) > 10:
-            return -1
-    number = int(value)
-    return number if number <= bound else -1
-
-
-def readCSeq(value: bytes) -> tuple[int, bytes]:
-    """
-    @return: number and method (RFC 3261 §20.16).
-    @raise ParseError: where it is not a number below 2**31 and a token.
-    """
-    parts = value.split()
-    if len(parts) == 2:
-        digits, method = parts
-        if method in METHODS or _TOKEN.fullmatch(method) is not None:
-            if len(digits) < 10 and digits.isdigit():
-                return int(digits), method
-            number = readNumber(digits, "CSeq", 2**31 - 1)
-            if number < 0:
-                raise ParseError("CSeq number out of range")
-            return number, method
-    raise ParseError("Malformed CSeq header field")
-
-
-def readMaxForwards(value: bytes) -> int:
-    """
-    @return: -1 above 255, which RFC 4475 §3.1.2.4 lets an element take as absent.
-    @raise ParseError: where it is not a number.
-    """
-    return readNumber(value, "Max-Forwards", 255)
-
-
-def readContentLength(value: bytes) -> int:
-    """
-    @raise ParseError: where it is not a number, or one beyond all reason (2**31 and more, 413).
-    """
-    number = readNumber(value, "Content-Length", 2**31 - 1)
-    if number < 0:
-        raise ParseError("Content-Length out of range", 413)
-    return number
-
-
-def headerLine(name: bytes, value: bytes) -> bytes:
-    """
-    One header line.
-
-    @raise ValueError: where it would not be one line (header injection), or the name is no token.
-    """
-    if 0x0D in value or 0x0A in value:
-        raise ValueError(f"line break in the value of {name!r}")
-    if _TOKEN.fullmatch(name) is None:
-        raise ValueError(f"not a header name: {name!r}")
-    return name + b": " + value
-
-
-class Message:
-    """
-    What requests and responses share. Names are given as C{bytes} in any spelling, the compact form
-    included. Values come unfolded and stripped.
+    What requests and responses share.
 
     @ivar branch: of the top Via, C{b""} when there is none (RFC 2543).
     @ivar sentBy: of the top Via: C{host} or C{host:port} as it stands there, without blanks.
@@ -122,22 +36,18 @@ class Message:
     @ivar callId: the whole value, as C{fromValue} and C{toValue} are.
     @ivar fromTag: C{b""} when From has none; C{toTag} likewise.
     @ivar body: what follows the empty line. Assigning it leaves Content-Length alone: see L{setBody}.
-    @ivar lines: the header lines as they leave, each without its final CRLF; for this package alone.
-    @ivar codes: beside each line the code of its name; for this package alone.
     """
 
     __slots__ = (
         "body",
         "branch",
         "callId",
-        "codes",
         "contentLength",
         "cseq",
         "cseqMethod",
         "fromTag",
         "fromValue",
         "hasRoute",
-        "lines",
         "maxForwards",
         "sentBy",
         "startLine",
@@ -147,8 +57,6 @@ class Message:
     )
 
     startLine: bytes
-    lines: list[bytes]
-    codes: list[int]
     body: bytes
     branch: bytes
     sentBy: bytes
@@ -204,139 +112,6 @@ class Message:
         elif code == TO:
             self.toValue = value
             self.toTag = tagOf(value)
-
-    def _places(self, name: bytes) -> list[int]:
-        """
-        Where the lines of that name stand.
-        """
-        code = codeOf(name)
-        places = [place for place, other in enumerate(self.codes) if other == code]
-        if code == OTHER:
-            wanted = name.lower()
-            places = [
-                place
-                for place in places
-                if self.lines[place].partition(b":")[0].rstrip(b" \t").lower() == wanted
-            ]
-        return places
-
-    def _place(self, name: bytes) -> int:
-        """
-        Where the first line of that name stands, -1 when there is none.
-        """
-        code = codeOf(name)
-        if code != OTHER:
-            return self.codes.index(code) if code in self.codes else -1
-        places = self._places(name)
-        return places[0] if places else -1
-
-    def get(self, name: bytes) -> bytes | None:
-        """
-        @return: the value of the first field of that name, C{None} when there is none.
-        """
-        place = self._place(name)
-        return None if place < 0 else valueOf(self.lines[place])
-
-    def getAll(self, name: bytes) -> list[bytes]:
-        """
-        @return: the value of each field of that name.
-        """
-        return [valueOf(self.lines[place]) for place in self._places(name)]
-
-    def elements(self, name: bytes) -> list[bytes]:
-        """
-        @return: the comma-separated elements of all fields of that name, in order (§7.3.1).
-        @raise ParseError: where a quoted string is not closed.
-        """
-        found: list[bytes] = []
-        for place in self._places(name):
-            found.extend(splitElements(valueOf(self.lines[place])))
-        return found
-
-    def has(self, name: bytes) -> bool:
-        """
-        @return: whether there is a field of that name.
-        """
-        return self._place(name) >= 0
-
-    def set(self, name: bytes, value: bytes) -> None:
-        """
-        Gives the first field of that name this value and drops the others; appends it when there is
-        none.
-
-        @raise ValueError: where the value holds a line break.
-        """
-        line = headerLine(name, value)
-        places = self._places(name)
-        if not places:
-            self.lines.append(line)
-            self.codes.append(codeOf(name))
-        else:
-            self.lines[places[0]] = line
-            for place in reversed(places[1:]):
-                del self.lines[place]
-                del self.codes[place]
-        self._read(codeOf(name))
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """
-        Appends a field after the last one.
-
-        @raise ValueError: where the value holds a line break.
-        """
-        self.lines.append(headerLine(name, value))
-        self.codes.append(codeOf(name))
-        self._read(codeOf(name))
-
-    def insert(self, name: bytes, value: bytes) -> None:
-        """
-        Puts a field before the first of that name, or at the top when there is none.
-
-        @raise ValueError: where the value holds a line break.
-        """
-        line = headerLine(name, value)
-        place = max(self._place(name), 0)
-        self.lines.insert(place, line)
-        self.codes.insert(place, codeOf(name))
-        self._read(codeOf(name))
-
-    def remove(self, name: bytes) -> None:
-        """
-        Drops all fields of that name.
-        """
-        for place in reversed(self._places(name)):
-            del self.lines[place]
-            del self.codes[place]
-        self._read(codeOf(name))
-
-    def popFirst(self, name: bytes) -> bytes | None:
-        """
-        Takes the first element off a list header: of C{Route: <a>, <b>} it leaves C{Route: <b>}.
-
-        @return: the element, C{None} when there is none.
-        @raise ParseError: where a quoted string in it is not closed.
-        """
-        while True:
-            place = self._place(name)
-            if place < 0:
-                return None
-            first = self._cut(place)
-            self._read(codeOf(name))
-            if first:
-                return first
-
-    def _cut(self, place: int) -> bytes:
-        """
-        Takes the first element off one line, and the line away when it was the only one.
-        """
-        name, _, value = self.lines[place].partition(b":")
-        first, rest = cutFirst(value.lstrip(b", \t\r\n"))
-        if rest:
-            self.lines[place] = name + b": " + rest
-        else:
-            del self.lines[place]
-            del self.codes[place]
-        return unfold(first)
 
     def pushVia(self, value: bytes) -> None:
         """
@@ -487,7 +262,7 @@ class Request(Message):
 
         @raise ValueError: where a value holds a line break, or method or URI a blank.
         """
-        if _TOKEN.fullmatch(method) is None:
+        if not isToken(method):
             raise ValueError(f"not a method: {method!r}")
         if _NO_BLANKS.fullmatch(uri) is None:
             raise ValueError(f"not a URI: {uri!r}")

@@ -12,16 +12,15 @@ from typing import Final
 from sipgrace.errors import ParseError
 from sipgrace.message.layout import layouts, readLayout
 from sipgrace.message.limits import LIMITS, Limits
-from sipgrace.message.message import METHODS, Request, Response, readContentLength, readCSeq, readMaxForwards
-from sipgrace.message.names import TOKEN
+from sipgrace.message.message import Request, Response
 from sipgrace.message.refuse import answerTo
 from sipgrace.message.scan import quotesBalanced, tagOf, valueOf
 from sipgrace.message.topvia import readTopVia
 from sipgrace.message.uri import SIPURI, parseURI
+from sipgrace.message.values import METHODS, isToken, readContentLength, readCSeq, readMaxForwards
 
 __all__ = ["parse"]
 
-_TOKEN: Final = re.compile(TOKEN)
 # SIP URIs without anything unusual; all others are taken apart to be checked.
 _USUAL_URI: Final = re.compile(
     rb"sips?:(?:[A-Za-z0-9+\-_.!~*'()]++@)?[A-Za-z0-9][A-Za-z0-9.\-]*+(?::[1-9]\d{0,3}+)?(?:;[a-z]++(?:=[A-Za-z0-9.]++)?+)*+"
@@ -163,7 +162,7 @@ def _readRequestLine(startLine: bytes) -> Request | Response:
         if version.upper() != b"SIP/2.0":
             raise ParseError("Version not supported", 505)
         startLine = method + b" " + uri + b" SIP/2.0"
-    if method not in METHODS and _TOKEN.fullmatch(method) is None:
+    if method not in METHODS and not isToken(method):
         raise ParseError("Malformed method")
     if _USUAL_URI.fullmatch(uri) is None:
         _checkURI(uri)
