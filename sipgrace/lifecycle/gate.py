@@ -18,10 +18,12 @@ class Gate:
     @ivar open: whether new INVITEs are accepted.
     @ivar reason: why not, in a phrase fit for clients; empty when open.
     @ivar until: until when clients are asked to stay away, in seconds of the clock.
+    @ivar back: when the server is scheduled to return, in seconds of the clock; C{None} where that is not
+        known. May be set while it is closed.
     @ivar refused: how many were ever refused.
     """
 
-    __slots__ = ("_clock", "_spread", "open", "reason", "refused", "until")
+    __slots__ = ("_clock", "_spread", "back", "open", "reason", "refused", "until")
 
     def __init__(self, clock: IReactorTime, spread: int = 5) -> None:
         """
@@ -33,6 +35,7 @@ class Gate:
         self.open = True
         self.reason = ""
         self.until = 0.0
+        self.back: float | None = None
         self.refused = 0
 
     def close(self, until: float, reason: str) -> None:
@@ -49,6 +52,15 @@ class Gate:
         """
         self.open = True
         self.reason = ""
+        self.back = None
+
+    def returnsIn(self) -> int | None:
+        """
+        @return: in how many seconds the server is scheduled to return, rounded up; C{None} where that is
+            not known, or that time has passed.
+        """
+        left = 0 if self.back is None else ceil(self.back - self._clock.seconds() - 1e-6)
+        return left if left > 0 else None
 
     def retryAfter(self, peerName: str) -> int:
         """

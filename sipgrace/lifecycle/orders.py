@@ -23,6 +23,36 @@ class Kind(StrEnum):
     OFFLINE = "offline"
 
 
+class Announce(StrEnum):
+    """
+    How clients are told of a drain.
+    """
+
+    IN_ANSWER = "in-answer"
+    """Each is told in the answers to what it asks."""
+
+    BROADCAST = "broadcast"
+    """Each that has subscribed is told at once, unasked. What is asked all the same gets the same answer,
+    but for overload control."""
+
+    BOTH = "both"
+    """At once, and by overload control in answers, too."""
+
+    @property
+    def broadcasts(self) -> bool:
+        """
+        Whether clients are told unasked.
+        """
+        return self is not Announce.IN_ANSWER
+
+    @property
+    def inAnswer(self) -> bool:
+        """
+        Whether all answers tell it, and not just refusals.
+        """
+        return self is not Announce.BROADCAST
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """
@@ -38,6 +68,9 @@ class Order:
         to add. C{None} leaves it to the server's settings.
     @ivar retryAfter: how long clients are asked to stay away, in seconds from now. What is shorter than
         the guard counts as the guard. C{None} leaves it to the server's settings.
+    @ivar announce: how clients are told. C{None} leaves it to the server's settings.
+    @ivar back: when the server is scheduled to return, in seconds from now; clients are told this too.
+        C{None} where that is not known.
     @raise OrderRefused: when a time in it is not a finite number of seconds from 0 up.
     """
 
@@ -47,9 +80,15 @@ class Order:
     why: str = ""
     guard: float | None = None
     retryAfter: float | None = None
+    announce: Announce | None = None
+    back: float | None = None
 
     def __post_init__(self) -> None:
-        for name, seconds in (("guard", self.guard), ("Retry-After", self.retryAfter)):
+        for name, seconds in (
+            ("guard", self.guard),
+            ("Retry-After", self.retryAfter),
+            ("scheduled return", self.back),
+        ):
             if seconds is not None and not (isfinite(seconds) and seconds >= 0):
                 raise OrderRefused(
                     f"{self.kind}: its {name} is {seconds}; a number of seconds from 0 up is expected"
