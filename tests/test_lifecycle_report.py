@@ -164,6 +164,8 @@ class ReporterTests(SynchronousTestCase):
                         "why": "upgrade",
                         "guard": None,
                         "retryAfter": None,
+                        "announce": None,
+                        "back": None,
                     }
                 ],
                 "started_at": 1000.0,
