@@ -61,7 +61,7 @@ class Via:
 
     def param(self, name: bytes) -> bytes | None:
         """
-        See L{params.find}.
+        See L{sipgrace.message.params.find}.
         """
         return params.find(self.params, name)
 
@@ -123,7 +123,7 @@ class NameAddr:
 
     def param(self, name: bytes) -> bytes | None:
         """
-        See L{params.find}.
+        See L{sipgrace.message.params.find}.
         """
         return params.find(self.params, name)
 
