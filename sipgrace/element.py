@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -264,7 +263,7 @@ class Element:
             "associations": lifecycle.associations,
             "guardLeft": lifecycle.guardLeft,
             "retryAfter": lifecycle.awayFor,
-            "order": None if lifecycle.order is None else asdict(lifecycle.order),
+            "order": None if lifecycle.order is None else lifecycle.order.facts(),
             "accepted": self.ledger.accepted,
             "settled": self.ledger.settled,
             "forced": self.ledger.forced,

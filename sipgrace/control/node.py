@@ -64,7 +64,7 @@ def eventFacts(event: Event, wallClock: float) -> dict[str, Any]:
         "forced": event.forced,
         "aborted": event.aborted,
         "text": event.text,
-        "order": None if event.order is None else asdict(event.order),
+        "order": None if event.order is None else event.order.facts(),
     }
 
 
@@ -160,8 +160,10 @@ class Node:
             self._lifecycle.extend(guard, order)
         elif order.kind is Kind.RESUME:
             _leave(self._lifecycle.resume(order))
-        else:
+        elif order.kind is Kind.OFFLINE:
             self._lifecycle.offline(order)
+        else:
+            raise OrderRefused(f"{order.kind} is not taken here")
         return before, str(self._lifecycle.status().state)
 
 

@@ -1,5 +1,8 @@
 """
-Orders: what a server is told to do about its own service, by whom, when and why.
+Orders: what a server (or a client) is told to do about its own service, by whom, when and why.
+
+L{sipgrace.lifecycle.door.Door} is where they are given; L{sipgrace.lifecycle.orderform} is how they are
+written down to be signed.
 """
 
 from __future__ import annotations
@@ -7,8 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
+from typing import Any
 
 from sipgrace.errors import OrderRefused
+
+#: The longest reason for an order, in characters.
+LONGEST_WHY = 500
+
+#: The longest name of whoever gives an order, of a node, or of the order itself, in characters.
+LONGEST_NAME = 100
+
+#: What may follow a drain.
+THEN = ("stay", "exit", "run")
 
 
 class Kind(StrEnum):
@@ -21,6 +34,14 @@ class Kind(StrEnum):
     EXTEND = "extend"
     RESUME = "resume"
     OFFLINE = "offline"
+    REHEARSE = "rehearse"
+    """Say what a drain would do, and go on serving."""
+
+    SKIP = "skip"
+    """To a client: leave a server alone, whatever it says itself."""
+
+    UNSKIP = "unskip"
+    """To a client: use it again."""
 
 
 class Announce(StrEnum):
@@ -71,7 +92,16 @@ class Order:
     @ivar announce: how clients are told. C{None} leaves it to the server's settings.
     @ivar back: when the server is scheduled to return, in seconds from now; clients are told this too.
         C{None} where that is not known.
-    @raise OrderRefused: when a time in it is not a finite number of seconds from 0 up.
+    @ivar over: for so many seconds before the full stop a rising share of new INVITEs is refused; 0 for a
+        full stop at once, C{None} leaves it to the server's settings.
+    @ivar then: what follows the drain: C{'stay'} offline, C{'exit'} the process, C{'run'} the command that
+        the server's settings name. C{None} leaves it to these. A command is never part of an order.
+    @ivar server: for C{skip} and C{unskip}, the server that is meant.
+    @ivar node: the element it is for; empty for whoever gets it. Orders that are signed name one.
+    @ivar nonce: what tells it from every other order; empty until it has gone through the door.
+    @ivar expires: after this it is void, in seconds since the epoch. C{None} for never; orders that are
+        signed say when.
+    @raise OrderRefused: when something in it cannot be meant.
     """
 
     kind: Kind
@@ -82,14 +112,59 @@ class Order:
     retryAfter: float | None = None
     announce: Announce | None = None
     back: float | None = None
+    over: float | None = None
+    then: str | None = None
+    server: str = ""
+    node: str = ""
+    nonce: str = ""
+    expires: float | None = None
 
     def __post_init__(self) -> None:
         for name, seconds in (
             ("guard", self.guard),
             ("Retry-After", self.retryAfter),
             ("scheduled return", self.back),
+            ("over", self.over),
+            ("expires", self.expires),
+            ("when", self.when),
         ):
             if seconds is not None and not (isfinite(seconds) and seconds >= 0):
                 raise OrderRefused(
                     f"{self.kind}: its {name} is {seconds}; a number of seconds from 0 up is expected"
                 )
+        for name, text, longest in (
+            ("why", self.why, LONGEST_WHY),
+            ("who", self.who, LONGEST_NAME),
+            ("server", self.server, LONGEST_NAME),
+            ("node", self.node, LONGEST_NAME),
+            ("nonce", self.nonce, LONGEST_NAME),
+        ):
+            # It gets into headers and logs.
+            if len(text) > longest:
+                raise OrderRefused(f"{name}: at most {longest} characters are expected, found {len(text)}")
+            if not text.isprintable():
+                raise OrderRefused(f"{name}: one line of printable characters is expected")
+        if self.then is not None and self.then not in THEN:
+            raise OrderRefused(
+                f"{self.kind}: what is to follow is {self.then[:30]!r}; one of {', '.join(THEN)} is expected"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """
+        @return: the same for display, fit for JSON: what every order has, and of the rest what is set.
+        """
+        facts: dict[str, Any] = {
+            "kind": str(self.kind),
+            "who": self.who,
+            "when": self.when,
+            "why": self.why,
+            "guard": self.guard,
+            "retryAfter": self.retryAfter,
+            "announce": None if self.announce is None else str(self.announce),
+            "back": self.back,
+        }
+        for name in ("over", "then", "server", "node", "nonce", "expires"):
+            value = getattr(self, name)
+            if value is not None and value != "":
+                facts[name] = value
+        return facts

@@ -5,7 +5,7 @@ The record of a drain: what was there when it began, what became of it, and when
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sipgrace.lifecycle.events import Change, Event
@@ -81,7 +81,7 @@ class DrainReport:
         """
         return {
             "server": self.server,
-            "orders": [asdict(order) for order in self.orders],
+            "orders": [order.facts() for order in self.orders],
             "started_at": round(self.startedAt, 3),
             "guard_s": round(self.guard, 3),
             "retry_after_s": round(self.retryAfter, 3),
