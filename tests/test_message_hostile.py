@@ -201,7 +201,7 @@ class WorkTests(SynchronousTestCase):
         b"\r\n ", b"\r\n x", b"\r\n\t ", b"\n ", b'"a" ', b"SIP/2.0/UDP a,", b";rport", b";received=", b"[",
         b"::",
     )  # fmt: skip
-    BEFORE = (b"", b'"', b"SIP/2.0/UDP h;branch=b", b"<sip:a>", b"sip:", b"1 (", b'"\\')
+    BEFORE = (b"", b'"', b"SIP/2.0/UDP h;branch=b", b"<sip:a>", b"sip:", b"1 (", b'"\\', b"A <", b"<sip:a@b;")
 
     def measure(self, data: bytes, limits: Limits) -> float:
         """

@@ -19,7 +19,7 @@ _END: Final = b"\r\n\r\n"
 # The lines are those that the parser sees: a CR or LF by itself ends one, too, and one that begins with
 # a blank goes on with the one before.
 _LENGTH: Final = re.compile(
-    rb"[\r\n](?:content-length|l)[ \t]*:((?:[^\r\n]++|(?:\r\n|\r(?!\n)|\n)[ \t])*+)", re.IGNORECASE
+    rb"[\r\n](?:content-length|l)[ \t]*:((?:[^\r\n]+|(?:\r\n|\r(?!\n)|\n)[ \t])*)", re.IGNORECASE
 )
 
 

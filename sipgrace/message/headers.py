@@ -21,9 +21,9 @@ from sipgrace.message.uri import SIPURI, OtherURI, hostPort, parseURI
 
 __all__ = ["Date", "Event", "NameAddr", "Reason", "RetryAfter", "SubscriptionState", "Via"]
 
-_NAME_ADDR: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*"|[^"<>]*+)[ \t]*<[ \t]*([^<>"]*)>(.*)', re.DOTALL)
-_VALUE_PARAMS: Final = re.compile(rb"([^\s;,\"]++)[ \t]*(.*)", re.DOTALL)
-_SECONDS: Final = re.compile(rb"(\d++)[ \t]*")
+_NAME_ADDR: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*"[ \t]*|[^"<>]*)<([^<>"]*)>(.*)', re.DOTALL)
+_VALUE_PARAMS: Final = re.compile(rb"([^\s;,\"]+)[ \t]*(.*)", re.DOTALL)
+_SECONDS: Final = re.compile(rb"(\d+)[ \t]*")
 _DATE: Final = re.compile(
     rb"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4})"
     rb" (\d\d):(\d\d):(\d\d) GMT"
@@ -110,7 +110,7 @@ class NameAddr:
             if match is None:
                 raise ParseError("Malformed address")
             display, uri, rest = match.groups()
-            return cls(parseURI(uri.rstrip(b" \t")), display.strip(), params.split(rest))
+            return cls(parseURI(uri.strip(b" \t")), display.strip(), params.split(rest))
         # Without angle brackets what follows is the header field's, not the URI's (§20), and a URI with
         # a question mark or a comma cannot stand so. The user part may hold semicolons.
         semicolon = value.find(b";", value.find(b"@") + 1)

@@ -23,7 +23,7 @@ __all__ = ["parse"]
 
 # SIP URIs without anything unusual; all others are taken apart to be checked.
 _USUAL_URI: Final = re.compile(
-    rb"sips?:(?:[A-Za-z0-9+\-_.!~*'()]++@)?[A-Za-z0-9][A-Za-z0-9.\-]*+(?::[1-9]\d{0,3}+)?(?:;[a-z]++(?:=[A-Za-z0-9.]++)?+)*+"
+    rb"sips?:(?:[A-Za-z0-9+\-_.!~*'()]+@)?[A-Za-z0-9][A-Za-z0-9.\-]*(?::[1-9]\d{0,3})?(?:;[a-z]+(?:=[A-Za-z0-9.]+)?)*"
 )
 _VERSION: Final = re.compile(rb"SIP/\d+\.\d+", re.IGNORECASE)
 _STATUS: Final = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?: (.*))?", re.IGNORECASE | re.DOTALL)

@@ -27,7 +27,7 @@ _VERSION: Final = re.compile(rb"SIP[ \t]*/[ \t]*(\d+\.\d+)[ \t]*/", re.IGNORECAS
 _PARAMETERS: Final = re.compile(
     rb"(?:;[ \t]*" + TOKEN + rb'[ \t]*(?:=[ \t]*(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^\s;,"]+)[ \t]*)?)*', re.DOTALL
 )
-_USUAL: Final = re.compile(rb'([^;,\s"]++)(?:;[A-Za-z0-9\-]++(?:=[^;,\s"]++)?+)*+')
+_USUAL: Final = re.compile(rb'([^;,\s"]+)(?:;[A-Za-z0-9\-]+(?:=[^;,\s"]+)?)*')
 _BRANCH: Final = re.compile(rb';[ \t]*branch[ \t]*=[ \t]*([^\s;,"]+)', re.IGNORECASE)
 _MARKS: Final = re.compile(
     rb';[ \t]*(?:received[ \t]*=[^;,"]*|rport[ \t]*(?:=[^;,"]*)?(?=[;,]|\Z))', re.IGNORECASE

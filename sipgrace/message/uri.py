@@ -17,11 +17,11 @@ __all__ = ["SIPURI", "OtherURI", "hostPort", "parseURI", "sameURI"]
 _SCHEME: Final = re.compile(rb'([A-Za-z][A-Za-z0-9+.\-]*):([^\x00-\x20<>"\x7f]+)')
 # More characters than §25.1 allows are let through in the user, as nothing depends on them there.
 _SIP: Final = re.compile(
-    rb"(?:([^@:]++)(?::([^@]*+))?@)?"
-    rb"([A-Za-z0-9_](?:[A-Za-z0-9_.\-]*+)|\[[0-9A-Fa-f:.]++\])"
-    rb"(?::(\d{1,5}+))?"
-    rb"((?:;[^;?=@]++(?:=[^;?@]*+)?)*+)"
-    rb"(?:\?(.++))?"
+    rb"(?:([^@:]+)(?::([^@]*))?@)?"
+    rb"([A-Za-z0-9_](?:[A-Za-z0-9_.\-]*)|\[[0-9A-Fa-f:.]+\])"
+    rb"(?::(\d{1,5}))?"
+    rb"((?:;[^;?=@]+(?:=[^;?@]*)?)*)"
+    rb"(?:\?(.+))?"
 )
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _RESERVED: Final = b";/?:@&=+$,"
