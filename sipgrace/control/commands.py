@@ -14,12 +14,9 @@ from typing import Any
 from twisted.protocols import amp
 
 from sipgrace.errors import OrderRefused, SIPGraceError
+from sipgrace.lifecycle.orders import LONGEST_WHY
 
 __all__ = ["JSON", "GetReroutes", "GetStatus", "GiveOrder", "Happened", "NotOffered", "Watch", "phrase"]
-
-
-#: The longest reason for an order, in characters.
-LONGEST_WHY = 500
 
 
 def phrase(why: str) -> str:

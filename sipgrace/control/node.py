@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -129,7 +129,7 @@ class Node:
         """
         if self._reroutes is None:
             raise NotOffered("a server reroutes no calls; ask its clients")
-        page: Iterator[Any] = iter(self._reroutes.since(since)[:PAGE])
+        page = self._reroutes.since(since)[:PAGE]
         return [asdict(one) for one in page], self._reroutes.total
 
     def order(
@@ -293,8 +293,7 @@ def _kind(text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        known = ", ".join(Kind)
-        raise OrderRefused(f"{text[:50]!r} is no order; one of {known} is expected") from None
+        raise OrderRefused(f"{text[:50]!r} is no order; one of {', '.join(Kind)} is expected") from None
 
 
 def _leave(deferred: Deferred[Any]) -> None:
