@@ -54,6 +54,15 @@ class Gate:
         self.reason = ""
         self.back = None
 
+    def imagined(self, until: float, reason: str, back: float | None = None) -> Gate:
+        """
+        @return: a gate that is closed so, with the same spread; this one stays as it is.
+        """
+        other = Gate(self._clock, self._spread)
+        other.close(until, reason)
+        other.back = back
+        return other
+
     def returnsIn(self) -> int | None:
         """
         @return: in how many seconds the server is scheduled to return, rounded up; C{None} where that is
