@@ -56,6 +56,11 @@ class Call:
         self.acceptedAt = acceptedAt
         self.forced: list[str] = []
 
+    def recall(self, reason: str) -> None:
+        """
+        Nothing rings.
+        """
+
     def forceSettle(self, reason: str) -> bool:
         """
         Notes that it was settled by force.

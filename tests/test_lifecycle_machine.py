@@ -33,8 +33,13 @@ class Call:
         self.world = world
         self.name = name
         self.acceptedAt = world.clock.seconds()
+        self.whenRecalled: Callable[[], object] = lambda: None
         self.whenForced: Callable[[], object] = lambda: world.ledger.settle(self)
         world.ledger.accept(self)
+
+    def recall(self, reason: str) -> None:
+        self.world.log.append(f"recall {self.name}: {reason}")
+        self.whenRecalled()
 
     def forceSettle(self, reason: str) -> None:
         self.world.log.append(f"force {self.name}: {reason}")
@@ -167,6 +172,7 @@ INPUTS: dict[str, Callable[[World], object]] = {
     "resume": lambda w: w.lifecycle.resume(),
     "offline": lambda w: w.lifecycle.offline(order(Kind.OFFLINE)),
     "becameIdle": lambda w: w.tell("becameIdle"),
+    "_recallDue": lambda w: w.tell("_recallDue"),
     "_settlementDue": lambda w: w.tell("_settlementDue"),
     "_guardExpired": lambda w: w.tell("_guardExpired"),
     "associationsGone": lambda w: w.lifecycle.associationsGone(),
@@ -210,6 +216,7 @@ CELLS: dict[tuple[str, str], str | list[str]] = {
         "offline (offline) forced 1 aborted 2",
     ],
     ("Draining", "becameIdle"): ["stop listening", "shut down 2", "drained (drained)"],
+    ("Draining", "_recallDue"): ["recall call 1: guard timer"],
     ("Draining", "_settlementDue"): [
         "force call 1: guard timer",
         "stop listening",
@@ -304,7 +311,7 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(set(drawn), {(s, i) for s in header for i in INPUTS})
         self.assertEqual(set(drawn), set(found))
         does = {".": "returns(", "join": "join", "refuse": "refuse", "extend": "extend", "abort": "abort"}
-        does["tell"] = "tellGone"
+        does |= {"tell": "tellGone", "recall": "recall"}
         for (state, name), cell in drawn.items():
             following, outputs = found[state, name]
             if cell.startswith("→ "):
@@ -434,14 +441,19 @@ class DrainTests(SynchronousTestCase):
 
     def test_guard(self) -> None:
         """
-        At 29 s what is left is settled by force and SHUTDOWN goes out; at 30 s follows ABORT.
+        At 28.5 s what is left is taken back; at 29 s it is settled by force and SHUTDOWN goes out; at 30 s
+        follows ABORT.
         """
         world = World()
         Call(world, "first")
         Call(world, "second")
         done = world.lifecycle.drain(order(guard=30))
         world.flush()
-        world.clock.advance(28.99)
+        world.clock.advance(28.49)
+        self.assertEqual(world.flush(), [])
+        world.clock.advance(0.01)
+        self.assertEqual(world.flush(), ["recall first: guard timer", "recall second: guard timer"])
+        world.clock.advance(0.49)
         self.assertEqual(world.flush(), [])
         world.clock.advance(0.01)
         self.assertEqual(
@@ -487,7 +499,11 @@ class DrainTests(SynchronousTestCase):
         Call(world, "call")
         world.lifecycle.drain(order(guard=1.5))
         world.flush()
-        world.clock.advance(0.99)
+        world.clock.advance(0.74)
+        self.assertEqual(world.flush(), [])
+        world.clock.advance(0.01)
+        self.assertEqual(world.flush(), ["recall call: guard timer"])
+        world.clock.advance(0.24)
         self.assertEqual(world.flush(), [])
         world.clock.advance(0.01)
         self.assertEqual(world.events[-1].change, Change.DRAINED)
@@ -533,7 +549,8 @@ class DrainTests(SynchronousTestCase):
 
     def test_lateReactor(self) -> None:
         """
-        A reactor that was busy past the guard still settles before it aborts, one right after the other.
+        A reactor that was busy past the guard still recalls before it settles, and settles before it aborts,
+        one right after the other.
         """
         world = World()
         Call(world, "call")
@@ -544,6 +561,7 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(
             world.flush(),
             [
+                "recall call: guard timer",
                 "force call: guard timer",
                 "stop listening",
                 "shut down 2",
@@ -622,7 +640,11 @@ class DrainTests(SynchronousTestCase):
             ],
         )
         self.assertEqual((world.events[-1].deadline, world.events[-1].until), (1045, 1075))
-        world.clock.advance(23.9)
+        world.clock.advance(23.4)
+        self.assertEqual(world.flush(), [])
+        world.clock.advance(0.1)
+        self.assertEqual(world.flush(), ["recall call: guard timer"])
+        world.clock.advance(0.4)
         self.assertEqual(world.flush(), [])
         world.clock.advance(0.1)
         self.assertEqual(world.events[-1].change, Change.DRAINED)
@@ -752,7 +774,7 @@ class JoinTests(SynchronousTestCase):
 
     def test_unnamed(self) -> None:
         """
-        An order that names no guard leaves both moments where they were.
+        An order that names no guard leaves all moments where they were.
         """
         world = World()
         Call(world, "call")
@@ -760,7 +782,11 @@ class JoinTests(SynchronousTestCase):
         world.clock.advance(28)
         world.lifecycle.drain(order())
         world.flush()
-        world.clock.advance(0.99)
+        world.clock.advance(0.49)
+        self.assertEqual(world.flush(), [])
+        world.clock.advance(0.01)
+        self.assertEqual(world.flush(), ["recall call: guard timer"])
+        world.clock.advance(0.49)
         self.assertEqual(world.flush(), [])
         world.clock.advance(0.01)
         self.assertEqual(world.events[-1].change, Change.DRAINED)
@@ -1062,6 +1088,9 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(
             world.flush(),
             [
+                "recall call 1: guard timer",
+                "recall call 2: guard timer",
+                "recall call 3: guard timer",
                 "force call 1: guard timer",
                 "force call 2: guard timer",
                 "force call 3: guard timer",
@@ -1072,6 +1101,48 @@ class DoorTests(SynchronousTestCase):
         )
         self.assertEqual(len(world.clock.getDelayedCalls()), 1)
 
+    def test_recalled(self) -> None:
+        """
+        What is answered after it was taken back counts as forced where it says so, and the drain is over as
+        soon as nothing is left.
+        """
+        world = into("Draining", calls=2)
+        first, second = world.ledger
+        world.clock.advance(28.5)
+        self.assertEqual(world.flush(), ["recall call 1: guard timer", "recall call 2: guard timer"])
+        world.ledger.settle(first, forced=True)
+        world.ledger.settle(second)
+        world.clock.advance(0)
+        self.assertEqual(world.flush(), ["stop listening", "shut down 2", "drained (drained) forced 1"])
+
+    def test_recalledThenCancelled(self) -> None:
+        """
+        A drain that is taken back after that tells of them, too; the next one counts its own.
+        """
+        world = into("Draining", calls=2)
+        first, second = world.ledger
+        world.clock.advance(28.5)
+        world.ledger.settle(first, forced=True)
+        world.flush()
+        world.lifecycle.cancel()
+        self.assertEqual(world.flush(), ["gate open", "cancelled (serving) forced 1"])
+        world.ledger.settle(second, forced=True)
+        world.lifecycle.drain(order())
+        self.assertEqual(world.flush()[-1], "drained (drained)")
+
+    def test_recallRaises(self) -> None:
+        """
+        One that cannot be taken back does not keep the others from it, and is left to the settlement.
+        """
+        world = into("Draining", calls=2)
+        first, _ = world.ledger
+        first.whenRecalled = lambda: 1 / 0
+        world.clock.advance(28.5)
+        self.assertEqual(world.flush(), ["recall call 1: guard timer", "recall call 2: guard timer"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        world.clock.advance(0.5)
+        self.assertEqual(world.events[-1].forced, 2)
+
     def test_seamsRaise(self) -> None:
         """
         Whatever raises, the drain goes on; the guard sees to what is left.
@@ -1081,7 +1152,10 @@ class DoorTests(SynchronousTestCase):
             setattr(world.associations, name, lambda: 1 / 0)
         world.observing[Change.DRAINED] = lambda: 1 / 0
         world.clock.advance(29)
-        self.assertEqual(world.flush(), ["force call 1: guard timer", "drained (drained) forced 1"])
+        self.assertEqual(
+            world.flush(),
+            ["recall call 1: guard timer", "force call 1: guard timer", "drained (drained) forced 1"],
+        )
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
         world.clock.advance(1)
         self.assertEqual(world.flush(), ["abort 2", "aborted (drained) aborted 2"])
@@ -1198,6 +1272,14 @@ class ManyLedgers:
     def each(self, onIdle: Callable[[], None]) -> Callable[[], None]:
         return lambda: None if len(self) else onIdle()
 
+    @property
+    def forced(self) -> int:
+        return sum(ledger.forced for ledger in self.ledgers)
+
+    def recallAll(self, reason: str) -> None:
+        for ledger in self.ledgers:
+            ledger.recallAll(reason)
+
     def settleAll(self, reason: str) -> int:
         return sum(ledger.settleAll(reason) for ledger in self.ledgers)
 
@@ -1233,6 +1315,8 @@ class ManyLedgersTests(SynchronousTestCase):
         self.assertEqual(
             self.world.flush(),
             [
+                "recall call 0: guard timer",
+                "recall call 1: guard timer",
                 "force call 0: guard timer",
                 "force call 1: guard timer",
                 "stop listening",

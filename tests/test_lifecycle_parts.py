@@ -223,7 +223,13 @@ class GuardTests(SynchronousTestCase):
         self.seen: list[tuple[float, str]] = []
 
     def guard(self, margin: float = 1.0) -> Guard:
-        return Guard(self.clock, margin, lambda: self.note("due"), lambda: self.note("expired"))
+        return Guard(
+            self.clock,
+            margin,
+            lambda: self.note("recall"),
+            lambda: self.note("due"),
+            lambda: self.note("expired"),
+        )
 
     def note(self, what: str) -> None:
         self.seen.append((round(self.clock.seconds(), 6), what))
@@ -232,12 +238,12 @@ class GuardTests(SynchronousTestCase):
         self.clock.pump([step] * round(seconds / step))
 
     def test_moments(self) -> None:
-        for seconds, margin, due in (
-            (30, 1, 1029),
-            (30, 0, 1030),
-            (3, 1, 1002),
-            (1.5, 1, 1001),
-            (30, 20, 1020),
+        for seconds, margin, recall, due in (
+            (30, 1, 1028.5, 1029),
+            (30, 0, 1030, 1030),
+            (3, 1, 1001.5, 1002),
+            (1.5, 1, 1000.75, 1001),
+            (30, 20, 1015, 1020),
         ):
             self.clock = Clock()
             self.clock.advance(1000)
@@ -246,7 +252,7 @@ class GuardTests(SynchronousTestCase):
             guard.set(seconds)
             self.assertEqual(guard.deadline, 1000 + seconds)
             self.advance(40)
-            self.assertEqual(self.seen, [(due, "due"), (1000 + seconds, "expired")])
+            self.assertEqual(self.seen, [(recall, "recall"), (due, "due"), (1000 + seconds, "expired")])
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_zero(self) -> None:
@@ -264,7 +270,7 @@ class GuardTests(SynchronousTestCase):
         self.advance(2)
         guard.set(10)
         self.advance(40)
-        self.assertEqual(self.seen, [(1021, "due"), (1022, "expired")])
+        self.assertEqual(self.seen, [(1020.5, "recall"), (1021, "due"), (1022, "expired")])
 
     def test_left(self) -> None:
         guard = self.guard()
@@ -279,7 +285,7 @@ class GuardTests(SynchronousTestCase):
 
     def test_stopped(self) -> None:
         """
-        At either stage, and more than once.
+        At any stage, and more than once.
         """
         guard = self.guard()
         guard.set(30)
@@ -291,25 +297,34 @@ class GuardTests(SynchronousTestCase):
         self.advance(29.5)
         guard.stop()
         self.advance(40)
-        self.assertEqual([what for _, what in self.seen], ["due"])
+        self.assertEqual([what for _, what in self.seen], ["recall", "due"])
+        guard.set(30)
+        self.advance(28.75)
+        guard.stop()
+        self.advance(40)
+        self.assertEqual([what for _, what in self.seen], ["recall", "due", "recall"])
 
     def test_stoppedWhenDue(self) -> None:
         """
         Whoever is told may stop it there and then.
         """
-        guards: list[Guard] = []
-        guard = Guard(self.clock, 1, lambda: guards.pop().stop(), lambda: self.note("expired"))
-        guards.append(guard)
-        guard.set(30)
-        self.advance(40)
-        self.assertEqual(self.seen, [])
-        self.assertEqual(guards, [])
+        for moments in (0, 1):
+            guards: list[Guard] = []
+            told = [lambda: self.note("recall"), lambda: self.note("due"), lambda: self.note("expired")]
+            told[moments] = lambda guards=guards: guards.pop().stop()
+            guard = Guard(self.clock, 1, *told)
+            guards.append(guard)
+            guard.set(30)
+            self.advance(40)
+            self.assertEqual(guards, [])
+            self.assertEqual([what for _, what in self.seen], ["recall"][:moments])
+            self.seen = []
 
     def test_lateReactor(self) -> None:
         """
-        Both moments are past when the reactor comes round: they come in their order.
+        All moments are past when the reactor comes round: they come in their order.
         """
         self.guard().set(30)
         self.clock.advance(50)
         self.clock.advance(0)
-        self.assertEqual(self.seen, [(1050, "due"), (1050, "expired")])
+        self.assertEqual(self.seen, [(1050, "recall"), (1050, "due"), (1050, "expired")])

@@ -5,10 +5,12 @@ to where the users are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.countdown import retryAfterOf
@@ -16,9 +18,10 @@ from sipgrace.client.link import ServerLink
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.tdm import ITDMRoute
 from sipgrace.client.users import Users
-from sipgrace.errors import TransportError
+from sipgrace.errors import ParseError, TransportError
 from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.gate import Gate
+from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.context import ResponseContext
@@ -41,6 +44,8 @@ class ClientRole:
     @param period: seconds within which a server must give its first answer to an INVITE.
     @param reroutes: keeps what calls had to be tried elsewhere.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -76,28 +81,59 @@ class ClientRole:
 
     def targets(self, request: Request, zone: str, outZone: str | None) -> Iterator[Target]:
         """
-        From the network, the user that the Request-URI means; within a dialog, where it leads when it is
-        not to us; from a user, the servers of the active list, and the TDM route when they have all failed.
+        Within a dialog whose path leads through us, where the Request-URI says the other party is. Else, from
+        the network, the user that the Request-URI means; from a user, the servers of the active list, and the
+        TDM route when they have all failed.
         """
-        contact = self._users.find(request.uri) if zone == NETWORK else None
-        if contact is not None:
-            yield Target(hop=hopOf(contact), uri=bytes(contact), token=INTERFACE)
-            return
-        uri = parseURI(request.uri) if request.toTag else None
-        if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
-            yield self.towards(hopOf(uri), outZone or zone)
-        elif zone == INTERFACE:
+        if outZone is not None and request.toTag:
+            target = self._remote(request, outZone)
+            if target is not None:
+                yield target
+                return
+        if zone == INTERFACE:
             yield from self._servers(request)
+            return
+        contact = self._users.find(request.uri)
+        if contact is not None:
+            yield Target(hop=contact.hop, uri=contact.uri, token=INTERFACE)
+        elif request.toTag:
+            # The dialog's parties know nothing of Record-Route; who is here is a user.
+            target = self._remote(request, INTERFACE)
+            if target is not None:
+                yield target
+
+    def _remote(self, request: Request, zone: str) -> Target | None:
+        """
+        Where the Request-URI leads, unless it is to us.
+        """
+        uri = parseURI(request.uri)
+        if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
+            return self.towards(hopOf(uri), zone)
+        return None
 
     def _servers(self, request: Request) -> Iterator[Target]:
+        isInvite = request.method == b"INVITE"
         tried = []
-        for link in self._active.attempts():
+        # It is INVITEs that take turns; the pointer marks the server that had the last one.
+        for link in self._active.attempts() if isInvite else self._active.candidates():
             tried.append(link.name)
             yield Target(link.association, period=self._period, token=link)
-        if self._tdm is not None and request.method == b"INVITE":
-            target = self._tdm.target(request, tried)
-            if isinstance(target, Target):
-                yield target
+        if self._tdm is not None and isInvite and not request.toTag:
+            found = self._lastResort(self._tdm, request, tried)
+            if isinstance(found, Deferred):
+                yield Target(token=found)
+            elif found is not None:
+                yield found
+
+    def _lastResort(
+        self, tdm: ITDMRoute, request: Request, tried: Sequence[str]
+    ) -> Target | Deferred[Target | None] | None:
+        try:
+            return tdm.target(request, tried)
+        except Exception:
+            # It is somebody else's code, and the caller waits for an answer.
+            self.log.failure("the TDM route ({route}) failed", route=tdm.description)
+            return None
 
     def towards(self, hop: Hop, zone: str) -> Target:
         """
@@ -110,9 +146,21 @@ class ClientRole:
         Finds or opens an association on the side that the target is on: users on the interface, all else
         in the network.
         """
+        if isinstance(target.token, Deferred):
+            found: Deferred[Target | None] = target.token
+            return found.addCallback(self._reachFound, target)
         if target.hop is None:
             return fail(TransportError("the server's association has gone"))
         return self._pools(INTERFACE if target.token == INTERFACE else NETWORK).reach(*target.hop)
+
+    def _reachFound(self, found: Target | None, target: Target) -> Any:
+        """
+        Goes on with what the TDM route has found after a while.
+        """
+        if found is None:
+            raise TransportError("the TDM route knows no way out")
+        target.uri = found.uri
+        return found.association or self.reach(found)
 
     def answered(self, context: ResponseContext, target: Target) -> None:
         """
@@ -126,7 +174,8 @@ class ClientRole:
     ) -> bool:
         """
         A server that is silent, lost or not in service is told to its link, and the next one gets the
-        call; any other answer is the callee's. Where the target was no server there is no other.
+        call; so does the one that a server names instead of itself. Any other answer is the callee's. Where
+        the target was no server there is no other.
         """
         link = target.token
         if not isinstance(link, ServerLink):
@@ -139,11 +188,52 @@ class ClientRole:
                 link.unanswered()
         elif response.status == 503:
             link.unavailable(retryAfterOf(response))
+        elif response.status < 400:
+            return self._redirected(context, response)
         else:
             return False
         if not context.cancelled and context.request is not None:
             self._reroutes.add(context.request.callId, link.name, reason)
         return True
+
+    def _redirected(self, context: ResponseContext, response: Response) -> bool:
+        """
+        A server in redirect mode says which other server to ask: that one is asked next, for the same
+        Request-URI. Any other redirection is the user's to follow.
+
+        @return: whether it named a server.
+        """
+        links = []
+        for contact in response.elements(b"Contact"):
+            try:
+                uri = NameAddr.parse(contact).uri
+            except ParseError:
+                continue
+            link = self._serverAt(uri) if isinstance(uri, SIPURI) else None
+            if link is not None:
+                links.append(link)
+        context.tryFirst(self._named(links))
+        return bool(links)
+
+    def _named(self, links: Iterable[ServerLink]) -> Iterator[Target]:
+        for link in links:
+            if link.active:
+                self._active.used(link)
+                yield Target(link.association, period=self._period, token=link)
+
+    def _serverAt(self, uri: SIPURI) -> ServerLink | None:
+        """
+        The server that a URI names, by its name in the configuration or by its address.
+        """
+        hop = hopOf(uri)
+        link = self._links.get(hop.host)
+        if link is not None:
+            return link
+        for link in self._links.values():
+            peer = link.association
+            if peer is not None and (peer.transport, peer.peerHost, peer.peerPort) == hop:
+                return link
+        return None
 
     def exhausted(self, context: ResponseContext) -> Answer | None:
         """
@@ -153,7 +243,7 @@ class ClientRole:
         if context.zone == NETWORK or context.inDialog:
             return None
         if context.branches and not isinstance(context.branches[-1].target.token, ServerLink):
-            # The TDM route was tried and has failed by itself.
+            # The TDM route was tried and has failed by itself, or it was no call for servers.
             return None
         waits = [link.countdown for link in self._links.values()]
         known = min((wait for wait in waits if wait > 0), default=0.0)

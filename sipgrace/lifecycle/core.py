@@ -40,6 +40,11 @@ class Facts(Protocol):
         The last association has gone.
         """
 
+    def _recallDue(self) -> None:
+        """
+        Half a teardown margin before the settlement.
+        """
+
     def _settlementDue(self) -> None:
         """
         The guard is one teardown margin away.
@@ -94,6 +99,7 @@ class Core:
     _closing: Deferred[None] | None = None
     _listening: Deferred[None] | None = None
     _ticket: object = None
+    _forced: int = 0
 
     # ------------------------------------------------------------------ telling
 
@@ -156,9 +162,11 @@ class Core:
         retryAfter = self.settings.retryAfter if order.retryAfter is None else order.retryAfter
         self._wanted = None if retryAfter is None else now + retryAfter
         self.order = order
+        self.forced()
         self.guard = Guard(
             self.clock,
             self.settings.margin,
+            partial(self.post, c._recallDue),
             partial(self.post, c._settlementDue),
             partial(self.post, c._guardExpired),
         )
@@ -252,13 +260,27 @@ class Core:
             self._idleCall.cancel()
             self._idleCall = None
 
+    def recall(self, reason: str) -> None:
+        """
+        Takes back what rings.
+        """
+        self.safely(partial(self.ledger.recallAll, reason), "taking back what rings")
+
+    def forced(self) -> int:
+        """
+        @return: how many were settled by force since this was asked last, or the drain began.
+        """
+        before, self._forced = self._forced, self.ledger.forced
+        return self._forced - before
+
     def settle(self, reason: str) -> int:
         """
         Gives all that is left its final answer.
 
-        @return: how many got it by force.
+        @return: as L{forced}.
         """
-        return self.safely(partial(self.ledger.settleAll, reason), "settling what was accepted") or 0
+        self.safely(partial(self.ledger.settleAll, reason), "settling what was accepted")
+        return self.forced()
 
     # ------------------------------------------------------------------ associations
 

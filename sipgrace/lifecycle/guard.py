@@ -11,25 +11,27 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 class Guard:
     """
-    Two moments, one after the other::
+    Three moments, one after the other::
 
-        set(30)                                    29 s            30 s
-          |-------------------------------------------|-------------|
-                   what was accepted is finished       teardown       gone
-                                               settlementDue()   expired()
+        set(30)                         28.5 s          29 s         30 s
+          |------------------------------|--------------|-------------|
+            what was accepted is finished   last words      teardown     gone
+                                   recallDue()  settlementDue()   expired()
 
     Associations are to be gone at the guard, not to begin to go. So what is left is settled by force one
     teardown margin earlier, which leaves time for SHUTDOWN; what has not answered that is aborted at the
-    guard itself. The margin is never more than a third of the time that was set.
+    guard itself. Half a margin before the settlement, what rings is taken back: a callee who has just
+    answered, or does so now, can still be heard. The margin is never more than a third of the time that
+    was set.
 
-    One delayed call at a time, so that the two never come in the wrong order, however late the reactor
-    is.
+    One delayed call at a time, so that they never come in the wrong order, however late the reactor is.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         margin: float,
+        recallDue: Callable[[], None],
         settlementDue: Callable[[], None],
         expired: Callable[[], None],
     ) -> None:
@@ -38,6 +40,7 @@ class Guard:
         """
         self._clock = clock
         self._margin = margin
+        self._recallDue = recallDue
         self._settlementDue = settlementDue
         self._expired = expired
         self._call: IDelayedCall | None = None
@@ -55,7 +58,7 @@ class Guard:
         self.deadline = self._clock.seconds() + seconds
         if seconds > 0:
             margin = min(self._margin, seconds / 3)
-            self._call = self._clock.callLater(seconds - margin, self._settle)
+            self._call = self._clock.callLater(seconds - 1.5 * margin, self._recall, margin)
         else:
             self._settle()
 
@@ -75,6 +78,10 @@ class Guard:
         if self.deadline is None:
             return 0.0
         return max(0.0, self.deadline - self._clock.seconds())
+
+    def _recall(self, margin: float) -> None:
+        self._call = self._clock.callLater(max(0.0, self.left() - margin), self._settle)
+        self._recallDue()
 
     def _settle(self) -> None:
         self._call = self._clock.callLater(self.left(), self._expire)

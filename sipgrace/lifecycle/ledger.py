@@ -20,8 +20,8 @@ class Ledger:
 
     @ivar accepted: how many were ever taken in.
     @ivar settled: how many of these were settled, in their own time or by force.
-    @ivar forced: how many of the settled were given a final answer by L{settleAll}.
-    @ivar failed: how many L{settleAll} could not settle, because C{forceSettle} raised.
+    @ivar forced: how many of the settled were given a final answer by force.
+    @ivar failed: how many could not be settled by force, because they raised.
     """
 
     __slots__ = ("_entries", "_onIdle", "accepted", "failed", "forced", "settled")
@@ -50,16 +50,19 @@ class Ledger:
         self._entries[entry] = None
         self.accepted += 1
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, entry: Entry, forced: bool = False) -> None:
         """
         Its final response has left, and nothing more can be asked of the server for it. Harmless for
         one that is not (or no longer) in the ledger.
+
+        @param forced: whether it was given that response by force, after L{recallAll}.
         """
         try:
             del self._entries[entry]
         except KeyError:
             return
         self.settled += 1
+        self.forced += forced
         if not self._entries and self._onIdle is not None:
             self._onIdle()
 
@@ -68,6 +71,18 @@ class Ledger:
         Asks to be told each time the ledger becomes empty; C{None} ends that.
         """
         self._onIdle = onIdle
+
+    def recallAll(self, reason: str) -> None:
+        """
+        Takes back all that can be, oldest first. One that fails is logged, and left to L{settleAll}.
+
+        @param reason: handed to each entry's C{recall}.
+        """
+        for entry in list(self._entries):
+            try:
+                entry.recall(reason)
+            except Exception:
+                _log.failure("{entry} could not be taken back", entry=entry)
 
     def settleAll(self, reason: str) -> int:
         """

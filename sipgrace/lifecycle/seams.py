@@ -22,6 +22,14 @@ class Entry(Protocol):
 
     acceptedAt: float
 
+    def recall(self, reason: str) -> None:
+        """
+        Takes back what was not answered yet: CANCEL for what rings downstream, whose callee has the last
+        word. What is not answered nevertheless gets a final response and is settled.
+
+        @param reason: as for L{forceSettle}.
+        """
+
     def forceSettle(self, reason: str) -> bool | None:
         """
         Settles it now: a final response upstream if none has left yet, and CANCEL for what is open
@@ -38,6 +46,12 @@ class LedgerSeam(Protocol):
     The accepted INVITEs, in this process or in several.
     """
 
+    @property
+    def forced(self) -> int:
+        """
+        How many were ever given a final answer by force.
+        """
+
     def __len__(self) -> int:
         """
         @return: how many are not yet settled.
@@ -47,6 +61,11 @@ class LedgerSeam(Protocol):
         """
         Asks to be told each time the ledger becomes empty; C{None} ends that. Not called for a ledger
         that is empty already.
+        """
+
+    def recallAll(self, reason: str) -> None:
+        """
+        Takes back all that can be.
         """
 
     def settleAll(self, reason: str) -> int:

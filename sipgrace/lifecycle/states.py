@@ -9,6 +9,7 @@ right::
     resume           | .          | refuse     | refuse     | → Returning | .          |
     offline          | → Offline  | → Offline  | → Offline  | .           | → Offline  |
     becameIdle       | .          | → Drained  | .          | .           | .          |
+    _recallDue       | .          | recall     | .          | .           | .          |
     _settlementDue   | .          | → Drained  | .          | .           | .          |
     _guardExpired    | .          | → Drained  | abort      | .           | .          |
     associationsGone | .          | .          | → Offline  | tell        | .          |
@@ -23,9 +24,12 @@ right::
  - Draining → Serving: the gate opens, the guard is forgotten; the associations were never touched.
  - Draining → Drained: all that was accepted is settled, by force where the guard is near. No association is
    accepted any more, and SHUTDOWN goes out on each. Where none is left, associationsGone follows at once.
- - The guard has two moments (L{sipgrace.lifecycle.guard}): _settlementDue comes a teardown margin before
+ - The guard has three moments (L{sipgrace.lifecycle.guard}): _settlementDue comes a teardown margin before
    _guardExpired, so that the associations are gone at the guard, not beginning to go. So _guardExpired is
-   not met in Draining; were it, then SHUTDOWN and ABORT follow each other.
+   not met in Draining; were it, then SHUTDOWN and ABORT follow each other. _recallDue comes half a margin
+   before the settlement.
+ - recall: what rings is taken back, and its callee has the last word. A 2xx that crosses the CANCEL is a
+   call saved; after the settlement it would be lost, and the callee left in a call with nobody.
  - associationsGone in Draining: all clients have left. What they asked for ends with them, and becameIdle
    comes when it has.
  - abort: what has not answered its SHUTDOWN gets ABORT, and associationsGone follows.
@@ -117,6 +121,7 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
     # Nothing happens, and that is right:
     Serving.upon(_Server.resume).loop().returns("")
     Serving.upon(_Server.becameIdle).loop().returns(None)
+    Serving.upon(_Server._recallDue).loop().returns(None)
     Serving.upon(_Server._settlementDue).loop().returns(None)
     Serving.upon(_Server._guardExpired).loop().returns(None)
     Serving.upon(_Server.associationsGone).loop().returns(None)
@@ -126,17 +131,20 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
     Draining.upon(_Server._listened).loop().returns(None)
     Draining.upon(_Server._listenFailed).loop().returns(None)
     Drained.upon(_Server.becameIdle).loop().returns(None)
+    Drained.upon(_Server._recallDue).loop().returns(None)
     Drained.upon(_Server._settlementDue).loop().returns(None)
     Drained.upon(_Server._listened).loop().returns(None)
     Drained.upon(_Server._listenFailed).loop().returns(None)
     Offline.upon(_Server.offline).loop().returns("")
     Offline.upon(_Server.becameIdle).loop().returns(None)
+    Offline.upon(_Server._recallDue).loop().returns(None)
     Offline.upon(_Server._settlementDue).loop().returns(None)
     Offline.upon(_Server._guardExpired).loop().returns(None)
     Offline.upon(_Server._listened).loop().returns(None)
     Offline.upon(_Server._listenFailed).loop().returns(None)
     Returning.upon(_Server.resume).loop().returns("")
     Returning.upon(_Server.becameIdle).loop().returns(None)
+    Returning.upon(_Server._recallDue).loop().returns(None)
     Returning.upon(_Server._settlementDue).loop().returns(None)
     Returning.upon(_Server._guardExpired).loop().returns(None)
     Returning.upon(_Server.associationsGone).loop().returns(None)
@@ -227,15 +235,20 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
         """Opens the gate and forgets the guard; the associations were never touched."""
         s.leaveLedger()
         s.openGate()
-        s.enter(State.SERVING, Change.CANCELLED, order)
+        s.enter(State.SERVING, Change.CANCELLED, order, forced=s.forced())
         return ""
+
+    @Draining.upon(_Server._recallDue).loop()
+    def recall(c: _Server, s: Core) -> None:
+        """Takes back what rings; the callees have the last word."""
+        s.recall("guard timer")
 
     # Drained:
     @Draining.upon(_Server.becameIdle).to(Drained)
     def finish(c: _Server, s: Core) -> None:
         """All that was accepted is settled: accepts no more associations, shuts down those there are."""
         s.shutDown(c)
-        s.enter(State.DRAINED, Change.DRAINED, s.order)
+        s.enter(State.DRAINED, Change.DRAINED, s.order, forced=s.forced())
 
     @Draining.upon(_Server._settlementDue).to(Drained)
     def settleAndFinish(c: _Server, s: Core) -> None:

@@ -10,14 +10,20 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation, IClientTransactionUser
 from sipgrace.message.message import Request, Response
+from sipgrace.proxy.ghost import Ghost
 from sipgrace.proxy.target import Target
 from sipgrace.transaction.inviteclient import InviteClient
 from sipgrace.transaction.noninviteclient import NonInviteClient
 
 if TYPE_CHECKING:
     from sipgrace.proxy.context import ResponseContext
+
+#: These neither begin a dialog nor change where its parties are; all others, unknown ones too, may
+#: (RFC 3261 §16.6 step 4).
+_NO_DIALOG = frozenset((b"BYE", b"INFO", b"MESSAGE", b"OPTIONS", b"PRACK", b"PUBLISH", b"REGISTER"))
 
 
 @implementer(IClientTransactionUser)
@@ -31,19 +37,35 @@ class Branch:
         was an answer.
     @ivar abandoned: whether the next target was tried instead. What comes late is then put right: a
         provisional response by CANCEL, a 2xx by being forwarded as every 2xx must be.
+    @ivar cancelled: whether it was taken back.
     """
 
-    __slots__ = ("abandoned", "answered", "cancelled", "context", "done", "outcome", "target", "transaction")
+    __slots__ = (
+        "_ghost",
+        "_reaching",
+        "_reason",
+        "_transaction",
+        "abandoned",
+        "answered",
+        "cancelled",
+        "context",
+        "done",
+        "outcome",
+        "target",
+    )
 
     def __init__(self, context: ResponseContext, target: Target) -> None:
         self.context = context
         self.target = target
-        self.transaction: InviteClient | NonInviteClient | None = None
         self.answered = False
         self.done = False
         self.outcome = ""
         self.abandoned = False
         self.cancelled = False
+        self._reaching: Deferred[None] | None = None
+        self._transaction: InviteClient | NonInviteClient | None = None
+        self._reason = b""
+        self._ghost: Ghost | None = None
 
     def start(self) -> None:
         """
@@ -57,32 +79,29 @@ class Branch:
             return
         reached = self.context.core.role.reach(target)
         if isinstance(reached, Deferred):
-            reached.addCallbacks(self._send, self._unreachable)
+            self._reaching = reached.addCallbacks(self._send, self._unreachable)
         else:
             self._send(reached)
 
     def _unreachable(self, failure: Failure) -> None:
-        self._fail("lost")
+        self._fail("cancelled" if self.cancelled else "lost")
 
     def _send(self, association: IAssociation) -> None:
         """
         RFC 3261 §16.6 steps 1 to 10.
         """
-        if self.done:
-            return
         context = self.context
-        if self.cancelled or context.request is None:
-            self._fail("cancelled")
+        if self.done or context.request is None:
             return
         core = context.core
         request: Request = context.request.copy()
         if self.target.uri is not None:
             request.uri = self.target.uri
         request.setMaxForwards(request.maxForwards - 1 if request.maxForwards >= 0 else 70)
-        if core.settings.recordRoute and not context.inDialog:
+        if core.settings.recordRoute and request.method not in _NO_DIALOG:
             core.recordRoute(request, context.association, association)
-        request.pushVia(core.newVia(association, context.loopHash))
-        self.transaction = core.layer.request(request, association, self)
+        request.pushVia(core.trail.via(association, context.mark))
+        self._transaction = core.layer.request(request, association, self)
 
     def cancel(self, reason: bytes = b"") -> None:
         """
@@ -93,39 +112,64 @@ class Branch:
         if self.done or self.cancelled:
             return
         self.cancelled = True
-        transaction = self.transaction
-        if isinstance(transaction, InviteClient):
+        self._reason = reason
+        transaction = self._transaction
+        if transaction is None:
+            if self._reaching is not None:
+                self._reaching.cancel()
+            self._fail("cancelled")
+        elif isinstance(transaction, InviteClient):
             transaction.cancel(reason)
 
     def _answerOverdue(self) -> None:
         """
         The response period is over.
         """
-        if self.answered or self.done or self.abandoned:
+        if self.answered or self.done:
             return
         self.abandoned = True
-        self.outcome = "timeout"
         self.cancel()
-        if self.transaction is None:
-            self.done = True
+        self.outcome = "timeout"
         self.context.branchFailed(self, "timeout", None)
 
     def clientResponse(self, transaction: object, response: Response) -> None:
         """
         RFC 3261 §16.7 steps 1 to 3.
         """
-        response.popVia()
         context = self.context
         if not self.answered:
             self.answered = True
             if not self.abandoned and context.isInvite:
                 context.core.role.answered(context, self.target)
+        try:
+            response.popVia()
+        except ParseError:
+            response.sentBy = b""
+        if not response.sentBy:
+            # Whose Vias were spoiled on the way cannot be answered with this.
+            if response.status >= 200:
+                if response.status < 300 and context.isInvite:
+                    self.endGhost(response)
+                self._fail("lost")
+            return
         if response.status < 200:
             if not self.abandoned:
                 context.provisional(response)
             return
         self.done = True
         context.final(self, response)
+
+    def endGhost(self, response: Response) -> None:
+        """
+        Ends the call that this 2xx has set up: nobody upstream can be given it.
+        """
+        if self._ghost is None:
+            transaction = self._transaction
+            if transaction is None or transaction.request is None:
+                return
+            self._ghost = Ghost(self.context.core, transaction.request, transaction.association, self._reason)
+            self.context.core.counters["ghosts"] += 1
+        self._ghost.answered(response)
 
     def clientFailed(self, transaction: object, reason: str) -> None:
         """

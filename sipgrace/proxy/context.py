@@ -6,6 +6,7 @@ final response that goes back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _NO_TARGETS: Iterator[Target] = iter(())
 
+#: Why a branch is taken back when another one was answered (RFC 3326 §3.1): no missed call.
+_ELSEWHERE = b'SIP;cause=200;text="Call completed elsewhere"'
+
 
 @implementer(IServerTransactionUser)
 class ResponseContext:
@@ -31,21 +35,29 @@ class ResponseContext:
     settled when its final response has left and nothing more can be asked of us for it. That is
 
       - on a reliable transport: when no branch is open any more;
-      - on UDP: when the server transaction has ended, because until then the final response may have to
+      - on UDP: when the server transaction has ended, too, because until then the final response may have to
         be sent again (RFC 3261 §17.2.1 Timer H, RFC 6026 Timer L).
 
     @ivar request: the request as it came, less the Routes that named us; C{None} once the final
         response has left.
     @ivar zone: the side it came from.
     @ivar outZone: the side a Route that named us told to go on to, or C{None} where none did.
+    @ivar mark: what L{sipgrace.proxy.trail.Trail} makes of it.
     @ivar finalStatus: the status of the final response that was sent, 0 before.
+    @ivar cancelled: whether its caller has given up.
+    @ivar recalled: whether we have: see L{recall}.
     @ivar acceptedAt: when it was taken, in seconds of the clock.
-    @ivar progressAt: when the last provisional response came (Timer C counts from there).
+    @ivar progressAt: when the last branch began or had its last provisional response (Timer C counts from
+        there).
     @ivar ended: whether its server transaction has ended.
     @ivar settled: whether it has left the ledger.
+    @ivar mergeKey: under what copies of it are looked for, C{None} where they are not.
     """
 
     __slots__ = (
+        "_forced",
+        "_responses",
+        "_targets",
         "acceptedAt",
         "association",
         "branches",
@@ -55,14 +67,13 @@ class ResponseContext:
         "finalStatus",
         "inDialog",
         "isInvite",
-        "loopHash",
+        "mark",
         "mergeKey",
         "outZone",
         "progressAt",
+        "recalled",
         "request",
-        "responses",
         "settled",
-        "targets",
         "transaction",
         "zone",
     )
@@ -72,8 +83,7 @@ class ResponseContext:
         core: ProxyCore,
         transaction: InviteServer | NonInviteServer,
         request: Request,
-        now: float,
-        loopHash: int,
+        mark: int,
         outZone: str | None,
     ) -> None:
         self.core = core
@@ -82,19 +92,20 @@ class ResponseContext:
         self.association: IAssociation = transaction.association
         self.zone = self.association.zone
         self.outZone = outZone
-        self.loopHash = loopHash
+        self.mark = mark
         self.isInvite = request.method == b"INVITE"
         self.inDialog = bool(request.toTag)
-        self.targets = _NO_TARGETS
         self.branches: list[Branch] = []
-        self.responses: list[Response] | None = None
         self.finalStatus = 0
         self.cancelled = False
+        self.recalled = False
         self.ended = False
         self.settled = False
         self.mergeKey: tuple[bytes, bytes, int, bytes] | None = None
-        self.acceptedAt = now
-        self.progressAt = now
+        self.acceptedAt = self.progressAt = core.clock.seconds()
+        self._targets = _NO_TARGETS
+        self._responses: list[Response] = []
+        self._forced = False
 
     # ------------------------------------------------------------------ downstream
 
@@ -102,34 +113,72 @@ class ResponseContext:
         """
         Tries the targets one after another.
         """
-        self.targets = iter(targets)
+        self._targets = iter(targets)
         self._tryNext()
 
+    def tryFirst(self, targets: Iterable[Target]) -> None:
+        """
+        Further targets, ahead of those that are left (RFC 3261 §16.5). Nothing happens when the request has
+        been taken back.
+        """
+        if not (self.finalStatus or self.cancelled or self.recalled):
+            self._targets = chain(targets, self._targets)
+
     def _tryNext(self) -> None:
-        for target in self.targets:
+        for target in self._targets:
+            if self.branches:
+                if target.token is not None and self.hasTried(target.token):
+                    continue
+                self.progressAt = self.core.clock.seconds()
             branch = Branch(self, target)
             self.branches.append(branch)
             branch.start()
             return
         self._finish()
 
+    def hasTried(self, token: object) -> bool:
+        """
+        Whether a target with this token had its turn.
+        """
+        return any(branch.target.token == token for branch in self.branches)
+
     def cancel(self, reason: bytes = b"") -> None:
         """
-        The caller gave up, or we did: every open branch is taken back and no other target tried
-        (RFC 3261 §16.10). The final response is what the branches answer, 487 as a rule.
-        """
-        if self.finalStatus or self.cancelled:
-            return
-        self.cancelled = True
-        self.targets = _NO_TARGETS
-        self._cancelOpen(reason)
-        if all(branch.done or branch.transaction is None for branch in self.branches):
-            self._respondLocally(Answer(487))
+        The caller gave up: every open branch is taken back and no other target tried (RFC 3261 §16.10). The
+        final response is what the branches answer, 487 as a rule.
 
-    def _cancelOpen(self, reason: bytes) -> None:
-        for branch in self.branches:
-            if not branch.done:
-                branch.cancel(reason)
+        @param reason: the value of the Reason header, or empty for none.
+        """
+        if not (self.finalStatus or self.cancelled):
+            self.cancelled = True
+            self._takeBack(reason)
+
+    def recall(self, reason: str) -> None:
+        """
+        The guard is near: an INVITE that was not answered yet is taken back. A 2xx, or a refusal, that
+        crosses the CANCEL is still forwarded; for all else the answer is 503, so that the caller's client
+        tries another server.
+
+        @param reason: why, for the Reason header (RFC 3326) of the CANCELs; a phrase without quotes.
+        """
+        if self.isInvite and not (self.finalStatus or self.cancelled or self.recalled):
+            self.recalled = True
+            self._takeBack(_unavailable(reason))
+
+    def forceSettle(self, reason: str) -> bool:
+        """
+        The guard is nearer yet: what has still not been answered gets its final response now, without
+        Retry-After, so that it is tried elsewhere; what is still open downstream is taken back.
+
+        @param reason: as for L{recall}.
+        @return: whether a final response had to be given.
+        """
+        forced = not self.finalStatus
+        if forced:
+            self._respondLocally(Answer(503))
+            self._takeBack(_unavailable(reason))
+        self._settle()
+        return forced
 
     def checkTimerC(self, now: float) -> None:
         """
@@ -143,24 +192,12 @@ class ResponseContext:
             self.cancel()
         else:
             self._respondLocally(Answer(408))
-            self._cancelOpen(b"")
+            self._takeBack()
 
-    def forceSettle(self, reason: str) -> bool:
-        """
-        The guard is near: what has not been answered yet gets a final response now, without Retry-After,
-        so that it is tried elsewhere; what is still open downstream is taken back.
-
-        @param reason: why, for the Reason header (RFC 3326) of the CANCELs.
-        @return: whether a final response had to be given.
-        """
-        forced = not self.finalStatus
-        if forced:
-            self.targets = _NO_TARGETS
-            self.cancelled = True
-            self._cancelOpen(b'SIP;cause=503;text="%b"' % reason.encode("ascii", "replace"))
-            self._respondLocally(Answer(503))
-        self._settle()
-        return forced
+    def _takeBack(self, reason: bytes = b"") -> None:
+        self._targets = _NO_TARGETS
+        for branch in self.branches:
+            branch.cancel(reason)
 
     # ------------------------------------------------------------------ what the branches report
 
@@ -168,46 +205,49 @@ class ResponseContext:
         """
         RFC 3261 §16.7 steps 2 and 5: all but 100 goes on upstream.
         """
-        self.progressAt = self.core.clock.seconds()
-        if response.status != 100 and not self.finalStatus:
-            self.transaction.respond(response)
+        if response.status != 100:
+            self.progressAt = self.core.clock.seconds()
+            if not self.finalStatus:
+                self.transaction.respond(response)
 
     def final(self, branch: Branch, response: Response) -> None:
         """
         RFC 3261 §16.7 steps 4 to 10.
         """
-        status = response.status
-        if status < 300:
-            if self.isInvite:
-                # Every 2xx goes up, whatever was sent before it; the server transaction knows whether
-                # it still can (RFC 6026 §7.1).
-                first = not self.finalStatus
-                self._respond(response)
-                if first:
-                    self.targets = _NO_TARGETS
-                    self._cancelOpen(b"")
-            elif not self.finalStatus:
-                self._respond(response)
-            self.settleIfDone()
+        if response.status < 300:
+            self._success(branch, response)
+        elif not (self.finalStatus or branch.abandoned):
+            self.branchFailed(branch, "answer", response)
             return
-        if self.finalStatus or branch.abandoned:
-            self.settleIfDone()
+        self.settleIfDone()
+
+    def _success(self, branch: Branch, response: Response) -> None:
+        first = not self.finalStatus
+        if not self.isInvite:
+            if first:
+                self._respond(response)
             return
-        self.branchFailed(branch, "answer", response)
+        # Every 2xx goes up, whatever was sent before it; the server transaction knows whether it still can
+        # (RFC 6026 §7.1).
+        self._respond(response)
+        if not 200 <= self.transaction.finalStatus < 300:
+            branch.endGhost(response)
+        if first:
+            self._takeBack(_ELSEWHERE)
 
     def branchFailed(self, branch: Branch, reason: str, response: Response | None) -> None:
         """
         A branch ended without success, or gave no first answer in time.
         """
-        if response is not None:
-            if self.responses is None:
-                self.responses = [response]
-            else:
-                self.responses.append(response)
         if self.finalStatus:
             self.settleIfDone()
             return
-        again = self.core.role.failed(self, branch.target, reason, response)
+        again = False
+        # What was taken back has failed nobody, nor has what does not answer its CANCEL.
+        if reason != "cancelled" and not (reason == "timeout" and branch.answered):
+            again = self.core.role.failed(self, branch.target, reason, response)
+        if response is not None and not (again and response.status < 400):
+            self._responses.append(response)
         if again and not self.cancelled and (response is None or response.status < 600):
             self._tryNext()
         else:
@@ -221,32 +261,35 @@ class ResponseContext:
         """
         if self.finalStatus:
             return
-        response = best(self.responses or ())
-        if response is None or response.status == 503:
-            # A 503 speaks of the element that sent it, not of us (RFC 3261 §16.7 step 6).
-            local = None if self.cancelled else self.core.role.exhausted(self)
-            if local is not None:
-                self._respondLocally(local)
-            elif self.cancelled:
-                self._respondLocally(Answer(487))
-            elif response is not None:
-                self._respondLocally(Answer(500))
-            else:
-                self._noAnswer()
-        else:
+        response = best(self._responses)
+        status = 0 if response is None else response.status
+        if self.cancelled and status in (0, 503):
+            self._respondLocally(Answer(487))
+        elif self.recalled and status in (0, 487, 503) and not self.cancelled:
+            self._forced = True
+            self._respondLocally(Answer(503))
+        elif response is not None and status != 503:
             self._respond(response)
+        else:
+            self._respondLocally(self._ownAnswer(status))
         self.settleIfDone()
 
-    def _noAnswer(self) -> None:
-        if not self.branches:
-            self._respondLocally(Answer(481 if self.inDialog else 404))
-        elif self.isInvite:
-            self._respondLocally(Answer(408))
-        elif any(branch.outcome == "timeout" for branch in self.branches):
+    def _ownAnswer(self, status: int) -> Answer:
+        """
+        Where nobody gave an answer to forward. A 503 is none: it speaks of the element that sent it, not of
+        us (RFC 3261 §16.7 step 6).
+
+        @param status: 503 or 0.
+        """
+        if not self.isInvite and any(branch.outcome == "timeout" for branch in self.branches):
             # The transaction keeps this one to itself (RFC 4320 §4.2): its sender has timed out as we have.
-            self._respondLocally(Answer(408))
-        else:
-            self._respondLocally(Answer(500))
+            return Answer(408)
+        answer = self.core.role.exhausted(self)
+        if answer is not None:
+            return answer
+        if not self.branches:
+            return Answer(481 if self.inDialog else 404)
+        return Answer(408 if self.isInvite and not status else 500)
 
     def _respondLocally(self, answer: Answer) -> None:
         if self.request is not None:
@@ -256,7 +299,10 @@ class ResponseContext:
         if not self.finalStatus:
             self.finalStatus = response.status
             self.request = None
-            self.responses = None
+            self._responses.clear()
+            if response.status >= 300:
+                # Its sender may try again; after a 2xx a copy would ring twice.
+                self.core.forgetMerges(self)
         self.transaction.respond(response)
 
     # ------------------------------------------------------------------ settling
@@ -270,9 +316,8 @@ class ResponseContext:
         if not self.finalStatus:
             self.finalStatus = 503
             self.request = None
-            self.targets = _NO_TARGETS
-            self.cancelled = True
-            self._cancelOpen(b"")
+            self.core.forgetMerges(self)
+            self._takeBack()
         self._settleIfBranchesDone()
 
     def settleIfDone(self) -> None:
@@ -291,4 +336,8 @@ class ResponseContext:
     def _settle(self) -> None:
         if not self.settled:
             self.settled = True
-            self.core.settled(self)
+            self.core.settled(self, self._forced)
+
+
+def _unavailable(reason: str) -> bytes:
+    return b'SIP;cause=503;text="%b"' % reason.encode("ascii", "replace")

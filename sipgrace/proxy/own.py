@@ -41,12 +41,14 @@ def statusAnswer(request: Request, identity: Identity) -> Answer | None:
     """
     if request.method != b"OPTIONS":
         return None
-    if request.maxForwards == 0:
-        return _AVAILABLE
-    uri = parseURI(request.uri)
-    if isinstance(uri, SIPURI) and not uri.user and identity.zoneOf(uri) is not None:
-        return _AVAILABLE
-    return None
+    if request.maxForwards != 0:
+        uri = parseURI(request.uri)
+        if not isinstance(uri, SIPURI) or uri.user or identity.zoneOf(uri) is None:
+            return None
+    if request.has(b"Require"):
+        # §8.2.2.3; we have no extension that one could require.
+        return Answer(420, ((b"Unsupported", b", ".join(request.elements(b"Require"))),))
+    return _AVAILABLE
 
 
 def unavailable(gate: Gate, name: str) -> Answer:

@@ -32,8 +32,8 @@ class Role(Protocol):
     def targets(self, request: Request, zone: str, outZone: str | None) -> Iterator[Target]:
         """
         Where to try a request, one place after another; it is asked for the next only when the one before
-        has failed (RFC 3261 §16.5). An ACK, which cannot fail, goes to the first. Not called where a Route
-        says where to go.
+        has failed (RFC 3261 §16.5). An ACK, which cannot fail, goes to the first. Not called where a Route,
+        or a C{maddr}, says where to go.
 
         @param zone: the side it came from.
         @param outZone: the side that a Route which named us told to go on to, or C{None}.
@@ -41,7 +41,7 @@ class Role(Protocol):
 
     def towards(self, hop: Hop, zone: str) -> Target:
         """
-        The way to a next hop that a Route or a Request-URI names.
+        The way to a next hop that the request itself names.
 
         @param zone: the side on which to look for it.
         """
@@ -60,11 +60,13 @@ class Role(Protocol):
         self, context: ResponseContext, target: Target, reason: str, response: Response | None
     ) -> bool:
         """
-        A target did not do what was asked of it.
+        A target did not do what was asked of it. Not called for one that was taken back before it said
+        anything to the contrary.
 
         @param reason: C{'timeout'} (no first answer within the period, or Timer B or F), C{'lost'}
             (no association, or it went), or C{'answer'} with a C{response} of 300 or above.
-        @return: whether the next target is to be tried.
+        @return: whether the next target is to be tried. After a 3xx this means that its contacts are among
+            the targets now (L{ResponseContext.tryFirst}), so that nobody else is to see it (§16.7 step 4).
         """
 
     def exhausted(self, context: ResponseContext) -> Answer | None:
@@ -81,6 +83,12 @@ class LedgerEntry(Protocol):
     """
 
     acceptedAt: float
+
+    def recall(self, reason: str) -> None:
+        """
+        Takes back what is ringing, and lets the callee have the last word: its final answer may be on its
+        way already. What is not answered nevertheless gets a 503.
+        """
 
     def forceSettle(self, reason: str) -> bool:
         """
@@ -100,7 +108,9 @@ class Ledger(Protocol):
         A new one.
         """
 
-    def settle(self, entry: LedgerEntry) -> None:
+    def settle(self, entry: LedgerEntry, forced: bool = False) -> None:
         """
         Its final response has left, and nothing more can be asked of us for it.
+
+        @param forced: whether that was the 503 after L{LedgerEntry.recall}.
         """

@@ -64,7 +64,8 @@ class Target:
     @ivar uri: the Request-URI to put in (RFC 3261 §16.6 step 2), or C{None} to keep it.
     @ivar period: seconds within which a first answer must have come before the next target is tried;
         0 for as long as the transaction itself waits (Timer B or F).
-    @ivar token: whatever the role wants to find again when it hears of this target.
+    @ivar token: whatever the role wants to find again when it hears of this target. It stands for the place:
+        none is tried twice for one request (RFC 3261 §16.5); C{None} where there is but this one.
     """
 
     __slots__ = ("association", "hop", "period", "token", "uri")

@@ -14,7 +14,7 @@ from sipgrace.interfaces import IAssociation, IAssociationUser
 
 Network = IPv4Network | IPv6Network
 
-#: How many addresses that belong to nobody are remembered before they are forgotten again.
+#: How many addresses are remembered, with the client they belong to, before they are worked out again.
 _REMEMBERED = 10_000
 
 
@@ -33,6 +33,7 @@ class Clients:
             ((network, name) for name, several in networks for network in several),
             key=lambda pair: -pair[0].prefixlen,
         )
+        self._opened: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._associations: dict[str, list[IAssociation]] = {}
 
@@ -40,16 +41,34 @@ class Clients:
         """
         The client that comes from this address, or an empty string where none does.
 
-        @param host: an IP address as text.
+        @param host: an IP address as text; of a name none is known.
         """
         name = self._names.get(host)
         if name is None:
-            address = ip_address(host.partition("%")[0])
-            name = next((found for network, found in self._networks if address in network), "")
+            name = self._opened.get(host) or self._find(host)
             if len(self._names) >= _REMEMBERED:
                 self._names.clear()
             self._names[host] = name
         return name
+
+    def _find(self, host: str) -> str:
+        try:
+            address = ip_address(host.partition("%")[0])
+        except ValueError:
+            return ""
+        return next((name for network, name in self._networks if address in network), "")
+
+    def opened(self, name: str, association: IAssociation) -> None:
+        """
+        We have opened an association to this client: its address is the client's, too.
+        """
+        host = association.peerHost
+        if self.nameAt(host) != name:
+            before = self._associations.get(self._names[host], [])
+            moved = [one for one in before if one.peerHost == host]
+            before[:] = [one for one in before if one.peerHost != host]
+            self._opened[host] = self._names[host] = name
+            self._associations.setdefault(name, []).extend(moved)
 
     def associationMade(self, association: IAssociation) -> None:
         """
@@ -96,8 +115,7 @@ class Clients:
         @param host: an IP address; a name finds nothing.
         @param transport: a Via transport token.
         """
-        name = self._names.get(host)
-        for association in reversed(self._associations.get(name, ()) if name else ()):
+        for association in reversed(self._associations.get(self.nameAt(host), ())):
             if association.up and association.transport == transport and association.peerHost == host:
                 return association
         return None

@@ -16,7 +16,7 @@ from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.context import ResponseContext
-from sipgrace.proxy.glance import glance
+from sipgrace.proxy.glance import escaped, glance
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.own import statusAnswer, unavailable
 from sipgrace.proxy.target import Answer, Hop, Target, hopOf
@@ -109,10 +109,8 @@ class ServerRole:
         route = self._table.find(request.uri)
         if route is None or not (route.redirect or self._redirects):
             return None
-        _, user, _ = glance(request.uri)
-        contacts = [
-            bytes(uri if uri.user else replace(uri, user=user)) for uri in self._contacts(route)
-        ]
+        user = escaped(glance(request.uri)[1])
+        contacts = [bytes(uri if uri.user else replace(uri, user=user)) for uri in self._contacts(route)]
         if not contacts:
             return Answer(480)
         return Answer(302, tuple((b"Contact", b"<%b>" % contact) for contact in contacts))
@@ -127,20 +125,23 @@ class ServerRole:
 
     def targets(self, request: Request, zone: str, outZone: str | None) -> Iterator[Target]:
         """
-        The routing table's line for the Request-URI, its places one after another; within a dialog, where
-        there is none, the place that the Request-URI names.
+        The routing table's line for the Request-URI, its places one after another. Within a dialog whose
+        path leads through us the Request-URI is where the other party is, and so it is in one of which the
+        table knows nothing.
         """
-        route = self._table.find(request.uri)
-        if route is None:
-            uri = parseURI(request.uri) if request.toTag else None
+        route = None
+        if outZone is None or not request.toTag:
+            route = self._table.find(request.uri)
+        if route is not None:
+            for to in route.to:
+                if isinstance(to, str):
+                    yield Target(self._clients.associationTo(to), self._hops.get(to), token=to)
+                else:
+                    yield self.towards(hopOf(to), zone)
+        elif request.toTag:
+            uri = parseURI(request.uri)
             if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
                 yield self.towards(hopOf(uri), zone)
-            return
-        for to in route.to:
-            if isinstance(to, str):
-                yield Target(self._clients.associationTo(to), self._hops.get(to), token=to)
-            else:
-                yield self.towards(hopOf(to), zone)
 
     def towards(self, hop: Hop, zone: str) -> Target:
         """

@@ -96,7 +96,12 @@ class ServerService(Service):
         self.clients = Clients((client.name, client.networks) for client in config.clients)
         element.watchers.append(self.clients)
         self._openers = [
-            Opener(client.name, partial(element.connect, client.open, NETWORK), element.clock)
+            Opener(
+                client.name,
+                partial(element.connect, client.open, NETWORK),
+                element.clock,
+                self.clients.opened,
+            )
             for client in config.clients
             if client.open is not None
         ]
@@ -116,9 +121,7 @@ class ServerService(Service):
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
         )
-        element.serve(
-            role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC)
-        )
+        element.serve(role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC))
 
     @property
     def lifecycle(self) -> Any:

@@ -61,9 +61,6 @@ class Associations:
         """
         return len(self._associations)
 
-    def __iter__(self) -> object:
-        return iter(list(self._associations))
-
     # ------------------------------------------------------------------ for the lifecycle
 
     def listen(self) -> Deferred[None]:

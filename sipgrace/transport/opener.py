@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import random as _random
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,17 +31,20 @@ class Opener:
         name: str,
         connect: Callable[[], Deferred[IAssociation]],
         clock: IReactorTime,
+        opened: Callable[[str, IAssociation], None],
         backoff: Backoff | None = None,
         random: Callable[[], float] = _random,
     ) -> None:
         """
-        @param name: the peer's, for the log.
+        @param name: the peer's.
         @param connect: opens the association.
+        @param opened: told the name and the association whenever it is up.
         @param random: a number from 0.0 up to 1.0, for the waits.
         """
         self.name = name
         self._connect = connect
         self._clock = clock
+        self._told = opened
         self._backoff = backoff or Backoff()
         self._random = random
         self._failures = 0
@@ -56,7 +59,8 @@ class Opener:
         """
         if self._stopped:
             self._stopped = False
-            self._open()
+            if self._association is None:
+                self._open()
 
     def stop(self) -> None:
         """
@@ -78,15 +82,17 @@ class Opener:
 
     def _opened(self, association: IAssociation) -> None:
         self._attempt = None
-        self._failures = 0
         if association.up:
+            self._failures = 0
             self._association = association
+            self._told(self.name, association)
         else:
+            self._failures += 1
             self._again()
 
     def _failed(self, failure: Failure) -> None:
         self._attempt = None
-        if failure.check(CancelledError):
+        if self._stopped:
             return
         if not self._failures:
             self.log.warn(

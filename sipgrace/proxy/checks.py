@@ -1,0 +1,47 @@
+"""
+What a request must be before it is sent on (RFC 3261 §16.3).
+"""
+
+from __future__ import annotations
+
+from sipgrace.message.message import Request
+from sipgrace.proxy.target import Answer
+
+#: What we let pass in a Request-URI.
+_SCHEMES = (b"sip:", b"sips:", b"tel:")
+
+#: The most branches that all elements after us may have at a time together for one request (RFC 5393 §5.3.3).
+#: We try one place after another, and so take none of them for ourselves.
+_BREADTH = 60
+_BREADTH_LINE = b"%d" % _BREADTH
+
+
+def check(request: Request) -> Answer | None:
+    """
+    Scheme, Max-Forwards and Proxy-Require (steps 2, 3 and 5). An OPTIONS that may go no further passes: the
+    role may be the one to answer it.
+    """
+    if not request.uri[:5].lower().startswith(_SCHEMES):
+        return Answer(416)
+    if request.maxForwards == 0 and request.method != b"OPTIONS":
+        return Answer(483)
+    if request.has(b"Proxy-Require"):
+        # We have none of the extensions that one could ask for.
+        return Answer(420, ((b"Unsupported", b", ".join(request.elements(b"Proxy-Require"))),))
+    return None
+
+
+def limitBreadth(request: Request) -> Answer | None:
+    """
+    Sees to it that the request says how far it may be forked (RFC 5393 §5.3.3); by a number of ours where its
+    own is none or too great.
+    """
+    value = request.get(b"Max-Breadth")
+    if value is not None and value.isdigit() and len(value) < 4:
+        number = int(value)
+        if number == 0:
+            return Answer(440)
+        if number <= _BREADTH:
+            return None
+    request.set(b"Max-Breadth", _BREADTH_LINE)
+    return None
