@@ -32,6 +32,7 @@ from sipgrace.transport.address import isWildcard, plainHost, splitHostPort, via
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.description import Description, parseDescription
 from sipgrace.transport.intake import Counters, Intake
+from sipgrace.transport.sctp.endpoints import clientFromArguments, serverFromArguments
 from sipgrace.transport.sip import SIPProtocol
 from sipgrace.transport.tlsoptions import CERTIFICATE_ARGUMENTS, clientOptions, serverOptions
 from sipgrace.transport.udp import UDPListener
@@ -271,7 +272,9 @@ def _serverEndpoint(
         port = parsed.number(values, "port", 0, 65535)
         backlog = parsed.number({"backlog": "50"} | values, "backlog", 1, 65535)
         return SSL4ServerEndpoint(reactor, port, serverOptions(values), backlog, host)
-    return cast(IStreamServerEndpoint, _understood(parsed, serverFromString, reactor, bounds))
+    return cast(
+        IStreamServerEndpoint, _understood(parsed, serverFromString, serverFromArguments, reactor, bounds)
+    )
 
 
 def _clientEndpoint(reactor: Any, parsed: Description, bounds: Bounds) -> IStreamClientEndpoint:
@@ -286,18 +289,25 @@ def _clientEndpoint(reactor: Any, parsed: Description, bounds: Bounds) -> IStrea
         local = (values["bindAddress"], 0) if "bindAddress" in values else None
         tcp = TCP4ClientEndpoint(reactor, host, port, timeout, local)
         return wrapClientTLS(clientOptions(values, values.get("name", host)), tcp)
-    return cast(IStreamClientEndpoint, _understood(parsed, clientFromString, reactor, bounds))
+    return cast(
+        IStreamClientEndpoint, _understood(parsed, clientFromString, clientFromArguments, reactor, bounds)
+    )
 
 
 def _understood(
-    parsed: Description, make: Callable[[Any, str], object], reactor: Any, bounds: Bounds
+    parsed: Description,
+    make: Callable[[Any, str], object],
+    makeSCTP: Callable[..., object],
+    reactor: Any,
+    bounds: Bounds,
 ) -> object:
-    text = parsed.text
-    if parsed.transport == b"SCTP" and "maxMessage" not in parsed.arguments:
-        # What is somewhat too long is to reach the intake, which answers it.
-        text += f":maxMessage={min(2 * bounds.message.message, 1 << 24)}"
     try:
-        return make(reactor, text)
+        if parsed.transport == b"TCP":
+            return make(reactor, parsed.text)
+        # Not by way of the plugins: a running element must not depend on files that an upgrade replaces.
+        # What is somewhat too long is to reach the intake, which answers it.
+        longest = {"maxMessage": str(min(2 * bounds.message.message, 1 << 24))}
+        return makeSCTP(reactor, *parsed.positional, **(longest | dict(parsed.arguments)))
     except SIPGraceError:
         raise
     except (ValueError, TypeError, KeyError, IndexError) as error:
