@@ -130,9 +130,9 @@ def demo(
     and put it back on their lists. No call may fail through any of this.
 
     \b
-      sipgrace demo                                    25 seconds, one drain
+      sipgrace demo                       25 seconds, one drain
       sipgrace demo --drain server-102 --drain server-104 --drain server-106 --drain server-108
-      sipgrace demo --ring 5 --guard 2                 calls that cannot be set up by the guard do fail
+      sipgrace demo --ring 5 --guard 2    calls that are not set up by the guard are tried elsewhere
       sipgrace demo --calls 1500 --rate 60 --json out.json
 
     \b

@@ -62,8 +62,8 @@ class Child(ProcessProtocol):
         command = [
             sys.executable,
             *("-m", "sipgrace.demo.tether", str(os.getpid())),
-            *(sys.executable, "-m", "twisted", f"sipgrace-{self.member.role}"),
-            *("--config", str(self._configuration)),
+            *(sys.executable, "-m", "twisted", "--log-format=text"),
+            *(f"sipgrace-{self.member.role}", "--config", str(self._configuration)),
         ]
         # Twisted looks for plugins along the path of modules.
         paths = [str(Path(sipgrace.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]

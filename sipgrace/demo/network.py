@@ -31,7 +31,7 @@ __all__ = ["Network", "Sight"]
 LOOK = 0.1
 
 #: Seconds that all may take until every client can send calls to every server.
-START = 30.0
+START = 90.0
 
 
 @dataclass(frozen=True, slots=True)
