@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 from sipgrace.errors import ParseError
@@ -138,6 +139,7 @@ def availabilityOf(gate: Announcing, name: str) -> Availability:
     return Availability(False, gate.retryAfter(name), commentOf(gate.reason), gate.returnsIn())
 
 
+@lru_cache(maxsize=16)
 def commentOf(reason: str) -> bytes:
     """
     A reason as a comment (RFC 3261 §25.1): on one line, brackets and backslashes quoted. A very long one is

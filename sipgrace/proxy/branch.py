@@ -137,6 +137,8 @@ class Branch:
         RFC 3261 §16.7 steps 1 to 3.
         """
         context = self.context
+        if context.core.heard is not None:
+            context.core.heard(response, self.target)
         if not self.answered:
             self.answered = True
             if not self.abandoned and context.isInvite:

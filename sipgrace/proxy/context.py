@@ -208,6 +208,8 @@ class ResponseContext:
         if response.status != 100:
             self.progressAt = self.core.clock.seconds()
             if not self.finalStatus:
+                if self.core.marks is not None:
+                    self.core.marks(response, self.association)
                 self.transaction.respond(response)
 
     def final(self, branch: Branch, response: Response) -> None:
@@ -303,6 +305,8 @@ class ResponseContext:
             if response.status >= 300:
                 # Its sender may try again; after a 2xx a copy would ring twice.
                 self.core.forgetMerges(self)
+        if self.core.marks is not None:
+            self.core.marks(response, self.association)
         self.transaction.respond(response)
 
     # ------------------------------------------------------------------ settling

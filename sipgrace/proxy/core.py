@@ -5,7 +5,9 @@ where it may go, and keeps one response context for each until it is settled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -52,6 +54,11 @@ class ProxyCore:
     Stands on the transaction layer and serves one role.
 
     @ivar trail: makes the Vias of what leaves here.
+    @ivar own: by method, who looks at a request first: it may be for this element itself, in which case they
+        answer it and return true.
+    @ivar marks: given each response but 100 that leaves for a client, to add something to its top Via;
+        C{None} while there is nothing to add.
+    @ivar heard: given each response that a target sends, our Via still on it; C{None} where nobody listens.
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
         2xx), refused, looped, merged; responses and ACKs that belong to nothing; calls ended because nobody
         could be given their 2xx.
@@ -75,6 +82,9 @@ class ProxyCore:
         self.identity = identity
         self.settings = settings
         self.trail = Trail()
+        self.own: dict[bytes, Callable[[Any, Request], bool]] = {}
+        self.marks: Callable[[Response, IAssociation], None] | None = None
+        self.heard: Callable[[Response, Target], None] | None = None
         self.counters: dict[str, int] = dict.fromkeys(
             ("accepted", "answered", "refused", "loops", "merged", "strayResponses", "strayAcks", "ghosts"), 0
         )
@@ -89,6 +99,9 @@ class ProxyCore:
         """
         if request.method == b"CANCEL":
             self._cancel(transaction, request)
+            return
+        own = self.own.get(request.method)
+        if own is not None and own(transaction, request):
             return
         association = transaction.association
         outZone = None
@@ -108,7 +121,10 @@ class ProxyCore:
             answer = Answer(error.status, (), error.reason.encode("ascii", "replace"))
         if answer is not None:
             self.counters["answered" if answer.status < 300 else "refused"] += 1
-            transaction.respond(self.response(request, answer))
+            response = self.response(request, answer)
+            if self.marks is not None:
+                self.marks(response, association)
+            transaction.respond(response)
             return
         context = ResponseContext(self, transaction, request, mark, outZone)
         if not self._isNew(context, request):

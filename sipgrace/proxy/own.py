@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sipgrace.lifecycle.availability import Announcing, Availability, commentOf
 from sipgrace.message.message import Request
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.identity import Identity
@@ -17,12 +18,10 @@ ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, SUBSC
 _AVAILABLE = Answer(200, ((b"Allow", ALLOW), (b"Accept", b"application/sdp"), (b"Accept-Encoding", b"")))
 
 
-class Gate(Protocol):
+class Gate(Announcing, Protocol):
     """
     Whether new requests are taken, and for how long they are not.
     """
-
-    open: bool
 
     def refuse(self, peerName: str) -> int:
         """
@@ -57,4 +56,5 @@ def unavailable(gate: Gate, name: str) -> Answer:
 
     @param name: the client it is for; the period is spread a little by it.
     """
-    return Answer(503, ((b"Retry-After", b"%d" % gate.refuse(name)),))
+    said = Availability(False, gate.refuse(name), commentOf(gate.reason), gate.returnsIn())
+    return Answer(503, said.headers())

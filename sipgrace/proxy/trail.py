@@ -16,14 +16,17 @@ class Trail:
     Makes branches of two parts (RFC 3261 §16.6 step 8): one that was never used before, and a mark of what
     decided about the way the request took. A request that comes back with the same mark has looped; with
     another one it is on a spiral, as is a call between two users of the same client.
+
+    @ivar offers: Via parameters for what leaves on one side, by the name of that side (RFC 7339 §4.1).
     """
 
-    __slots__ = ("_count", "_prefix")
+    __slots__ = ("_count", "_prefix", "offers")
 
     def __init__(self) -> None:
         # The branches of one process begin alike, and nobody else's do.
         self._prefix = b"z9hG4bK" + os.urandom(6).hex().encode()
         self._count = 0
+        self.offers: dict[str, bytes] = {}
 
     @staticmethod
     def mark(request: Request, zone: str) -> int:
@@ -42,7 +45,13 @@ class Trail:
         A Via for one request that leaves by this association.
         """
         self._count += 1
-        return b"%b;branch=%b%x.%08x" % (association.via, self._prefix, self._count, mark)
+        return b"%b;branch=%b%x.%08x%b" % (
+            association.via,
+            self._prefix,
+            self._count,
+            mark,
+            self.offers.get(association.zone, b""),
+        )
 
     def looped(self, request: Request, mark: int) -> bool:
         """
