@@ -17,7 +17,7 @@ from sipgrace.demo.book import Book
 from sipgrace.demo.callee import Callee
 from sipgrace.demo.caller import Caller
 from sipgrace.demo.plan import Member, Plan
-from sipgrace.interfaces import IAssociation, IAssociationUser, IListener, ITransactionUser
+from sipgrace.interfaces import IAssociation, IAssociationUser, ITransactionUser
 from sipgrace.message.derive import respond
 from sipgrace.message.message import Request, Response
 from sipgrace.transaction.inviteserver import InviteServer
@@ -65,12 +65,15 @@ class Phone:
         Takes a free port.
         """
 
-        def listening(listener: IListener) -> None:
-            assert isinstance(listener, UDPListener)
-            self._listener = listener
-            self.address = (listener.host, listener.port)
+        listening = listen(self._reactor, "udp:0:interface=127.0.0.1", self, "phone")
+        return listening.addCallback(lambda listener: self.use(cast(UDPListener, listener)))
 
-        return listen(self._reactor, "udp:0:interface=127.0.0.1", self, "phone").addCallback(listening)
+    def use(self, listener: UDPListener) -> None:
+        """
+        Takes a listener whose user this is.
+        """
+        self._listener = listener
+        self.address = (listener.host, listener.port)
 
     def stop(self) -> None:
         """
