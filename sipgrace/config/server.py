@@ -239,6 +239,10 @@ class Drain(Section):
     """The most seconds that are added to a client's Retry-After so that they do not all come back at once;
     each client has its own share of them."""
 
+    announce: Literal["in-answer", "broadcast", "both"] = "both"
+    """How clients are told of a drain: in the answers to what they ask; at once, by a NOTIFY to each that has
+    subscribed; or both. New INVITEs are refused with Retry-After in any case."""
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         found: list[Mistake] = []

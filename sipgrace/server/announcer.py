@@ -149,15 +149,19 @@ class Announcer:
         The associations are about to be ended: so is every subscription, and where clients are told unasked
         they are told that, in this very turn, for nothing can be sent in the next.
         """
-        subscriptions = list(self._subscriptions.values())
-        for subscription in subscriptions:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.cancel()
+        for subscription in list(self._subscriptions.values()):
             self._drop(subscription)
-        if self._mode == "in-answer":
-            return
-        for subscription in subscriptions:
-            availability = availabilityOf(self._gate, subscription.name)
-            # No answer is waited for: none can come when the association is shut down.
-            self._send(subscription, availability, leaving(availability), None)
+            if self._mode == "in-answer":
+                continue
+            try:
+                availability = availabilityOf(self._gate, subscription.name)
+                # No answer is waited for: none can come when the association is shut down.
+                self._send(subscription, availability, leaving(availability), None)
+            except Exception:
+                self.log.failure("{client} could not be told", client=subscription.name)
 
     def rehearse(
         self, retryAfter: float, reason: str = "", back: float | None = None

@@ -18,7 +18,9 @@ from sipgrace.console import Console
 from sipgrace.element import Element
 from sipgrace.lifecycle.events import State
 from sipgrace.proxy.core import ProxySettings
+from sipgrace.server.announcer import Announcer
 from sipgrace.server.clients import Clients
+from sipgrace.server.overloadcontrol import OverloadControl
 from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Party, Rejection
@@ -76,6 +78,8 @@ class ServerService(Service):
     A server (see L{sipgrace.tap.signals.RoleService}).
 
     @ivar element: what it is made of.
+    @ivar announcer: tells clients of drains.
+    @ivar control: asks clients for less.
     """
 
     log = Logger()
@@ -106,13 +110,14 @@ class ServerService(Service):
             if client.open is not None
         ]
         element.watchers.extend(self._openers)
-        element.associations.onEnding = self._endOpeners
+        element.associations.onEnding = self._ending
         element.onServing = self._startOpeners
+        access = Access(self.clients, config.access.allow, config.access.deny)
         role = ServerRole(
             element.gate,
             element.identity,
             self.clients,
-            Access(self.clients, config.access.allow, config.access.deny),
+            access,
             rejectionsOf(config),
             tableOf(config.routes),
             element.addPool(NETWORK),
@@ -121,7 +126,23 @@ class ServerService(Service):
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
         )
-        element.serve(role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC))
+        core = element.serve(
+            role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC)
+        )
+        self.control = OverloadControl(element.clock, partial(setattr, core, "marks"))
+        self.announcer = Announcer(
+            element.clock,
+            element.layer,
+            element.gate,
+            element.identity,
+            self.clients.nameAt,
+            access.permits,
+            self.control,
+            config.drain.announce,
+        )
+        core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
+        element.watchers.append(self.announcer)
+        element.lifecycle.observe(self.announcer)
 
     @property
     def lifecycle(self) -> Any:
@@ -134,15 +155,21 @@ class ServerService(Service):
         for opener in self._openers:
             opener.start()
 
-    def _endOpeners(self) -> None:
+    def _ending(self) -> None:
         for opener in self._openers:
             opener.stop()
+        self.announcer.ending()
 
     def status(self) -> dict[str, Any]:
         """
         How things stand, for display; everything in it fits JSON.
         """
-        return {"role": "server", **self.element.status(), "clients": self.clients.status()}
+        return {
+            "role": "server",
+            **self.element.status(),
+            "clients": self.clients.status(),
+            "announcements": self.announcer.status(),
+        }
 
     def orders(self) -> dict[str, object]:
         """
@@ -165,6 +192,7 @@ class ServerService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self.element.leaveNow("stop")
+        self.control.stop()
         self.element.stop()
 
     def leave(self) -> Deferred[State]:
