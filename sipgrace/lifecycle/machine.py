@@ -192,6 +192,13 @@ class Lifecycle:
         """
         self._observers.append(observer)
 
+    @property
+    def number(self) -> int:
+        """
+        The number of the last event; what an order does is told in events of higher numbers.
+        """
+        return self._core.count
+
     def status(self) -> Status:
         """
         @return: how things stand now, for display; not to decide by.

@@ -1,0 +1,327 @@
+"""
+The one door that every order goes through, whichever way it comes: it is looked at, written down, and obeyed;
+or refused, and that is written down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.approval import Approval
+from sipgrace.lifecycle.aside import Beside
+from sipgrace.lifecycle.audit import AuditLog, stamp
+from sipgrace.lifecycle.authorization import Authority, Giver, Grant, Source
+from sipgrace.lifecycle.events import State
+from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.lifecycle.orderform import SignedOrder, newNonce
+from sipgrace.lifecycle.orders import Kind, Order
+
+__all__ = ["Door", "Obeyed"]
+
+#: Ways by which an order must get through, come what may: a full disk must not keep a process from leaving,
+#: nor a server from coming up.
+_URGENT = (Source.SIGNAL, Source.PROCESS)
+
+#: Ways by which an order is for the clients to approve of, where they are asked.
+_ASKED = (Source.LINK, Source.SOCKET, Source.MANHOLE)
+
+
+@dataclass(slots=True, eq=False)
+class Obeyed:
+    """
+    An order that was obeyed.
+
+    @ivar order: the order, with a nonce by which the audit log knows it.
+    @ivar number: what it did, and all that comes after, is told in events of a higher number.
+    @ivar state: where the element stands now.
+    @ivar result: what a rehearsal found; C{None} for all other kinds.
+    """
+
+    order: Order
+    number: int
+    state: State
+    result: Any = None
+    _outcome: State | Failure | None = None
+    _waiting: list[Deferred[State]] = field(default_factory=list)
+    _going: bool = False
+
+    def whenEnded(self) -> Deferred[State]:
+        """
+        @return: fires with the state in which a drain or a return to service ended, and fails with what kept
+            the element from returning; for all other kinds at once with C{state}.
+        """
+        if self._outcome is not None:
+            return fail(self._outcome) if isinstance(self._outcome, Failure) else succeed(self._outcome)
+        if not self._going:
+            return succeed(self.state)
+        waiting: Deferred[State] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def follow(self, ended: Deferred[State]) -> None:
+        """
+        Has L{whenEnded} wait for something.
+        """
+        self._going = True
+        ended.addBoth(self._ended)
+
+    def _ended(self, outcome: State | Failure) -> None:
+        self._outcome = outcome
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(outcome)
+
+
+class Door:
+    """
+    Where orders for one element are given.
+
+    @cvar PATIENCE: how many seconds the audit log may take for a record before the order is refused.
+    @cvar HURRY: how many it may take where the order is obeyed all the same.
+    @ivar kinds: what carries out the kinds of order that are not the lifecycle's: called with the order,
+        returns what becomes L{Obeyed.result}, and raises L{OrderRefused}.
+    @ivar approval: how clients are asked, where they are.
+    """
+
+    PATIENCE = 10.0
+    HURRY = 1.0
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        node: str,
+        clock: IReactorTime,
+        lifecycle: Lifecycle,
+        authority: Authority | None = None,
+        audit: AuditLog | None = None,
+        beside: Beside | None = None,
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param node: the element's name.
+        @param beside: where nonces are written to the disk; needed with keys.
+        """
+        self._node = node
+        self._clock = clock
+        self._lifecycle = lifecycle
+        self.authority = Authority(node) if authority is None else authority
+        self._audit = audit
+        self._beside = beside
+        self._wallClock = wallClock
+        self.approval: Approval | None = None
+        self.kinds: dict[Kind, Callable[[Order], Any]] = {}
+
+    # ------------------------------------------------------------------ giving
+
+    def give(self, order: Order, giver: Giver) -> Deferred[Obeyed]:
+        """
+        Gives an order that bears no signature.
+
+        @return: fires when it was obeyed, at once where nothing has to be waited for; fails with
+            L{OrderRefused}, which says why.
+        """
+        return Deferred.fromCoroutine(self._give(order, giver))
+
+    def take(self, signed: SignedOrder, giver: Giver) -> Deferred[Obeyed]:
+        """
+        Gives an order that is signed; as L{give}.
+        """
+        return Deferred.fromCoroutine(self._take(signed, giver))
+
+    def giveNow(self, order: Order, giver: Giver) -> Obeyed:
+        """
+        Gives an order that is obeyed before this returns: for a process that is ending. It is written down
+        afterwards, if it can be.
+
+        @raise OrderRefused: where it does not fit.
+        """
+        grant = Grant(_named(order), giver.role)
+        try:
+            obeyed, ended = self._obey(grant.order)
+        except OrderRefused as error:
+            self._writeNow(grant, giver, "refused", str(error))
+            raise
+        self._writeNow(grant, giver, "obeyed")
+        self._follow(obeyed, ended)
+        return obeyed
+
+    async def _give(self, order: Order, giver: Giver) -> Obeyed:
+        order = _named(order)
+        try:
+            grant = self.authority.unsigned(order, giver)
+        except OrderRefused as error:
+            self._note(Grant(order, giver.role), giver, "refused", str(error))
+            raise
+        return await self._granted(grant, giver)
+
+    async def _take(self, signed: SignedOrder, giver: Giver) -> Obeyed:
+        try:
+            grant = await self.authority.signed(signed, giver, self._wallClock())
+        except OrderRefused as error:
+            self._log.warn(
+                "an order from {giver} is refused: {reason}", giver=giver.name, reason=str(error)
+            )
+            facts = self._facts(giver, "refused", str(error))
+            # What it says of itself proves nothing.
+            self._noteFacts({**facts, "claimed": {"key": signed.key[:100], "order": signed.text[:1000]}})
+            raise
+        return await self._granted(grant, giver, bool(grant.key))
+
+    async def _granted(self, grant: Grant, giver: Giver, signed: bool = False) -> Obeyed:
+        order = grant.order
+        try:
+            if (
+                self.approval is not None
+                and order.kind is Kind.DRAIN
+                and giver.source in _ASKED
+                and self._lifecycle.status().state is State.SERVING
+            ):
+                await self.approval.consult(order)
+            await self._writeDown(grant, giver, signed)
+            obeyed, ended = self._obey(order)
+        except OrderRefused as error:
+            self._note(grant, giver, "refused", str(error))
+            raise
+        self._note(grant, giver, "obeyed")
+        self._follow(obeyed, ended)
+        return obeyed
+
+    # ------------------------------------------------------------------ obeying
+
+    def _obey(self, order: Order) -> tuple[Obeyed, Deferred[State] | None]:
+        lifecycle = self._lifecycle
+        number = lifecycle.number
+        ended: Deferred[State] | None = None
+        result = None
+        other = self.kinds.get(order.kind)
+        if other is not None:
+            result = other(order)
+        elif order.kind is Kind.DRAIN:
+            ended = lifecycle.drain(order)
+        elif order.kind is Kind.CANCEL:
+            lifecycle.cancel(order)
+        elif order.kind is Kind.EXTEND:
+            if order.guard is None:
+                raise OrderRefused("extend: no time is given; seconds above 0 are expected")
+            lifecycle.extend(order.guard, order)
+        elif order.kind is Kind.RESUME:
+            ended = lifecycle.resume(order)
+        elif order.kind is Kind.OFFLINE:
+            lifecycle.offline(order)
+        else:
+            raise OrderRefused(f"{order.kind} is no order for {self._node}")
+        return Obeyed(order, number, lifecycle.status().state, result), ended
+
+    def _follow(self, obeyed: Obeyed, ended: Deferred[State] | None) -> None:
+        if ended is not None:
+            order = obeyed.order
+            obeyed.follow(
+                ended.addCallbacks(self._ended, self._failed, callbackArgs=(order,), errbackArgs=(order,))
+            )
+
+    def _ended(self, state: State, order: Order) -> State:
+        self._noteFacts({**self._end(order), "state": str(state)})
+        return state
+
+    def _failed(self, failure: Failure, order: Order) -> Failure:
+        self._noteFacts({**self._end(order), "reason": failure.getErrorMessage()})
+        return failure
+
+    # ------------------------------------------------------------------ writing down
+
+    def _facts(self, giver: Giver, what: str, reason: str = "") -> dict[str, Any]:
+        facts = {
+            "at": stamp(self._wallClock()),
+            "node": self._node,
+            "what": what,
+            "source": str(giver.source),
+            "by": giver.name,
+        }
+        return {**facts, "reason": reason} if reason else facts
+
+    def _end(self, order: Order) -> dict[str, Any]:
+        return {
+            "at": stamp(self._wallClock()),
+            "node": self._node,
+            "what": "ended",
+            "id": order.nonce,
+            "kind": str(order.kind),
+        }
+
+    def _all(self, grant: Grant, giver: Giver, what: str, reason: str = "") -> dict[str, Any]:
+        facts = self._facts(giver, what, reason)
+        facts |= {"id": grant.order.nonce, "role": str(grant.role)}
+        if grant.key:
+            facts["key"] = grant.key
+        return facts | {"order": grant.order.facts()}
+
+    async def _writeDown(self, grant: Grant, giver: Giver, signed: bool) -> None:
+        """
+        Has it on the disk that an order is about to be obeyed.
+
+        @raise OrderRefused: where that cannot be, and the order can wait.
+        """
+        urgent = giver.source in _URGENT
+        try:
+            if signed and self._beside is not None:
+                remembering = self.authority.remembering(grant.order, self._wallClock())
+                await self._soon(self._beside(remembering), urgent)
+            if self._audit is not None:
+                await self._soon(self._audit.record(self._all(grant, giver, "order")), urgent)
+        except Exception as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+            if not urgent:
+                self._log.error("the audit log cannot be written: {reason}", reason=reason)
+                raise OrderRefused(
+                    f"the order cannot be written into the audit log ({reason}), and is not obeyed; "
+                    f"once that is put right, give it again"
+                ) from None
+            self._log.critical(
+                "{kind} by {who} is obeyed although the audit log cannot be written: {reason}",
+                kind=str(grant.order.kind),
+                who=giver.name,
+                reason=reason,
+            )
+
+    def _soon(self, written: Deferred[Any], urgent: bool) -> Deferred[Any]:
+        limit = self.HURRY if urgent else self.PATIENCE
+
+        def late(result: object, seconds: float) -> None:
+            raise TimeoutError(f"no answer from the disk within {seconds:g} s")
+
+        # What is under way in a thread cannot be taken back, and may still be written.
+        fork: Deferred[Any] = Deferred()
+        written.addBoth(lambda result: None if fork.called else fork.callback(result))
+        return fork.addTimeout(limit, self._clock, late)
+
+    def _note(self, grant: Grant, giver: Giver, what: str, reason: str = "") -> None:
+        if what == "refused":
+            self._log.warn(
+                "{kind} from {giver} is refused: {reason}",
+                kind=str(grant.order.kind),
+                giver=giver.name,
+                reason=reason,
+            )
+        self._noteFacts(self._all(grant, giver, what, reason))
+
+    def _noteFacts(self, facts: dict[str, Any]) -> None:
+        if self._audit is not None:
+            self._audit.note(facts)
+
+    def _writeNow(self, grant: Grant, giver: Giver, what: str, reason: str = "") -> None:
+        if self._audit is not None:
+            self._audit.recordNow(self._all(grant, giver, what, reason))
+
+
+def _named(order: Order) -> Order:
+    return order if order.nonce else replace(order, nonce=newNonce())
