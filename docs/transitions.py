@@ -33,6 +33,11 @@ MACHINES = [
         "sipgrace.client.linkmachine:linkMachine",
         "Stopped Opening Waiting Testing Resting Active Counting Away Stopping",
     ),
+    (
+        "A client's subscription to a server's availability",
+        "sipgrace.client.subscribermachine:subscriberMachine",
+        "Idle Asking Subscribed Waiting Without",
+    ),
 ]
 
 #: Machines that every message passes are written out by hand, with their grid as a comment above the class:

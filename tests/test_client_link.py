@@ -1045,7 +1045,7 @@ class LifeTests(SynchronousTestCase):
                 (2.015625, "lost"),
                 # The attempt at the end of the countdown, at 6 s, finds nobody; the next is 1 s later.
                 (7.0, "made"),
-                (7.03125, "tested Unavailable(retryAfter=3.0) 0.03125"),
+                (7.03125, "tested Unavailable(retryAfter=3.0, back=None) 0.03125"),
                 (7.03125, "counting 3"),
                 (10.0625, "tested Available() 0.03125"),
                 (10.0625, "up"),
@@ -1074,6 +1074,8 @@ class StatusTests(SynchronousTestCase):
                 "cost": 7,
                 "association": "SCTP 127.0.0.2 5060",
                 "countdown": 20.0,
+                "scheduledReturn": None,
+                "throttle": 0,
                 "due": 20.0,
                 "latency": 0.0,
                 "openFailures": 0,
@@ -1084,6 +1086,7 @@ class StatusTests(SynchronousTestCase):
                 "unanswered": 0,
                 "refused": 1,
                 "throttled": 0,
+                "spared": 0,
             },
         )
         self.assertEqual(repr(world.link), "<ServerLink server-102 Counting>")

@@ -564,6 +564,7 @@ class Right(SynchronousTestCase):
                     "retryAfter": None,
                     "retryAfterPeriod": 30.0,
                     "spread": 5,
+                    "announce": "both",
                 },
                 "timers": {"t1": 0.5, "t2": 4.0, "t4": 5.0, "timerC": 181.0},
                 "limits": {
@@ -594,8 +595,16 @@ class Right(SynchronousTestCase):
                     "stack": "auto",
                     "strategy": "round-robin",
                     "responsePeriod": 2.0,
+                    "overloadControl": True,
                 },
-                "servers": ({"name": "s", "address": "sctp:host=127.0.0.1:port=5060", "cost": 0},),
+                "servers": (
+                    {
+                        "name": "s",
+                        "address": "sctp:host=127.0.0.1:port=5060",
+                        "cost": 0,
+                        "subscribe": True,
+                    },
+                ),
                 "users": (),
                 "tdm": None,
                 "probe": {"timeout": 2.0, "interval": 2.0, "longest": 60.0},

@@ -15,6 +15,7 @@ from sipgrace.client.countdown import Countdown
 from sipgrace.client.linkcore import ILinkObserver, Link, LinkCore, LinkSettings
 from sipgrace.client.linkmachine import linkMachine
 from sipgrace.client.probe import Outcome
+from sipgrace.client.throttle import Throttle
 from sipgrace.interfaces import IAssociation
 
 __all__ = ["ILinkObserver", "LinkSettings", "ServerLink", "linkMachine"]
@@ -32,6 +33,7 @@ class ServerLink:
     @ivar throttled: 503 answers without one.
     @ivar unansweredTotal: INVITEs that got no answer in time.
     @ivar unansweredInRow: those since the last answer.
+    @ivar throttle: what the server has asked to be spared.
     """
 
     log = Logger()
@@ -61,6 +63,8 @@ class ServerLink:
         self.throttled = 0
         self.unansweredTotal = 0
         self.unansweredInRow = 0
+        self.throttle = Throttle(clock)
+        self._back: float | None = None
         self._settings = settings = settings or LinkSettings()
         self._core = LinkCore(
             clock=clock,
@@ -101,6 +105,14 @@ class ServerLink:
         """
         return self._core.countdown.left
 
+    @property
+    def returnsIn(self) -> float | None:
+        """
+        Seconds until the server is scheduled to return, below 0 where it is overdue; C{None} where it did not
+        say, or has returned.
+        """
+        return None if self._back is None else self._back - self._core.clock.seconds()
+
     def start(self) -> None:
         """
         Opens an association and keeps it open. Nothing happens when it was started before.
@@ -135,13 +147,15 @@ class ServerLink:
         if self.unansweredInRow >= self._settings.down:
             self._machine.unanswered()
 
-    def unavailable(self, retryAfter: float | None) -> None:
+    def unavailable(self, retryAfter: float | None, back: float | None = None) -> None:
         """
         The server said 503: in answer to an INVITE, in a NOTIFY, or through a controller.
 
         @param retryAfter: seconds (L{sipgrace.client.countdown.retryAfterOf}); C{None} when it did not say,
             so that it stays on the list and only this call goes elsewhere.
+        @param back: in how many seconds it is scheduled to return; C{None} when it did not say.
         """
+        self.scheduled(back)
         if retryAfter is None:
             self.throttled += 1
             return
@@ -154,6 +168,21 @@ class ServerLink:
         """
         self._machine.available()
 
+    def scheduled(self, back: float | None) -> None:
+        """
+        The server has said when it is to return.
+
+        @param back: seconds; C{None}, where it did not say, takes nothing back.
+        """
+        if back is not None:
+            self._back = self._core.clock.seconds() + back
+
+    def returned(self) -> None:
+        """
+        The server is back.
+        """
+        self._back = None
+
     def associationLost(self, association: IAssociation, reason: str = "") -> None:
         """
         An association has gone. One that is not this link's (any more) is no concern of it.
@@ -163,6 +192,7 @@ class ServerLink:
         if association is self._core.association:
             self._core.lastTrouble = f"association lost: {reason}" if reason else "association lost"
             self._core.association = None
+            self.throttle.reset()
             self._machine.lost()
 
     def status(self) -> dict[str, object]:
@@ -182,6 +212,8 @@ class ServerLink:
             if association is None
             else f"{association.transport.decode('ascii')} {association.peerHost} {association.peerPort}",
             "countdown": core.countdown.left,
+            "scheduledReturn": self.returnsIn,
+            "throttle": self.throttle.loss,
             "due": core.dueIn,
             "latency": core.latency,
             "openFailures": core.openFailures,
@@ -192,4 +224,5 @@ class ServerLink:
             "unanswered": self.unansweredTotal,
             "refused": self.refused,
             "throttled": self.throttled,
+            "spared": self.throttle.kept,
         }

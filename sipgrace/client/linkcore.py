@@ -323,8 +323,9 @@ class LinkCore:
                     link._promising()
                 else:
                     link._passed()
-            case Unavailable(retryAfter):
+            case Unavailable(retryAfter, back):
                 self.latency, self.silent, self.good = latency, 0, 0
+                self.link.scheduled(back)
                 link.unavailable(retryAfter)
             case Failed(reason, silent):
                 self.good = 0

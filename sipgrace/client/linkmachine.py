@@ -172,6 +172,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         core.openFailures = core.testFailures = core.good = 0
         core.active = True
         core.link.unansweredInRow = 0
+        core.link.returned()
         core.tell("linkUp")
 
     # The countdown.

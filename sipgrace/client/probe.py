@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from sipgrace.client.countdown import retryAfterOf
 from sipgrace.interfaces import IAssociation, IClientTransactionUser
+from sipgrace.lifecycle.availability import scheduledReturn
 from sipgrace.message.message import Request, Response
 
 
@@ -31,9 +32,11 @@ class Unavailable:
     The server asks to be left alone.
 
     @ivar retryAfter: seconds, 0 or more.
+    @ivar back: in how many seconds it is scheduled to return; C{None} where it did not say.
     """
 
     retryAfter: float
+    back: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class OptionsProbe:
         identifier: Callable[[], bytes] = _token,
         timeout: float = 2.0,
         good: Collection[int] = frozenset({200}),
+        offer: bytes = b"",
     ) -> None:
         """
         @param layer: the transaction layer.
@@ -108,20 +112,25 @@ class OptionsProbe:
         @param timeout: seconds to wait for the final response; above 0.
         @param good: the status codes that mean it is available. Some elements do not know OPTIONS and show
             by a 405 or 501 that they are there.
+        @param offer: further parameters of its Vias.
         """
         self._layer = layer
         self._clock = clock
         self._identifier = identifier
         self._timeout = timeout
         self._good = good
+        self._offer = offer
 
-    def test(self, association: IAssociation) -> Deferred[Outcome]:
+    def test(
+        self, association: IAssociation, heard: Callable[[Response], None] | None = None
+    ) -> Deferred[Outcome]:
         """
         Sends one OPTIONS.
 
+        @param heard: is given each answer as well.
         @return: fires within C{timeout} seconds, never fails but with C{CancelledError} when cancelled.
         """
-        return _Test(self._clock, self._good).begin(
+        return _Test(self._clock, self._good, heard).begin(
             self._layer, self._options(association), association, self._timeout
         )
 
@@ -142,7 +151,7 @@ class OptionsProbe:
             b"OPTIONS",
             theirs,
             (
-                (b"Via", b"%b;branch=z9hG4bK%b%b" % (association.via, identifier, rport)),
+                (b"Via", b"%b;branch=z9hG4bK%b%b%b" % (association.via, identifier, rport, self._offer)),
                 (b"Max-Forwards", b"0"),
                 (b"From", b"<sip:%b>;tag=%b" % (ours, identifier)),
                 (b"To", b"<%b>" % theirs),
@@ -160,9 +169,12 @@ class _Test:
     One OPTIONS on its way.
     """
 
-    def __init__(self, clock: IReactorTime, good: Collection[int]) -> None:
+    def __init__(
+        self, clock: IReactorTime, good: Collection[int], heard: Callable[[Response], None] | None
+    ) -> None:
         self._clock = clock
         self._good = good
+        self._heard = heard
         self._over = False
         self._transaction: _ClientTransaction | None = None
         self._timer: IDelayedCall | None = None
@@ -180,13 +192,15 @@ class _Test:
         See L{IClientTransactionUser.clientResponse}.
         """
         assert isinstance(response, Response)
+        if self._heard is not None:
+            self._heard(response)
         if response.status < 200:
             return
         retryAfter = retryAfterOf(response)
         if response.status in self._good:
             self._finish(Available())
         elif retryAfter is not None:
-            self._finish(Unavailable(retryAfter))
+            self._finish(Unavailable(retryAfter, scheduledReturn(response)))
         else:
             self._finish(Failed(f"answered {response.status}"))
 

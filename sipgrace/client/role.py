@@ -20,6 +20,7 @@ from sipgrace.client.tdm import ITDMRoute
 from sipgrace.client.users import Users
 from sipgrace.errors import ParseError, TransportError
 from sipgrace.interfaces import IAssociation
+from sipgrace.lifecycle.availability import scheduledReturn
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
@@ -116,6 +117,8 @@ class ClientRole:
         tried = []
         # It is INVITEs that take turns; the pointer marks the server that had the last one.
         for link in self._active.attempts() if isInvite else self._active.candidates():
+            if isInvite and link.throttle.loss and not link.throttle.admits(request):
+                continue
             tried.append(link.name)
             yield Target(link.association, period=self._period, token=link)
         if self._tdm is not None and isInvite and not request.toTag:
@@ -187,7 +190,7 @@ class ClientRole:
                     return False
                 link.unanswered()
         elif response.status == 503:
-            link.unavailable(retryAfterOf(response))
+            link.unavailable(retryAfterOf(response), scheduledReturn(response))
         elif response.status < 400:
             return self._redirected(context, response)
         else:

@@ -5,7 +5,7 @@ A running client: its configuration made into links, role, element and orders.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,11 @@ from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
-from sipgrace.client.probe import OptionsProbe, Outcome
+from sipgrace.client.probe import Failed, OptionsProbe, Outcome
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
 from sipgrace.client.strategies import strategyNamed
+from sipgrace.client.subscriber import Subscriptions
 from sipgrace.client.tdm import SIPGateway
 from sipgrace.client.users import Users
 from sipgrace.config.client import ClientConfig, ClientServer, ClientUser
@@ -29,7 +30,10 @@ from sipgrace.console import Console
 from sipgrace.element import Element
 from sipgrace.interfaces import IAssociation, IAssociationUser
 from sipgrace.lifecycle.events import State
+from sipgrace.message.message import Response
 from sipgrace.proxy.core import ProxySettings
+from sipgrace.proxy.overload import OFFER
+from sipgrace.proxy.target import Target
 from sipgrace.transport.backoff import Backoff
 
 
@@ -48,16 +52,29 @@ def usersOf(sections: tuple[ClientUser, ...]) -> Users:
     return users
 
 
+def _heard(response: Response, target: Target) -> None:
+    """
+    A server's answer may ask for less.
+    """
+    if isinstance(target.token, ServerLink):
+        target.token.throttle.read(response)
+
+
 @implementer(ILinkObserver, IAssociationUser)
 class _Servers:
     """
-    Keeps the active list by what the links tell, and tells the links of lost associations.
+    Keeps the active list by what the links tell, subscribes where a server answers, and tells the links of
+    lost associations.
     """
 
     log = Logger()
 
-    def __init__(self, active: ActiveList[ServerLink]) -> None:
+    def __init__(
+        self, active: ActiveList[ServerLink], subscriptions: Subscriptions, subscribed: Collection[str]
+    ) -> None:
         self.active = active
+        self._subscriptions = subscriptions
+        self._subscribed = subscribed
         self.links: dict[str, ServerLink] = {}
 
     def linkUp(self, link: ServerLink) -> None:
@@ -66,6 +83,7 @@ class _Servers:
         """
         self.active.add(link)
         self.log.info("{server} is active", server=link.name)
+        self._subscribe(link)
 
     def linkDown(self, link: ServerLink, why: str) -> None:
         """
@@ -85,6 +103,12 @@ class _Servers:
         See L{ILinkObserver}.
         """
         self.log.debug("test of {server}: {outcome}", server=link.name, outcome=outcome)
+        if not (isinstance(outcome, Failed) and outcome.silent):
+            self._subscribe(link)
+
+    def _subscribe(self, link: ServerLink) -> None:
+        if link.name in self._subscribed:
+            self._subscriptions.use(link)
 
     def associationMade(self, association: IAssociation) -> None:
         """
@@ -100,6 +124,7 @@ class _Servers:
         """
         See L{IAssociationUser}.
         """
+        self._subscriptions.associationLost(association)
         for link in self.links.values():
             link.associationLost(association, reason.getErrorMessage())
 
@@ -111,6 +136,7 @@ class ClientService(Service):
     @ivar element: what it is made of.
     @ivar links: its servers by name.
     @ivar active: the active list.
+    @ivar subscriptions: how the servers tell it of their drains.
     """
 
     def __init__(self, reactor: Any, config: ClientConfig) -> None:
@@ -130,11 +156,26 @@ class ClientService(Service):
         self.active: ActiveList[ServerLink] = ActiveList(
             [server.name for server in config.servers], strategyNamed(client.strategy)
         )
-        self._servers = _Servers(self.active)
+        offer = OFFER if client.overloadControl else b""
+        self.subscriptions = Subscriptions(
+            element.clock,
+            element.layer,
+            offer=offer,
+            heard=lambda link, response: link.throttle.read(response),
+        )
+        self._servers = _Servers(
+            self.active,
+            self.subscriptions,
+            frozenset(server.name for server in config.servers if server.subscribe),
+        )
         self.links = self._servers.links
         element.watchers.append(self._servers)
-        probe = OptionsProbe(
-            element.layer, element.clock, lambda: os.urandom(8).hex().encode(), config.probe.timeout
+        self._probe = OptionsProbe(
+            element.layer,
+            element.clock,
+            lambda: os.urandom(8).hex().encode(),
+            config.probe.timeout,
+            offer=offer,
         )
         settings = LinkSettings(
             reopen=Backoff(config.reconnect.interval, config.reconnect.longest),
@@ -144,7 +185,7 @@ class ClientService(Service):
             self.links[server.name] = ServerLink(
                 server.name,
                 self._connector(server),
-                probe.test,
+                partial(self._test, server.name),
                 element.clock,
                 self._servers,
                 settings,
@@ -166,12 +207,21 @@ class ClientService(Service):
             client.responsePeriod,
             self.reroutes,
         )
-        element.serve(role, ProxySettings(recordRoute=True, detectMerges=False, timerC=config.timers.timerC))
+        core = element.serve(
+            role, ProxySettings(recordRoute=True, detectMerges=False, timerC=config.timers.timerC)
+        )
+        core.own[b"NOTIFY"] = self.subscriptions.notifyReceived
+        if offer:
+            core.trail.offers[NETWORK] = offer
+            core.heard = _heard
         element.associations.onEnding = self._endLinks
         element.onServing = self._startLinks
 
     def _connector(self, server: ClientServer) -> Callable[[], Deferred[IAssociation]]:
         return partial(self.element.connect, server.address, NETWORK)
+
+    def _test(self, name: str, association: IAssociation) -> Deferred[Outcome]:
+        return self._probe.test(association, self.links[name].throttle.read)
 
     def _endLinks(self) -> None:
         for link in self.links.values():
@@ -184,7 +234,10 @@ class ClientService(Service):
         return {
             "role": "client",
             **self.element.status(),
-            "servers": [link.status() for link in self.links.values()],
+            "servers": [
+                {**link.status(), "subscription": self.subscriptions.stateOf(link)}
+                for link in self.links.values()
+            ],
             "lastUsed": self.active.lastUsed,
             "reroutes": self.reroutes.total,
         }
@@ -213,6 +266,7 @@ class ClientService(Service):
         Ends what is left, at once.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self.subscriptions.stop()
         stopped = DeferredList([link.stop() for link in self.links.values()])
         self.element.leaveNow("stop")
         self.element.stop()

@@ -59,6 +59,10 @@ class ClientSection(Section):
     responsePeriod: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
     """How long a server may take for its first answer to an INVITE before the next server is tried."""
 
+    overloadControl: bool = True
+    """Whether to offer servers to send them a smaller share of the new calls when they ask for it (RFC
+    7339)."""
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         mistakes(
@@ -83,6 +87,10 @@ class ClientServer(Section):
 
     cost: Annotated[int, Field(ge=0, le=1000000)] = 0
     """How far the server is; the priority strategy takes the lowest."""
+
+    subscribe: bool = True
+    """Whether to ask this server to tell at once when it leaves and when it is back (SUBSCRIBE). One that
+    does not know what is asked keeps its calls all the same."""
 
 
 class ClientUser(Section):

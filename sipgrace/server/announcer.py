@@ -308,9 +308,7 @@ class Announcer:
         transaction.respond(respond(request, 200, toTag=subscription.tag, headers=headers))
 
     def _refuse(self, transaction: NonInviteServer, request: Request, refusal: Refused) -> None:
-        transaction.respond(
-            respond(request, refusal.status, refusal.reason or None, headers=refusal.headers)
-        )
+        transaction.respond(respond(request, refusal.status, refusal.reason or None, headers=refusal.headers))
 
     def _keep(self, subscription: Subscription, seconds: int) -> None:
         """

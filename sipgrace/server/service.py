@@ -126,9 +126,7 @@ class ServerService(Service):
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
         )
-        core = element.serve(
-            role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC)
-        )
+        core = element.serve(role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC))
         self.control = OverloadControl(element.clock, partial(setattr, core, "marks"))
         self.announcer = Announcer(
             element.clock,
