@@ -142,6 +142,19 @@ class Books(SynchronousTestCase):
         self.assertEqual(book.setUpTimes(), [1.5])
         self.assertEqual(book.setUpTimes([b"2", b"unknown"]), [])
 
+    def test_brokenOff(self) -> None:
+        """
+        At the end of a run none is left open.
+        """
+        book = Book(Clock().seconds)
+        book.end(book.start(b"1", False), "completed")
+        book.answered(book.start(b"2", False))
+        book.start(b"3", False)
+        book.breakOff()
+        self.assertEqual(
+            [call.outcome for call in book.calls.values()], ["completed", "failed", "lost"]
+        )
+
 
 class FakePhone:
     """

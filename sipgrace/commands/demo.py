@@ -172,11 +172,12 @@ def demo(
             directory=directory,
         )
         keepLog(directory / "demo.log")
-        outcome = run(reactor, functools.partial(_outcome, reactor, Console(), plan, jsonFile))
+        logs = "--keep DIRECTORY keeps the logs" if keep is None else f"the logs are in {keep}"
+        outcome = run(reactor, functools.partial(_outcome, reactor, Console(), plan, jsonFile, logs))
     outcome.leave(False)
 
 
-async def _outcome(reactor: Any, console: Any, plan: Plan, jsonFile: Path | None) -> Outcome:
+async def _outcome(reactor: Any, console: Any, plan: Plan, jsonFile: Path | None, logs: str) -> Outcome:
     from sipgrace.demo.children import DemoError
     from sipgrace.demo.run import run
 
@@ -186,4 +187,4 @@ async def _outcome(reactor: Any, console: Any, plan: Plan, jsonFile: Path | None
         return Outcome(Exit.UNREACHABLE, f"{error}")
     if good:
         return Outcome(Exit.DONE, "")
-    return Outcome(Exit.OTHERWISE, "not all was as it should be; --keep DIRECTORY keeps the logs")
+    return Outcome(Exit.OTHERWISE, f"not all was as it should be; {logs}")

@@ -90,6 +90,13 @@ class Book:
         self.outcomes[outcome] += 1
         self.onEnd(call)
 
+    def breakOff(self) -> None:
+        """
+        Ends those that are not over: the run is.
+        """
+        for call in self.calls.values():
+            self.end(call, "lost" if call.answeredAt is None else "failed", "the run broke off")
+
     @property
     def open(self) -> int:
         """

@@ -50,9 +50,8 @@ class Callee:
         """
         self._transaction.user = self
         ring = self._phone.plan.ring
-        clock = self._phone.clock
-        clock.callLater(min(MOMENT, ring / 2), self._respond, 180)
-        clock.callLater(ring, self._pickUp)
+        self._phone.later(min(MOMENT, ring / 2), self._respond, 180)
+        self._phone.later(ring, self._pickUp)
 
     def _respond(self, status: int) -> Response | None:
         request = self._request
@@ -95,7 +94,7 @@ class Callee:
         self._answer = None
         call = self._phone.book.calls.get(self._dialog.callId)
         if call is not None and call.byCallee:
-            self._phone.clock.callLater(self._phone.plan.hold, self._hangUp)
+            self._phone.later(self._phone.plan.hold, self._hangUp)
 
     def byeReceived(self) -> None:
         """

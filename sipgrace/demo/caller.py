@@ -97,7 +97,7 @@ class Caller:
             if first:
                 book.answered(call)
                 if not call.byCallee:
-                    self._phone.clock.callLater(self._phone.plan.hold, self._hangUp)
+                    self._phone.later(self._phone.plan.hold, self._hangUp)
 
     def clientFailed(self, transaction: object, reason: str) -> None:
         """

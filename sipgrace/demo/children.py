@@ -74,7 +74,7 @@ class Child(ProcessProtocol):
         }
         # It is not the child that the one who started us waits for.
         environment.pop("NOTIFY_SOCKET", None)
-        with open(os.devnull, "rb") as nothing, self._log.open("ab") as log:
+        with open(os.devnull, "rb") as nothing, self._log.open("wb") as log:
             self._reactor.spawnProcess(
                 self,
                 sys.executable,
@@ -139,13 +139,15 @@ class Child(ProcessProtocol):
 
     def tail(self) -> str:
         """
-        @return: the last lines that it wrote.
+        @return: a sentence with the last lines that it wrote.
         """
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"  {self.member.name}: {line}" for line in lines[-_TAIL:])
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+        if not lines:
+            return "It wrote nothing."
+        return "\n".join(["The last that it wrote:", *(f"  {self.member.name}: {line}" for line in lines)])
 
     def obituary(self) -> DemoError:
         """
         @return: what is to be said of one that has ended without having been told to.
         """
-        return DemoError(f"{self.member.name} {self._status}. The last that it wrote:\n{self.tail()}")
+        return DemoError(f"{self.member.name} {self._status}. {self.tail()}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.protocols.amp import RemoteAmpError
 
 from sipgrace.demo.children import DemoError
 from sipgrace.demo.network import LOOK, Network
@@ -108,8 +109,13 @@ class Drains:
                 await self._drain(next(server for server in SERVERS if server.name == name), drain)
             except SIPGraceError as error:
                 self._network.check()
-                drain.trouble = str(error)
-                self.onStep(f"{name}: {error}")
+                self._failed(drain, str(error))
+            except RemoteAmpError as error:
+                self._failed(drain, f"a fault in {name}, which its log has: {error}")
+
+    def _failed(self, drain: Drain, why: str) -> None:
+        drain.trouble = why
+        self.onStep(f"{drain.server}: {why}")
 
     async def _drain(self, server: Member, drain: Drain) -> None:
         network, node = self._network, self._network.nodes[server]

@@ -23,7 +23,7 @@ def keepLog(path: Path) -> None:
     Writes all that this process logs to a file, and what is worse than a warning to standard error as well.
     """
     # It stays open for as long as the process does.
-    file = path.open("a", encoding="utf-8")
+    file = path.open("w", encoding="utf-8")
     worst = FilteringLogObserver(
         textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)]
     )

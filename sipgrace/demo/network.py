@@ -131,8 +131,7 @@ class Network:
                     pass
             if self._reactor.seconds() > until:
                 raise DemoError(
-                    f"{member.name} is not up after {START:.0f} seconds. The last that it wrote:\n"
-                    f"{self._children[member].tail()}"
+                    f"{member.name} is not up after {START:.0f} seconds. {self._children[member].tail()}"
                 )
             await deferLater(self._reactor, 0.05)
 

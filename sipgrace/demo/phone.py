@@ -5,6 +5,7 @@ The users of one client: callers and callees behind one UDP socket.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -77,12 +78,23 @@ class Phone:
 
     def stop(self) -> None:
         """
-        Closes the socket.
+        Closes the socket; nobody does anything any more.
         """
-        if self._listener is not None:
-            self._listener.stopListening()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stopListening()
 
     # ------------------------------------------------------------------ for callers and callees
+
+    def later(self, seconds: float, function: Callable[..., object], *values: object) -> None:
+        """
+        Calls a function after so many seconds, unless this has been stopped by then.
+        """
+        self.clock.callLater(seconds, self._unlessStopped, function, values)
+
+    def _unlessStopped(self, function: Callable[..., object], values: tuple[object, ...]) -> None:
+        if self._listener is not None:
+            function(*values)
 
     def token(self) -> bytes:
         """

@@ -96,7 +96,6 @@ class Result:
             if table.row_count:
                 parts += [Text(), Text(title, style="bold"), table]
         parts += [Text(), Text("Timeline", style="bold"), *self._timeline(), Text()]
-        parts += [Text(line, style="red") for line in self._troubles()]
         return Group(*parts)
 
     def _calls(self) -> Table:
@@ -140,7 +139,10 @@ class Result:
     def _timeline(self) -> list[RenderableType]:
         return [Text(f"{at:6.2f} s  {text}") for at, text in self.steps]
 
-    def _troubles(self) -> Iterator[str]:
+    def troubles(self) -> Iterator[str]:
+        """
+        @return: what went wrong, in lines.
+        """
         if self.error:
             yield self.error
         reasons = Counter(f"{call.outcome}: {call.why}" for call in self.book.troubles())

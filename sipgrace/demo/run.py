@@ -59,6 +59,8 @@ async def run(reactor: Any, console: Console, plan: Plan, jsonFile: Path | None)
         timers.stop()
         await network.stop()
     console.print(result.show())
+    for line in result.troubles():
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     if jsonFile is not None:
         jsonFile.write_text(json.dumps(result.toJSON(startedAt), indent=2) + "\n", encoding="utf-8")
     return result.good
@@ -89,6 +91,7 @@ async def _calls(
                 rerouted.add(reroute["callId"].encode("utf-8"))
     except SIPGraceError as failure:
         error = str(failure)
+        book.breakOff()
     finally:
         draining.addErrback(lambda failure: None)
         draining.cancel()
