@@ -35,6 +35,10 @@ _MARKS: Final = re.compile(
 _MARK_NAMES: Final = (b"received", b"rport")
 _RPORT: Final = re.compile(rb";\s*rport\s*(?=[;,]|\Z)", re.IGNORECASE)
 
+#: What may follow the branch: nothing, the wish for a port (RFC 3581), or the offer that every request of a
+#: client bears which can be asked for less (RFC 7339 §4).
+_FOLLOWING: Final = frozenset((b"rport", b'oc;oc-algo="loss"'))
+
 _MEMO_BOUND: Final = 2048
 _MEMO_LENGTH: Final = 128
 
@@ -55,7 +59,7 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     known = _sent.get(sent)
     if known is not None:
         branch, semicolon, more = rest.partition(b";")
-        if (not semicolon or more == b"rport") and branch.translate(None, b".-_").isalnum():
+        if (not semicolon or more in _FOLLOWING) and branch.translate(None, b".-_").isalnum():
             return branch, known[0], known[1]
         # Whatever else it is takes a slower way to the same result.
         match = _USUAL.fullmatch(rest)
