@@ -252,7 +252,7 @@ class Files(SynchronousTestCase):
         for stack in ("userspace", "kernel"):
             directory = Path(self.mktemp())
             directory.mkdir()
-            plan = Plan(stack=stack, directory=directory, loopback="127.9.8", guard=2.5)
+            plan = Plan(stack=stack, directory=directory, loopback="127.9.8", guard=2.5, announce="broadcast")
             users = {client: ("127.0.0.1", 7000 + client.number) for client in CLIENTS}
             written = filesOf(plan, Path("/run/x"), users)
             self.assertEqual(list(written), [*SERVERS, *CLIENTS])
@@ -260,6 +260,7 @@ class Files(SynchronousTestCase):
                 config = loadServer(str(written[server][0]))
                 self.assertEqual((config.server.name, config.drain.guard), (server.name, 2.5))
                 self.assertEqual((config.drain.retryAfterPeriod, config.drain.spread), (0, 0))
+                self.assertEqual(config.drain.announce, "broadcast")
                 known = [client.name for client in config.clients]
                 self.assertEqual(known, [client.name for client in CLIENTS])
             for client in CLIENTS:
@@ -335,6 +336,7 @@ class Results(SynchronousTestCase):
                 "answers_repeated": 0,
                 "rate": 60.0,
                 "ring_s": 1.0,
+                "announce": "both",
                 "stack": "userspace",
             },
         )

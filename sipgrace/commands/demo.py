@@ -72,6 +72,14 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
     "gets a final answer by force. Its clients leave it alone for as long.  [default: 3 more than --ring]",
 )
 @click.option(
+    "--announce",
+    type=click.Choice(["in-answer", "broadcast", "both"]),
+    default="both",
+    show_default=True,
+    help="How clients are told: by the answer to the next call that they send, which is then tried at "
+    "another server; unasked, before it comes to that; or both.",
+)
+@click.option(
     "--stack",
     type=click.Choice(["auto", "userspace", "kernel"]),
     default="auto",
@@ -106,6 +114,7 @@ def demo(
     ring: float,
     drains: tuple[str, ...],
     guard: float | None,
+    announce: str,
     stack: str,
     loopback: str,
     jsonFile: Path | None,
@@ -124,10 +133,10 @@ def demo(
     Each client has an SCTP association with each server. Users call one another through them: INVITE, 180,
     200, ACK, a short talk, BYE. A server sets calls up and is not in their way afterwards.
 
-    After a quarter of the calls a server is told to drain: it answers new calls with 503 and Retry-After, so
-    that their clients try the next server; it sees the accepted calls through until they are set up; then it
-    shuts its associations down, by the guard at the latest. When it is told to resume, the clients test it
-    and put it back on their lists. No call may fail through any of this.
+    After a quarter of the calls a server is told to drain. It tells its clients, and answers new calls with
+    503 and Retry-After, so that they try the next server; it sees the accepted calls through until they are
+    set up; then it shuts its associations down, by the guard at the latest. When it is told to resume, the
+    clients test it and put it back on their lists. No call may fail through any of this.
 
     \b
       sipgrace demo                       25 seconds, one drain
@@ -167,6 +176,7 @@ def demo(
             ring=ring,
             drains=drains,
             guard=ring + 3 if guard is None else guard,
+            announce=announce,
             stack=chosen.name,
             loopback=loopback,
             directory=directory,

@@ -50,6 +50,7 @@ stack = "{plan.stack}"
 guard = {plan.guard}
 retry_after_period = 0
 spread = 0
+announce = "{plan.announce}"
 
 [control]
 socket = "{control}"

@@ -55,6 +55,7 @@ class Plan:
     @ivar hold: from the answer until one of the two hangs up.
     @ivar drains: names of the servers to drain, one after the other.
     @ivar guard: the guard of each drain.
+    @ivar announce: how clients are told of a drain: C{in-answer}, C{broadcast} or C{both}.
     @ivar stack: the SCTP stack: C{userspace} or C{kernel}.
     @ivar loopback: what the addresses of servers and clients begin with, of 127.0.0.0/8.
     @ivar directory: where configuration files and logs go.
@@ -66,6 +67,7 @@ class Plan:
     hold: float = 0.5
     drains: tuple[str, ...] = ("server-102",)
     guard: float = 4.0
+    announce: str = "both"
     stack: str = "userspace"
     loopback: str = "127.0.0"
     directory: Path = Path()

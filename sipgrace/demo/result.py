@@ -75,6 +75,7 @@ class Result:
             "answers_repeated": self.book.repeated,
             "rate": self.plan.rate,
             "ring_s": self.plan.ring,
+            "announce": self.plan.announce,
             "stack": self.plan.stack,
         }
 
