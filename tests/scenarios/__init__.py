@@ -1,0 +1,3 @@
+"""
+What the tests of whole networks share: processes, addresses, phones, peers, and SIPp with its scenarios.
+"""
