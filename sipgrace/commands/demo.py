@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from twisted.internet.task import deferLater
 
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.demo.plan import SERVERS, Plan
@@ -191,6 +192,8 @@ async def _outcome(reactor: Any, console: Any, plan: Plan, jsonFile: Path | None
     from sipgrace.demo.children import DemoError
     from sipgrace.demo.run import run
 
+    # Nothing is begun before Ctrl-C is listened to, so that nothing can be left behind.
+    await deferLater(reactor, 0)
     try:
         good = await run(reactor, console, plan, jsonFile)
     except DemoError as error:
