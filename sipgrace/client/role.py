@@ -147,14 +147,20 @@ class ClientRole:
     def reach(self, target: Target) -> IAssociation | Deferred[IAssociation]:
         """
         Finds or opens an association on the side that the target is on: users on the interface, all else
-        in the network.
+        in the network. Over UDP, the interface is the way out where the network has no listener for it.
         """
         if isinstance(target.token, Deferred):
             found: Deferred[Target | None] = target.token
             return found.addCallback(self._reachFound, target)
         if target.hop is None:
             return fail(TransportError("the server's association has gone"))
-        return self._pools(INTERFACE if target.token == INTERFACE else NETWORK).reach(*target.hop)
+        if target.token == INTERFACE:
+            return self._pools(INTERFACE).reach(*target.hop)
+        hop = target.hop
+        reached = self._pools(NETWORK).reach(*hop)
+        if hop.transport == b"UDP" and isinstance(reached, Deferred):
+            reached = reached.addErrback(lambda failure: self._pools(INTERFACE).reach(*hop))
+        return reached
 
     def _reachFound(self, found: Target | None, target: Target) -> Any:
         """
