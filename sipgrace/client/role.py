@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.countdown import retryAfterOf
@@ -159,8 +160,11 @@ class ClientRole:
         hop = target.hop
         reached = self._pools(NETWORK).reach(*hop)
         if hop.transport == b"UDP" and isinstance(reached, Deferred):
-            reached = reached.addErrback(lambda failure: self._pools(INTERFACE).reach(*hop))
+            return reached.addErrback(self._byInterface, hop)
         return reached
+
+    def _byInterface(self, failure: Failure, hop: Hop) -> Any:
+        return self._pools(INTERFACE).reach(*hop)
 
     def _reachFound(self, found: Target | None, target: Target) -> Any:
         """
