@@ -42,6 +42,7 @@ setup(
         "pydantic>=2.11",
         "rich>=13",
         "click>=8.1",
+        "cryptography>=43",
     ],
     extras_require={
         # setuptools: a test builds the wheel, without fetching anything.

@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import values
+from sipgrace.config import orders, values
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.server import ServerConfig
 
@@ -87,6 +87,9 @@ connect string
 
 path
     The path of a file. A relative one counts from the folder of the configuration file.
+
+public key
+    An Ed25519 key as OpenSSH writes it: ``"ssh-ed25519 AAAAC3NzaC1..."``.
 """
 
 # The kinds of L{sipgrace.config.values}, told by the very objects of their annotations.
@@ -104,6 +107,7 @@ KINDS = [
     (values.Connect, "connect string", ""),
     (values.Advertise, "string", ""),
     (values.Seconds, "seconds", ""),
+    (orders.PublicKey, "public key", ""),
 ]
 PLAIN = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 
@@ -195,7 +199,8 @@ def keys(model: type[BaseModel], indent: str = "") -> Iterator[str]:
         if below is None:
             yield f"{indent}``{field.alias}`` -- {kind(hints[name])}; {default(field)}"
         else:
-            yield f"{indent}``{field.alias}`` -- table; {default(field)}"
+            form = "tables" if below[1] else "table"
+            yield f"{indent}``{field.alias}`` -- {form}; {default(field)}"
         for line in (field.description or "").splitlines():
             yield f"{indent}    {line.strip()}"
         yield ""

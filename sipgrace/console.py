@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from sipgrace.element import Element
+from sipgrace.lifecycle.authorization import Giver, Source
+from sipgrace.lifecycle.door import Obeyed
 from sipgrace.lifecycle.events import State
 from sipgrace.lifecycle.orders import Kind
 
@@ -56,22 +59,22 @@ class Console:
         @param why: the reason, for those who ask.
         @return: fires when it is offline, or serves again because the drain was cancelled.
         """
-        order = self._element.order(Kind.DRAIN, "manhole", why, guard=guard, retryAfter=retryAfter)
-        return self._element.lifecycle.drain(order)
+        given = self._give(Kind.DRAIN, why, guard=guard, retryAfter=retryAfter)
+        return given.addCallback(Obeyed.whenEnded)
 
-    def cancel(self) -> None:
+    def cancel(self) -> Deferred[State]:
         """
         Takes a drain back: the element serves again at once.
         """
-        self._element.lifecycle.cancel(self._element.order(Kind.CANCEL, "manhole"))
+        return self._give(Kind.CANCEL).addCallback(_state)
 
-    def extend(self, seconds: float) -> None:
+    def extend(self, seconds: float) -> Deferred[State]:
         """
         Gives a drain more time.
 
         @param seconds: how much more.
         """
-        self._element.lifecycle.extend(seconds, self._element.order(Kind.EXTEND, "manhole"))
+        return self._give(Kind.EXTEND, guard=seconds).addCallback(_state)
 
     def resume(self) -> Deferred[State]:
         """
@@ -79,4 +82,18 @@ class Console:
 
         @return: fires when it serves.
         """
-        return self._element.lifecycle.resume(self._element.order(Kind.RESUME, "manhole"))
+        return self._give(Kind.RESUME).addCallback(Obeyed.whenEnded)
+
+    def _give(self, kind: Kind, why: str = "", **values: Any) -> Deferred[Obeyed]:
+        order = self._element.order(kind, "manhole", why, **values)
+        given = self._element.door.give(order, Giver(Source.MANHOLE, "manhole"))
+        if given.called and isinstance(given.result, Failure):
+            # A person sees it as an error, right below what was typed.
+            failure = given.result
+            given.addErrback(lambda failure: None)
+            failure.raiseException()
+        return given
+
+
+def _state(obeyed: Obeyed) -> State:
+    return obeyed.state

@@ -16,10 +16,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipgrace.config.orders import OrdersSection
 from sipgrace.config.sections import Limits, Timers
 from sipgrace.config.server import Drain
 from sipgrace.errors import OrderRefused
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
+from sipgrace.lifecycle.authorization import Giver, Source
+from sipgrace.lifecycle.door import Obeyed
 from sipgrace.lifecycle.events import Change, Event, State
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
@@ -28,6 +31,7 @@ from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.lifecycle.sdnotify import Notifier, Systemd
 from sipgrace.lifecycle.settings import Settings
 from sipgrace.message.framing import Limits as MessageLimits
+from sipgrace.oversight import Oversight
 from sipgrace.proxy.core import ProxyCore, ProxySettings
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.seams import Role
@@ -59,6 +63,7 @@ class Element:
 
     @ivar reactor: where it lives.
     @ivar associations: all there are.
+    @ivar door: where orders are given.
     @ivar watchers: who else hears of associations that come and go.
     @ivar onServing: called whenever it has come into service.
     """
@@ -75,9 +80,11 @@ class Element:
         timers: Timers,
         limits: Limits,
         drain: Drain,
+        orders: OrdersSection | None = None,
     ) -> None:
         """
         @param places: where to listen, and the zone of what is accepted there.
+        @param orders: who may give orders; by default whoever is on this host and may.
         """
         self.reactor = reactor
         self.name = name
@@ -117,6 +124,10 @@ class Element:
             ),
             serving=False,
         )
+        self.oversight = Oversight(
+            reactor, name, self.lifecycle, OrdersSection() if orders is None else orders
+        )
+        self.door = self.oversight.door
         self._systemd = Systemd(Notifier(os.environ), self.clock, self.lifecycle.status)
         self.lifecycle.observe(self._systemd)
         self.associations.onGone = self.lifecycle.associationsGone
@@ -213,9 +224,12 @@ class Element:
         Brings it into service for the first time.
 
         @return: fails with what kept it from listening.
+        @raise ConfigError: when a file that is to be written cannot be.
         """
+        self.oversight.start()
         self._timerC.start()
-        return self.lifecycle.resume(self.order(Kind.RESUME, "start"))
+        given = self.door.give(self.order(Kind.RESUME, "start"), Giver(Source.PROCESS, "start"))
+        return given.addCallback(Obeyed.whenEnded)
 
     def stop(self) -> None:
         """
@@ -239,17 +253,24 @@ class Element:
         @return: fires when it is offline; fails with L{OrderRefused} when the drain was cancelled.
         """
         self._systemd.leaving()
+        return Deferred.fromCoroutine(self._leave(who))
+
+    async def _leave(self, who: str) -> State:
         try:
-            left = self.lifecycle.drain(self.order(Kind.DRAIN, who))
+            obeyed = await self.door.give(self.order(Kind.DRAIN, who), Giver(Source.SIGNAL, who))
         except OrderRefused:
-            left = self.lifecycle.whenOffline()
-        return left.addCallback(_offlineOnly)
+            state = await self.lifecycle.whenOffline()
+        else:
+            state = await obeyed.whenEnded()
+        if state is not State.OFFLINE:
+            raise OrderRefused("the drain was cancelled, and the element serves again")
+        return state
 
     def leaveNow(self, who: str = "signal") -> None:
         """
         Leaves service at once.
         """
-        self.lifecycle.offline(self.order(Kind.OFFLINE, who))
+        self.door.giveNow(self.order(Kind.OFFLINE, who), Giver(Source.PROCESS, who))
 
     def status(self) -> dict[str, Any]:
         """
@@ -290,9 +311,3 @@ class Element:
         for watcher in self.watchers:
             watcher.associationLost(association, reason)
         self.layer.associationLost(association)
-
-
-def _offlineOnly(state: State) -> State:
-    if state is not State.OFFLINE:
-        raise OrderRefused("the drain was cancelled, and the element serves again")
-    return state

@@ -90,7 +90,7 @@ class ControlledCase(TestCase):
         A server that serves, its socket open.
         """
         service = ServerService(reactor, parseServer(text, "server.toml"))
-        self.control = LocalControl(reactor, self.path, Node(service.element.lifecycle, service.status))
+        self.control = LocalControl(reactor, self.path, Node(service.element.door, service.status))
         await self._start(service)
         return service
 
@@ -100,7 +100,7 @@ class ControlledCase(TestCase):
         """
         service = ClientService(reactor, parseClient(CLIENT.format(address=address), "client.toml"))
         self.control = LocalControl(
-            reactor, self.path, Node(service.element.lifecycle, service.status, service.reroutes)
+            reactor, self.path, Node(service.element.door, service.status, service.reroutes)
         )
         await self._start(service)
         return service

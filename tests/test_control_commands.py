@@ -91,7 +91,18 @@ class Arguments(SynchronousTestCase):
     def test_optional(self) -> None:
         self.assertEqual(
             GiveOrder.parseArguments({b"kind": b"drain"}, None),
-            {"kind": "drain", "who": None, "why": None, "guard": None, "retryAfter": None},
+            {
+                "kind": "drain",
+                "who": None,
+                "why": None,
+                "guard": None,
+                "retryAfter": None,
+                "announce": None,
+                "back": None,
+                "over": None,
+                "then": None,
+                "server": None,
+            },
         )
 
 

@@ -172,7 +172,7 @@ class Orders(LocalCase):
         events: list[dict[str, Any]] = []
         before = await node.watch(events.append)
         answer = await node.drain()
-        self.assertEqual(answer, Answer(before, "offline"))
+        self.assertEqual(answer, Answer(before, "offline", answer.id))
         self.assertEqual((await node.when({"offline", "serving"}, answer))["change"], "offline")
         answer = await node.resume()
         last = await node.when({"offline", "serving"}, answer)
@@ -235,10 +235,10 @@ class Orders(LocalCase):
         await node.watch()
         drained = await node.drain(guard=5)
         extended = await node.order("extend", guard=100)
-        self.assertEqual(extended, Answer(drained.number + 1, "draining"))
+        self.assertEqual(extended, Answer(drained.number + 1, "draining", extended.id))
         self.assertTrue(104 < (await node.status())["guardLeft"] <= 105)
         cancelled = await node.order("cancel", "not today")
-        self.assertEqual(cancelled, Answer(drained.number + 2, "serving"))
+        self.assertEqual(cancelled, Answer(drained.number + 2, "serving", cancelled.id))
         event = await node.when({"offline", "serving"}, drained)
         self.assertEqual(
             (event["change"], event["order"]["kind"], event["order"]["why"]),
@@ -694,7 +694,7 @@ class Stopping(LocalCase):
         A second process with the same socket does not start, and says where the trouble is.
         """
         service = await self.server()
-        second = LocalControl(reactor, self.path, Node(service.element.lifecycle, service.status))
+        second = LocalControl(reactor, self.path, Node(service.element.door, service.status))
         error = self.assertRaises(ConfigError, second.startService)
         self.assertEqual(
             str(error),

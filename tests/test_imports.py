@@ -17,7 +17,7 @@ LEVELS: list[list[str]] = [
     ["tap", "commands", "demo"],
     ["server", "client", "controller"],
     # What a running server and a running client are both made of.
-    ["element", "console"],
+    ["element", "console", "oversight"],
     ["proxy", "control", "config", "lifecycle"],
     ["transport", "transaction"],
     ["message"],
@@ -26,6 +26,7 @@ LEVELS: list[list[str]] = [
 # What the levels alone would not allow.
 ALSO = {
     ("console", "element"),
+    ("element", "oversight"),
     # One level in the design.
     ("proxy", "lifecycle"),
     ("control", "lifecycle"),

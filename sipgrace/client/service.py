@@ -152,6 +152,7 @@ class ClientService(Service):
             config.timers,
             config.limits,
             Drain(),
+            config.orders,
         )
         self.active: ActiveList[ServerLink] = ActiveList(
             [server.name for server in config.servers], strategyNamed(client.strategy)

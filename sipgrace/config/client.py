@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sipgrace.config.orders import OrdersSection
 from sipgrace.config.sections import (
     ControlSection,
     Limits,
@@ -208,6 +209,9 @@ class ClientConfig(Section):
 
     reconnect: Reconnect = Reconnect()
     """How associations are opened again."""
+
+    orders: OrdersSection = OrdersSection()
+    """Who may give orders, and where they are written down."""
 
     timers: Timers = Timers()
     """The timers of SIP transactions."""

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from sipgrace.config.orders import OrdersSection
 from sipgrace.config.sections import (
     ControlSection,
     Limits,
@@ -298,6 +299,9 @@ class ServerConfig(Section):
 
     drain: Drain = Drain()
     """How it leaves."""
+
+    orders: OrdersSection = OrdersSection()
+    """Who may give orders, and where they are written down."""
 
     timers: Timers = Timers()
     """The timers of SIP transactions."""

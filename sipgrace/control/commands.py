@@ -16,7 +16,17 @@ from twisted.protocols import amp
 from sipgrace.errors import OrderRefused, SIPGraceError
 from sipgrace.lifecycle.orders import LONGEST_WHY
 
-__all__ = ["JSON", "GetReroutes", "GetStatus", "GiveOrder", "Happened", "NotOffered", "Watch", "phrase"]
+__all__ = [
+    "JSON",
+    "GetReroutes",
+    "GetStatus",
+    "GiveOrder",
+    "GiveSigned",
+    "Happened",
+    "NotOffered",
+    "Watch",
+    "phrase",
+]
 
 
 def phrase(why: str) -> str:
@@ -56,7 +66,10 @@ class JSON(amp.Argument):
         """
         See C{amp.IArgumentType}.
         """
-        text = json.dumps(objects[name.decode("ascii")], separators=(",", ":")).encode("utf-8")
+        value = objects.get(name.decode("ascii"))
+        if value is None and self.optional:
+            return
+        text = json.dumps(value, separators=(",", ":")).encode("utf-8")
         for at in range(0, len(text), self.PIECE):
             strings[_piece(name, at // self.PIECE)] = text[at : at + self.PIECE]
 
@@ -64,6 +77,9 @@ class JSON(amp.Argument):
         """
         See C{amp.IArgumentType}.
         """
+        if name not in strings and self.optional:
+            objects[name.decode("ascii")] = None
+            return
         pieces: list[bytes] = [strings.pop(name)]
         while (piece := strings.pop(_piece(name, len(pieces)), None)) is not None:
             pieces.append(piece)
@@ -103,6 +119,14 @@ class GetStatus(_Command):
     response = [(b"status", JSON())]
 
 
+_OBEYED = [
+    (b"number", amp.Integer()),
+    (b"state", amp.Unicode()),
+    (b"id", amp.Unicode()),
+    (b"result", JSON(optional=True)),
+]
+
+
 class GiveOrder(_Command):
     """
     Gives a node an order; see L{sipgrace.lifecycle.orders.Order} for what the arguments mean. The answer says
@@ -112,7 +136,8 @@ class GiveOrder(_Command):
     it does not count.
 
     Answered with C{number}: what the order did, and all that comes after it, is told in events of a higher
-    number; and with C{state}: where the node stands now.
+    number; with C{state}: where the node stands now; with C{id}: the order's nonce, by which the audit log
+    knows it; and, for a rehearsal, with C{result}.
     """
 
     commandName = b"order"
@@ -122,8 +147,25 @@ class GiveOrder(_Command):
         (b"why", amp.Unicode(optional=True)),
         (b"guard", amp.Float(optional=True)),
         (b"retryAfter", amp.Float(optional=True)),
+        (b"announce", amp.Unicode(optional=True)),
+        (b"back", amp.Float(optional=True)),
+        (b"over", amp.Float(optional=True)),
+        (b"then", amp.Unicode(optional=True)),
+        (b"server", amp.Unicode(optional=True)),
     ]
-    response = [(b"number", amp.Integer()), (b"state", amp.Unicode())]
+    response = _OBEYED
+    errors = {OrderRefused: b"REFUSED"}
+
+
+class GiveSigned(_Command):
+    """
+    Gives a node an order that is signed: L{sipgrace.lifecycle.orderform.SignedOrder} as JSON. Answered as
+    L{GiveOrder} is.
+    """
+
+    commandName = b"signed"
+    arguments = [(b"signed", JSON())]
+    response = _OBEYED
     errors = {OrderRefused: b"REFUSED"}
 
 

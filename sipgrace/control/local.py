@@ -25,6 +25,7 @@ from sipgrace.control.node import Node, NodeLink
 from sipgrace.control.remote import RemoteNode, Unreachable
 from sipgrace.control.socketfile import LONGEST, listenAt
 from sipgrace.errors import ConfigError
+from sipgrace.lifecycle.authorization import Giver, Source
 
 __all__ = ["LocalControl", "connectLocal"]
 
@@ -34,12 +35,12 @@ class LocalLink(NodeLink):
     One who has connected.
     """
 
-    def whoGave(self, claimed: str | None) -> str:
+    def giver(self, claimed: str | None) -> Giver:
         """
         The name of the user at the other end, as the kernel knows it; what an order claims does not count.
         """
         assert self.transport is not None
-        return userOf(self.transport.socket)
+        return Giver(Source.SOCKET, userOf(self.transport.socket))
 
     def connectionMade(self) -> None:
         """

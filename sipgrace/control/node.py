@@ -8,23 +8,36 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace import __version__
-from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, NotOffered, Watch, phrase
+from sipgrace.control.commands import (
+    GetReroutes,
+    GetStatus,
+    GiveOrder,
+    GiveSigned,
+    Happened,
+    NotOffered,
+    Watch,
+    phrase,
+)
 from sipgrace.control.link import Link
 from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.authorization import Giver
+from sipgrace.lifecycle.door import Door, Obeyed
 from sipgrace.lifecycle.events import Event
-from sipgrace.lifecycle.machine import Lifecycle
-from sipgrace.lifecycle.orders import Kind, Order
+from sipgrace.lifecycle.orderform import SignedOrder
+from sipgrace.lifecycle.orders import Announce, Kind, Order
 
 __all__ = ["Node", "NodeLink", "Reroutes", "eventFacts"]
+
+_W = TypeVar("_W", Kind, Announce)
 
 #: The most reroutes on one page.
 PAGE = 250
@@ -77,22 +90,23 @@ class Node:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        door: Door,
         status: Callable[[], Mapping[str, Any]],
         reroutes: Reroutes | None = None,
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         """
+        @param door: where the role takes orders.
         @param status: how things stand; everything in it fits JSON.
         @param reroutes: a client's.
         """
-        self._lifecycle = lifecycle
+        self._door = door
         self._status = status
         self._reroutes = reroutes
         self._wallClock = wallClock
         self._watchers: dict[Callable[[dict[str, Any]], None], None] = {}
         self.number = 0
-        lifecycle.observe(self)
+        door.lifecycle.observe(self)
 
     def onChange(self, event: Event) -> None:
         """
@@ -132,45 +146,45 @@ class Node:
         page = self._reroutes.since(since)[:PAGE]
         return [asdict(one) for one in page], self._reroutes.total
 
-    def order(
-        self, kind: str, who: str, why: str, guard: float | None, retryAfter: float | None
-    ) -> tuple[int, str]:
+    def order(self, giver: Giver, kind: str, why: str, **values: Any) -> Deferred[Obeyed]:
         """
         Obeys.
 
-        @return: the number of the last event before the order, and the state after it.
-        @raise OrderRefused: where the order does not fit, with the reason.
+        @param values: what else is to be said in the L{Order}.
+        @return: fails with L{OrderRefused} where it does not.
         """
-        order = Order(
-            kind=_kind(kind),
-            who=who,
-            when=self._wallClock(),
-            why=phrase(why),
-            guard=guard,
-            retryAfter=retryAfter,
-        )
-        before = self.number
-        if order.kind is Kind.DRAIN:
-            _leave(self._lifecycle.drain(order))
-        elif order.kind is Kind.CANCEL:
-            self._lifecycle.cancel(order)
-        elif order.kind is Kind.EXTEND:
-            if guard is None:
-                raise OrderRefused("extend: no time is given; seconds above 0 are expected")
-            self._lifecycle.extend(guard, order)
-        elif order.kind is Kind.RESUME:
-            _leave(self._lifecycle.resume(order))
-        elif order.kind is Kind.OFFLINE:
-            self._lifecycle.offline(order)
-        else:
-            raise OrderRefused(f"{order.kind} is not taken here")
-        return before, str(self._lifecycle.status().state)
+        try:
+            announce = values.pop("announce", None)
+            order = Order(
+                kind=_word(Kind, kind, "order"),
+                who=giver.name,
+                when=self._wallClock(),
+                why=phrase(why),
+                announce=None if announce is None else _word(Announce, announce, "way to announce it"),
+                **values,
+            )
+        except OrderRefused:
+            return fail()
+        return self._door.give(order, giver)
+
+    def signed(self, giver: Giver, values: object) -> Deferred[Obeyed]:
+        """
+        Obeys an order that is signed.
+
+        @param values: see L{SignedOrder.fromJSON}.
+        @return: fails with L{OrderRefused} where it does not.
+        """
+        try:
+            signed = SignedOrder.fromJSON(values)
+        except OrderRefused:
+            return fail()
+        return self._door.take(signed, giver)
 
 
 @implementer(IPushProducer)
 class NodeLink(Link):
     """
-    A link on which a node takes orders. Each kind of link says in L{whoGave} whom an order on it comes from.
+    A link on which a node takes orders. Each kind of link says in L{giver} whom an order on it comes from.
 
     A peer that does not read its answers is not read from either, so that they cannot pile up here. (That is
     for this side alone: were both to do so, then each could wait for the other.)
@@ -239,10 +253,10 @@ class NodeLink(Link):
         The connection is going.
         """
 
-    def whoGave(self, claimed: str | None) -> str:
+    def giver(self, claimed: str | None) -> Giver:
         """
-        @param claimed: who the order says it comes from.
-        @return: who it comes from.
+        @param claimed: who the order says it comes from; C{None} for a signed one.
+        @return: who it comes from, and which way.
         @raise OrderRefused: where nobody may give orders here.
         """
         raise OrderRefused("orders are not taken on this link")
@@ -256,15 +270,14 @@ class NodeLink(Link):
 
     @GiveOrder.responder
     def _order(
-        self,
-        kind: str,
-        who: str | None,
-        why: str | None,
-        guard: float | None,
-        retryAfter: float | None,
-    ) -> dict[str, Any]:
-        number, state = self._node.order(kind, self.whoGave(who), why or "", guard, retryAfter)
-        return {"number": number, "state": state}
+        self, kind: str, who: str | None, why: str | None, server: str | None, **values: Any
+    ) -> Deferred[dict[str, Any]]:
+        given = self._node.order(self.giver(who), kind, why or "", server=server or "", **values)
+        return given.addCallback(_answer)
+
+    @GiveSigned.responder
+    def _signed(self, signed: Any) -> Deferred[dict[str, Any]]:
+        return self._node.signed(self.giver(None), signed).addCallback(_answer)
 
     @GetStatus.responder
     def _status(self) -> dict[str, Any]:
@@ -289,13 +302,17 @@ class NodeLink(Link):
             self.callRemote(Happened, event=facts)  # type: ignore[no-untyped-call]
 
 
-def _kind(text: str) -> Kind:
+def _answer(obeyed: Obeyed) -> dict[str, Any]:
+    return {
+        "number": obeyed.number,
+        "state": str(obeyed.state),
+        "id": obeyed.order.nonce,
+        "result": obeyed.result,
+    }
+
+
+def _word(known: type[_W], text: str, what: str) -> _W:
     try:
-        return Kind(text)
+        return known(text)
     except ValueError:
-        raise OrderRefused(f"{text[:50]!r} is no order; one of {', '.join(Kind)} is expected") from None
-
-
-def _leave(deferred: Deferred[Any]) -> None:
-    # What becomes of it is told as events.
-    deferred.addErrback(lambda failure: None)
+        raise OrderRefused(f"{text[:50]!r} is no {what}; one of {', '.join(known)} is expected") from None

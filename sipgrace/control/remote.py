@@ -16,9 +16,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, Happened, Watch, phrase
+from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, GiveSigned, Happened, Watch, phrase
 from sipgrace.control.link import Link
 from sipgrace.errors import OrderRefused, SIPGraceError
+from sipgrace.lifecycle.orderform import SignedOrder
 from sipgrace.lifecycle.orders import Kind
 
 __all__ = ["Answer", "RemoteNode", "Unreachable"]
@@ -44,10 +45,14 @@ class Answer:
 
     @ivar number: the order's own events have a higher number than this.
     @ivar state: where the node stands after it.
+    @ivar id: by this the audit log knows the order.
+    @ivar result: what a rehearsal found.
     """
 
     number: int
     state: str
+    id: str = ""
+    result: Any = None
 
 
 class RemoteNode(Link):
@@ -85,19 +90,28 @@ class RemoteNode(Link):
         guard: float | None = None,
         retryAfter: float | None = None,
         who: str | None = None,
+        **more: Any,
     ) -> Deferred[Answer]:
         """
         Gives an order; see L{sipgrace.lifecycle.orders.Order}.
 
+        @param more: what else it says: C{announce}, C{back}, C{over}, C{then}, C{server}.
         @return: fires when it is obeyed; fails with L{sipgrace.errors.OrderRefused} where it is refused.
         """
         try:
-            values = {"kind": str(kind)[:100], "why": phrase(why), "who": who}
+            values: dict[str, Any] = {"kind": str(kind)[:100], "why": phrase(why), "who": who}
         except OrderRefused:
             return fail()
-        return self._ask(GiveOrder, **values, guard=_float(guard), retryAfter=_float(retryAfter)).addCallback(
-            lambda answer: Answer(answer["number"], answer["state"])
-        )
+        values |= {"guard": _float(guard), "retryAfter": _float(retryAfter), **more}
+        for key in ("back", "over"):
+            values[key] = _float(values.get(key))
+        return self._ask(GiveOrder, **values).addCallback(_answer)
+
+    def signed(self, signed: SignedOrder) -> Deferred[Answer]:
+        """
+        Gives an order that is signed; as L{order}.
+        """
+        return self._ask(GiveSigned, signed=signed.toJSON()).addCallback(_answer)
 
     def drain(
         self, guard: float | None = None, retryAfter: float | None = None, why: str = ""
@@ -204,6 +218,10 @@ class RemoteNode(Link):
         if failure.check(TimeoutError):
             return Failure(Unreachable(f"it has not answered within {self._timeout:g} seconds"))
         return failure
+
+
+def _answer(answer: dict[str, Any]) -> Answer:
+    return Answer(answer["number"], answer["state"], answer["id"], answer["result"])
 
 
 def _float(seconds: float | None) -> float | None:

@@ -87,6 +87,7 @@ class Door:
 
     @cvar PATIENCE: how many seconds the audit log may take for a record before the order is refused.
     @cvar HURRY: how many it may take where the order is obeyed all the same.
+    @ivar lifecycle: whose orders these are.
     @ivar kinds: what carries out the kinds of order that are not the lifecycle's: called with the order,
         returns what becomes L{Obeyed.result}, and raises L{OrderRefused}.
     @ivar approval: how clients are asked, where they are.
@@ -113,7 +114,7 @@ class Door:
         """
         self._node = node
         self._clock = clock
-        self._lifecycle = lifecycle
+        self.lifecycle = lifecycle
         self.authority = Authority(node) if authority is None else authority
         self._audit = audit
         self._beside = beside
@@ -184,7 +185,7 @@ class Door:
                 self.approval is not None
                 and order.kind is Kind.DRAIN
                 and giver.source in _ASKED
-                and self._lifecycle.status().state is State.SERVING
+                and self.lifecycle.status().state is State.SERVING
             ):
                 await self.approval.consult(order)
             await self._writeDown(grant, giver, signed)
@@ -199,7 +200,7 @@ class Door:
     # ------------------------------------------------------------------ obeying
 
     def _obey(self, order: Order) -> tuple[Obeyed, Deferred[State] | None]:
-        lifecycle = self._lifecycle
+        lifecycle = self.lifecycle
         number = lifecycle.number
         ended: Deferred[State] | None = None
         result = None
@@ -306,7 +307,7 @@ class Door:
 
     def _note(self, grant: Grant, giver: Giver, what: str, reason: str = "") -> None:
         if what == "refused":
-            self._log.warn(
+            self._log.info(
                 "{kind} from {giver} is refused: {reason}",
                 kind=str(grant.order.kind),
                 giver=giver.name,

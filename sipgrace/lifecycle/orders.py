@@ -90,8 +90,8 @@ class Order:
     @ivar retryAfter: how long clients are asked to stay away, in seconds from now. What is shorter than
         the guard counts as the guard. C{None} leaves it to the server's settings.
     @ivar announce: how clients are told. C{None} leaves it to the server's settings.
-    @ivar back: when the server is scheduled to return, in seconds from now; clients are told this too.
-        C{None} where that is not known.
+    @ivar back: when the server is scheduled to return, in seconds since the epoch; clients are told this
+        too. C{None} where that is not known.
     @ivar over: for so many seconds before the full stop a rising share of new INVITEs is refused; 0 for a
         full stop at once, C{None} leaves it to the server's settings.
     @ivar then: what follows the drain: C{'stay'} offline, C{'exit'} the process, C{'run'} the command that

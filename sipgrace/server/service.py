@@ -96,6 +96,7 @@ class ServerService(Service):
             config.timers,
             config.limits,
             config.drain,
+            config.orders,
         )
         self.clients = Clients((client.name, client.networks) for client in config.clients)
         element.watchers.append(self.clients)

@@ -49,7 +49,7 @@ def makeService(options: Options) -> IService:
 
     role = ClientService(reactor, options.config)
     beside = [
-        *controlBeside(reactor, options.config.control, role.element.lifecycle, role.status, role.reroutes),
+        *controlBeside(reactor, options.config.control, role.element.door, role.status, role.reroutes),
         *manholeBeside(reactor, options.config.manhole, role.orders()),
     ]
     return RoleProcess(cast(Reactor, reactor), role, *beside)

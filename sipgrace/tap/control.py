@@ -12,7 +12,7 @@ from twisted.application.service import IService
 from sipgrace.config.sections import ControlSection
 from sipgrace.control.local import LocalControl
 from sipgrace.control.node import Node, Reroutes
-from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.lifecycle.door import Door
 
 __all__ = ["controlBeside"]
 
@@ -20,7 +20,7 @@ __all__ = ["controlBeside"]
 def controlBeside(
     reactor: object,
     section: ControlSection | None,
-    lifecycle: Lifecycle,
+    door: Door,
     status: Callable[[], Mapping[str, Any]],
     reroutes: Reroutes | None = None,
 ) -> Iterator[IService]:
@@ -28,4 +28,4 @@ def controlBeside(
     @return: the control socket where one is configured, or nothing.
     """
     if section is not None:
-        yield LocalControl(reactor, section.socket, Node(lifecycle, status, reroutes))
+        yield LocalControl(reactor, section.socket, Node(door, status, reroutes))
