@@ -45,7 +45,6 @@ class Subscription:
     @ivar name: the client, as the gate knows it.
     @ivar tag: our tag in the dialog.
     @ivar expires: when it ends unless it is refreshed, in seconds of the clock.
-    @ivar saidUnavailable: whether the last notification said that the server is not in service.
     @ivar timer: set while it is kept.
     """
 
@@ -60,7 +59,6 @@ class Subscription:
         "name",
         "remoteSequence",
         "remoteTag",
-        "saidUnavailable",
         "tag",
         "timer",
     )
@@ -79,7 +77,6 @@ class Subscription:
         self.callId = request.callId
         self.remoteTag = request.fromTag
         self.remoteSequence = request.cseq
-        self.saidUnavailable = False
         self.timer: IDelayedCall | None = None
         self._sequence = 0
         self._event = eventOf(request)
@@ -136,12 +133,11 @@ class Subscription:
             availability.fragment(),
         )
 
-    def noted(self, availability: Availability) -> None:
+    def sent(self) -> None:
         """
-        The notification has been sent.
+        The notification is on its way.
         """
         self._sequence += 1
-        self.saidUnavailable = not availability.available
 
 
 def contact(association: IAssociation) -> bytes:

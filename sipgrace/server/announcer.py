@@ -137,9 +137,8 @@ class Announcer:
         elif change in (Change.CANCELLED, Change.SERVING):
             self._mode = self._announce
             self._control.release()
-            # Whoever was told must be told, and nobody else needs to.
-            self._waiting.clear()
-            self._tell([one for one in self._subscriptions.values() if one.saidUnavailable])
+            # However the drain was told: whoever was refused in it stays away until told otherwise.
+            self._tell(self._subscriptions.values())
 
     def _validity(self, association: IAssociation) -> int:
         return 1000 * self._gate.retryAfter(self._name(association))
@@ -215,7 +214,7 @@ class Announcer:
         user: IClientTransactionUser | None,
     ) -> None:
         request = subscription.notification(self._newBranch(), availability, state)
-        subscription.noted(availability)
+        subscription.sent()
         self.notified += 1
         self._layer.request(request, subscription.association, user)
 
