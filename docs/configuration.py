@@ -108,6 +108,7 @@ KINDS = [
     (values.Advertise, "string", ""),
     (values.Seconds, "seconds", ""),
     (orders.PublicKey, "public key", ""),
+    (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
 ]
 PLAIN = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 

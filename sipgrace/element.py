@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from dataclasses import asdict
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,6 +25,7 @@ from sipgrace.errors import OrderRefused
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
 from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.lifecycle.door import Obeyed
+from sipgrace.lifecycle.estimate import Estimate, SetupTimes
 from sipgrace.lifecycle.events import Change, Event, State
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
@@ -43,6 +46,9 @@ from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.listen import connect, listen
 from sipgrace.transport.pool import AssociationPool
+
+#: So often what was observed of set-up times loses half its weight, in seconds.
+_AGING: Final = 300.0
 
 
 def boundsOf(limits: Limits) -> Bounds:
@@ -101,12 +107,16 @@ class Element:
         # Where every message passes there is no step in between.
         self.messageReceived = self.layer.messageReceived
         self.identity = Identity()
-        self.ledger = Ledger()
+        self.times = SetupTimes()
+        self.ledger = Ledger(self.times.counts, self.clock.seconds)
+        self._drain = drain
         self.gate = Gate(self.clock, round(drain.spread))
         self.pools: dict[str, AssociationPool] = {}
         self.watchers: list[IAssociationUser] = []
         self.onServing: Callable[[], None] = lambda: None
         self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
+        self._aging = LoopingCall(self.times.age)
+        self._aging.clock = self.clock
         self.associations = Associations(
             [self._place(description, zone, advertise) for description, zone in places], self
         )
@@ -117,8 +127,9 @@ class Element:
             self.gate,
             (self,),
             Settings(
-                guard=drain.guard,
-                margin=drain.marginOf(drain.guard),
+                guard=drain.usualGuard,
+                estimate=(lambda: self.estimate().seconds) if drain.guard == "auto" else None,
+                margin=drain.marginOf(drain.usualGuard),
                 retryAfter=drain.retryAfter,
                 retryPeriod=30.0 if drain.retryAfterPeriod is None else drain.retryAfterPeriod,
             ),
@@ -228,6 +239,7 @@ class Element:
         """
         self.oversight.start()
         self._timerC.start()
+        self._aging.start(_AGING, now=False)
         given = self.door.give(self.order(Kind.RESUME, "start"), Giver(Source.PROCESS, "start"))
         return given.addCallback(Obeyed.whenEnded)
 
@@ -236,6 +248,8 @@ class Element:
         Ends what would keep a reactor busy.
         """
         self._timerC.stop()
+        if self._aging.running:
+            self._aging.stop()
         self.timers.stop()
         for pool in self.pools.values():
             pool.stop()
@@ -272,6 +286,19 @@ class Element:
         """
         self.door.giveNow(self.order(Kind.OFFLINE, who), Giver(Source.PROCESS, who))
 
+    def estimate(self) -> Estimate:
+        """
+        The guard that a drain would need now.
+        """
+        drain = self._drain
+        return self.times.guard(
+            self.ledger.ages(self.clock.seconds()),
+            # What rings is taken back one and a half margins before the guard.
+            1.5 * drain.marginOf(drain.usualGuard),
+            drain.guardFloor,
+            drain.guardCeiling,
+        )
+
     def status(self) -> dict[str, Any]:
         """
         How things stand, for display; everything in it fits JSON.
@@ -284,6 +311,8 @@ class Element:
             "associations": lifecycle.associations,
             "guardLeft": lifecycle.guardLeft,
             "retryAfter": lifecycle.awayFor,
+            "guardEstimate": asdict(self.estimate()),
+            "setupTimes": self.times.status(),
             "order": None if lifecycle.order is None else lifecycle.order.facts(),
             "accepted": self.ledger.accepted,
             "settled": self.ledger.settled,

@@ -52,6 +52,8 @@ class Call:
     An accepted INVITE, for a ledger.
     """
 
+    isInvite = True
+
     def __init__(self, acceptedAt: float = 0.0) -> None:
         self.acceptedAt = acceptedAt
         self.forced: list[str] = []

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.config.load import parseClient, parseServer
+from sipgrace.config.server import Drain
 from sipgrace.errors import ConfigError
 from tests.test_config import CLIENT, SERVER
 
@@ -124,3 +125,48 @@ class OrdersTests(SynchronousTestCase):
                 "orders.audit: expected the path of the audit log, which keys need, found none",
             ],
         )
+
+
+class GuardTests(SynchronousTestCase):
+    """
+    The guard, where it is estimated.
+    """
+
+    def drain(self, text: str) -> Drain:
+        return parseServer(f"{SERVER}[drain]\n{text}", "s.toml").drain
+
+    def test_auto(self) -> None:
+        drain = self.drain('guard = "auto"')
+        self.assertEqual((drain.guard, drain.guardFloor, drain.guardCeiling), ("auto", 5, 180))
+        self.assertEqual((drain.usualGuard, self.drain("guard = 7").usualGuard), (180, 7))
+
+    def test_wrong(self) -> None:
+        cases = [
+            (
+                'guard = "often"',
+                "drain.guard: expected a number of seconds from 0.5 to 86400, or 'auto', found 'often'",
+            ),
+            (
+                "guard = nan",
+                "drain.guard: expected a number of seconds from 0.5 to 86400, or 'auto', found nan",
+            ),
+            (
+                "guard = true",
+                "drain.guard: expected a number of seconds from 0.5 to 86400, or 'auto', found true",
+            ),
+            (
+                'guard = "auto"\nguard_floor = 20\nguard_ceiling = 10',
+                "drain.guard_ceiling: expected at least guard_floor, which is 20 seconds, found 10",
+            ),
+            (
+                'guard = "auto"\nretry_after = 4',
+                "drain.retry_after: expected at least the guard, which is 5 seconds, found 4",
+            ),
+            (
+                'guard = "auto"\nmargin = 3',
+                "drain.margin: expected at most half the guard, which is 5 seconds, found 3",
+            ),
+        ]
+        for text, reason in cases:
+            error = self.assertRaises(ConfigError, self.drain, text)
+            self.assertEqual(str(error), f"s.toml: {reason}")

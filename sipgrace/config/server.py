@@ -24,6 +24,7 @@ from sipgrace.config.values import (
     Advertise,
     Connect,
     Domain,
+    Guard,
     Listen,
     Mistake,
     Name,
@@ -222,8 +223,16 @@ class Drain(Section):
     How this server leaves.
     """
 
-    guard: Annotated[Seconds, Field(ge=0.5, le=86400)] = 30.0
-    """After this time the server's SIP associations are gone, whatever is left."""
+    guard: Guard = 30.0
+    """After this time the server's SIP associations are gone, whatever is left. "auto" estimates it for each
+    drain, from how long calls took to set up lately and how long those under way have been waiting, so that
+    with a probability of 99 % none has to be ended by force."""
+
+    guardFloor: Annotated[Seconds, Field(ge=0.5, le=86400)] = 5.0
+    """The least that is estimated."""
+
+    guardCeiling: Annotated[Seconds, Field(ge=0.5, le=86400)] = 180.0
+    """The most that is estimated, and what is taken as long as too little is known."""
 
     margin: Annotated[Seconds, Field(ge=0.05, le=60)] | None = None
     """How long before the guard what is left gets its final answers, and the associations their SHUTDOWN. By
@@ -251,23 +260,39 @@ class Drain(Section):
             found.append(
                 (("retry_after_period",), "expected it or retry_after, not both, found both in this section")
             )
-        if self.retryAfter is not None and self.retryAfter < self.guard:
+        guard = self.guardFloor if self.guard == "auto" else self.guard
+        if self.guardCeiling < self.guardFloor:
+            found.append(
+                (
+                    ("guard_ceiling",),
+                    f"expected at least guard_floor, which is {self.guardFloor:g} seconds, found "
+                    f"{self.guardCeiling:g}",
+                )
+            )
+        if self.retryAfter is not None and self.retryAfter < guard:
             found.append(
                 (
                     ("retry_after",),
-                    f"expected at least the guard, which is {self.guard:g} seconds, found {self.retryAfter}",
+                    f"expected at least the guard, which is {guard:g} seconds, found {self.retryAfter}",
                 )
             )
-        if self.margin is not None and self.margin > self.guard / 2:
+        if self.margin is not None and self.margin > guard / 2:
             found.append(
                 (
                     ("margin",),
-                    f"expected at most half the guard, which is {self.guard:g} seconds, "
+                    f"expected at most half the guard, which is {guard:g} seconds, "
                     f"found {self.margin:g}",
                 )
             )
         mistakes(found)
         return self
+
+    @property
+    def usualGuard(self) -> float:
+        """
+        The guard, or the most that is estimated for it.
+        """
+        return self.guardCeiling if self.guard == "auto" else self.guard
 
     def marginOf(self, guard: float) -> float:
         """

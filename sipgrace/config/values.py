@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -26,6 +26,7 @@ __all__ = [
     "Connect",
     "Domain",
     "FilePath",
+    "Guard",
     "Listen",
     "Mistake",
     "Name",
@@ -140,6 +141,15 @@ def _phrase(value: str) -> str:
     return value
 
 
+def _guard(value: object) -> object:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value <= 86400:
+        found = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise ValueError(f"expected a number of seconds from 0.5 to 86400, or 'auto', found {found}")
+    return float(value)
+
+
 def _listen(value: str) -> str:
     try:
         return checkListen(value)
@@ -182,6 +192,9 @@ Name = Annotated[str, AfterValidator(_name)]
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 """A number of seconds; each key has its own bounds."""
+
+Guard = Annotated[float | Literal["auto"], BeforeValidator(_guard)]
+"""A time in seconds, or that it is to be estimated."""
 
 Network = Annotated[IPNetwork, BeforeValidator(_network), PlainSerializer(named)]
 """An IP network; a single address is a network of one."""

@@ -158,7 +158,7 @@ class Core:
         Begins a drain's time, and closes the gate.
         """
         now = self.clock.seconds()
-        seconds = self.settings.guard if order.guard is None else order.guard
+        seconds = self.guardFor(order)
         retryAfter = self.settings.retryAfter if order.retryAfter is None else order.retryAfter
         self._wanted = None if retryAfter is None else now + retryAfter
         self.order = order
@@ -171,6 +171,18 @@ class Core:
             partial(self.post, c._guardExpired),
         )
         self.moveGuard(seconds)
+
+    def guardFor(self, order: Order) -> float:
+        """
+        @return: the time that a drain under this order may take, in seconds.
+        """
+        if order.guard is not None:
+            return order.guard
+        estimate = self.settings.estimate
+        if estimate is None:
+            return self.settings.guard
+        seconds = self.safely(estimate, "estimating the guard")
+        return self.settings.guard if seconds is None else seconds
 
     def moveGuard(self, seconds: float | None) -> None:
         """

@@ -18,9 +18,11 @@ class Entry(Protocol):
     One accepted INVITE, as the ledger holds it.
 
     @ivar acceptedAt: when it was accepted, in seconds of the clock.
+    @ivar isInvite: whether it is an INVITE indeed; others (a proxied OPTIONS) are kept in the ledger, too.
     """
 
     acceptedAt: float
+    isInvite: bool
 
     def recall(self, reason: str) -> None:
         """

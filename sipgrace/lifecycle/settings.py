@@ -4,6 +4,7 @@ What an operator sets about drains, for all orders that do not say otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -13,6 +14,7 @@ class Settings:
     All in seconds.
 
     @ivar guard: the time a drain may take.
+    @ivar estimate: asked for it at the beginning of a drain, where it is not to be C{guard}.
     @ivar margin: how long before the guard what is left is settled by force, so that the associations
         can be shut down in order by the guard; never more than a third of the guard is taken.
     @ivar retryAfter: how long clients are asked to stay away, counted from the order. What is shorter
@@ -21,6 +23,7 @@ class Settings:
     """
 
     guard: float = 30.0
+    estimate: Callable[[], float] | None = None
     margin: float = 1.0
     retryAfter: float | None = None
     retryPeriod: float = 30.0

@@ -83,6 +83,7 @@ class LedgerEntry(Protocol):
     """
 
     acceptedAt: float
+    isInvite: bool
 
     def recall(self, reason: str) -> None:
         """
