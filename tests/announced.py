@@ -162,6 +162,7 @@ class Network:
 
     @ivar servers: by name.
     @ivar invites: when INVITEs came to each server, in seconds of the reactor.
+    @ivar told: the NOTIFYs that came to the client: Subscription-State and body in one line.
     """
 
     def __init__(self, transport: str = "sctp") -> None:
@@ -172,6 +173,7 @@ class Network:
         self.invites: dict[str, list[float]] = {}
         self.client: ClientService | None = None
         self.caller: Caller | None = None
+        self.told: list[tuple[str, str]] = []
         self._ends: list[Callable[[], Any]] = [self.calleePort.stopListening]
 
     async def server(self, name: str, announce: str = "both", more: str = "") -> ServerService:
@@ -210,12 +212,15 @@ class Network:
         encaps = listener._port.getHost().encaps
         return f"sctp:host=127.0.0.1:port={listener.port}:encaps={encaps}:stack=userspace"
 
-    async def start(self, more: str = "", sections: str = "", **addresses: str) -> ClientService:
+    async def start(
+        self, more: str = "", sections: str = "", active: int | None = None, **addresses: str
+    ) -> ClientService:
         """
         Starts a client of all servers, and a caller.
 
         @param more: further lines of each server's section.
         @param sections: further sections.
+        @param active: how many servers are to become active, all by default.
         @param addresses: those of further servers, by name.
         """
         addresses = {**{name: self.address(name) for name in self.servers}, **addresses}
@@ -225,12 +230,22 @@ class Network:
         self.client = client = ClientService(
             reactor, parseClient(CLIENT.format(servers=servers) + sections, "client")
         )
+        core: Any = client.element.core
+        notifyReceived = core.own[b"NOTIFY"]
+
+        def notified(transaction: object, request: Request) -> bool:
+            said = request.body.decode().strip().replace("\r\n", " | ")
+            self.told.append(((request.get(b"Subscription-State") or b"").decode(), said))
+            return bool(notifyReceived(transaction, request))
+
+        core.own[b"NOTIFY"] = notified
         await client.startService()
         self._ends.insert(0, client.stopService)
         self.caller = Caller(client.element.associations.listeners[0].port)
         port = reactor.listenUDP(0, self.caller, "127.0.0.1")
         self._ends.append(port.stopListening)
-        await until(lambda: len(client.active) == len(addresses), "every server on the active list")
+        wanted = len(addresses) if active is None else active
+        await until(lambda: len(client.active) == wanted, f"{wanted} servers on the active list")
         return client
 
     def drain(self, name: str, **values: Any) -> Deferred[Any]:

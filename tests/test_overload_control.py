@@ -304,6 +304,22 @@ class ClientsPart(SynchronousTestCase):
         self.throttle.heard(Control(50, 0, 2))
         self.assertEqual(self.throttle.loss, 0)
 
+    def test_release(self) -> None:
+        """
+        Other word that the server is in service ends a full stop, and nothing less; what it said before then
+        does not count any more.
+        """
+        self.throttle.heard(Control(99, 5000, 9))
+        self.throttle.release()
+        self.assertEqual(self.throttle.loss, 99)
+        self.throttle.heard(Control(100, 5000, 10))
+        self.throttle.release()
+        self.assertEqual(self.throttle.loss, 0)
+        self.throttle.heard(Control(100, 5000, 10))
+        self.assertEqual(self.throttle.loss, 0)
+        self.throttle.heard(Control(100, 5000, 11))
+        self.assertEqual(self.throttle.loss, 100)
+
     def test_reset(self) -> None:
         """
         A server that was started anew may count from the beginning.

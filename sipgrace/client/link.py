@@ -166,6 +166,7 @@ class ServerLink:
         """
         The server is said to be back: it is tested now instead of at the end of its countdown or back-off.
         """
+        self.throttle.release()
         self._machine.available()
 
     def scheduled(self, back: float | None) -> None:

@@ -53,6 +53,14 @@ class Throttle:
         self.loss = control.loss if control.validity else 0
         self._until = self._clock.seconds() + control.validity / 1000
 
+    def release(self) -> None:
+        """
+        The server is said to be in service, by other means. That ends a full stop, which it would otherwise
+        get no occasion to take back; a smaller share may be what it wants in service, too.
+        """
+        if self.loss == 100:
+            self.loss = 0
+
     def reset(self) -> None:
         """
         Nothing that the server said before counts any more: it may have been started anew.
