@@ -38,6 +38,7 @@ class Console:
             "cancel": self.cancel,
             "extend": self.extend,
             "resume": self.resume,
+            "rehearse": self.rehearse,
         }
 
     def show(self) -> None:
@@ -83,6 +84,20 @@ class Console:
         @return: fires when it serves.
         """
         return self._give(Kind.RESUME).addCallback(Obeyed.whenEnded)
+
+    def rehearse(self, guard: float | None = None, retryAfter: float | None = None) -> Deferred[Any]:
+        """
+        Says what a drain would do now. This element goes on serving, and nobody else notices.
+
+        @return: fires when the time of that drain is over, with what would have come of it.
+        """
+
+        def show(obeyed: Obeyed) -> Any:
+            for name, value in obeyed.result.items():
+                print(f"{name:<14} {value}")
+            return obeyed.later
+
+        return self._give(Kind.REHEARSE, guard=guard, retryAfter=retryAfter).addCallback(show)
 
     def _give(self, kind: Kind, why: str = "", **values: Any) -> Deferred[Obeyed]:
         order = self._element.order(kind, "manhole", why, **values)

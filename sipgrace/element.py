@@ -31,6 +31,8 @@ from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
 from sipgrace.lifecycle.machine import Lifecycle
 from sipgrace.lifecycle.orders import Kind, Order
+from sipgrace.lifecycle.pulse import Pace, Pulse
+from sipgrace.lifecycle.rehearsal import Rehearsals
 from sipgrace.lifecycle.sdnotify import Notifier, Systemd
 from sipgrace.lifecycle.settings import Settings
 from sipgrace.message.framing import Limits as MessageLimits
@@ -139,6 +141,21 @@ class Element:
             reactor, name, self.lifecycle, OrdersSection() if orders is None else orders
         )
         self.door = self.oversight.door
+        self.pulse = Pulse(self.clock)
+        self.pace = Pace(self.clock, lambda: self.ledger.accepted)
+        self.pulse.listeners.append(self.pace)
+        self.rehearsals = Rehearsals(
+            self.clock,
+            self.lifecycle,
+            self.ledger,
+            self.times,
+            self.estimate,
+            drain.marginOf(drain.usualGuard),
+            drain.spread,
+            self.pace.perSecond,
+            {"announce": drain.announce},
+        )
+        self.door.kinds[Kind.REHEARSE] = self.rehearsals.rehearse
         self._systemd = Systemd(Notifier(os.environ), self.clock, self.lifecycle.status)
         self.lifecycle.observe(self._systemd)
         self.associations.onGone = self.lifecycle.associationsGone
@@ -240,6 +257,7 @@ class Element:
         self.oversight.start()
         self._timerC.start()
         self._aging.start(_AGING, now=False)
+        self.pulse.start()
         given = self.door.give(self.order(Kind.RESUME, "start"), Giver(Source.PROCESS, "start"))
         return given.addCallback(Obeyed.whenEnded)
 
@@ -250,6 +268,8 @@ class Element:
         self._timerC.stop()
         if self._aging.running:
             self._aging.stop()
+        self.pulse.stop()
+        self.rehearsals.stop()
         self.timers.stop()
         for pool in self.pools.values():
             pool.stop()

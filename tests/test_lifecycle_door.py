@@ -18,7 +18,7 @@ from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.audit import AuditLog
 from sipgrace.lifecycle.authorization import MAY, Authority, Giver, Key, Role, Source, Verify
-from sipgrace.lifecycle.door import Door, Obeyed
+from sipgrace.lifecycle.door import Carried, Door, Obeyed
 from sipgrace.lifecycle.events import Change, State
 from sipgrace.lifecycle.nonces import Nonces
 from sipgrace.lifecycle.orderform import SignedOrder, sign
@@ -177,7 +177,7 @@ class LocalTests(DoorCase):
         """
         order = self.order(Kind.SKIP, server="server-104")
         self.assertEqual(self.refused(self.door.give(order, SOCKET)), "skip is no order for server-102")
-        self.door.kinds[Kind.SKIP] = lambda order: f"{order.server} is skipped"
+        self.door.kinds[Kind.SKIP] = lambda order: Carried(f"{order.server} is skipped")
         obeyed = self.successResultOf(self.door.give(order, SOCKET))
         self.assertEqual(obeyed.result, "server-104 is skipped")
         self.assertEqual(self.world.events, [])
@@ -395,7 +395,7 @@ class SignedTests(DoorCase):
         self.assertEqual(MAY[Role.VIEWER], {Kind.REHEARSE})
         self.assertEqual(MAY[Role.OPERATOR], set(Kind) - {Kind.OFFLINE})
         self.assertEqual(MAY[Role.ADMIN], set(Kind))
-        self.door.kinds[Kind.REHEARSE] = lambda order: {}
+        self.door.kinds[Kind.REHEARSE] = lambda order: Carried()
         self.successResultOf(self.door.take(self.signed(self.order(Kind.REHEARSE), "viewer"), LINK))
         self.successResultOf(self.door.take(self.signed(self.order(Kind.OFFLINE), "admin"), LINK))
 

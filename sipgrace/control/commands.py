@@ -24,6 +24,7 @@ __all__ = [
     "GiveSigned",
     "Happened",
     "NotOffered",
+    "Rehearsed",
     "Watch",
     "phrase",
 ]
@@ -191,6 +192,17 @@ class Watch(_Command):
 
     commandName = b"watch"
     response = [(b"number", amp.Integer())]
+
+
+class Rehearsed(_Command):
+    """
+    Told by a node to whoever had it rehearse a drain, and to nobody else, when the time of that drain is
+    over: what would have come of it. C{id} is that of the order.
+    """
+
+    commandName = b"rehearsed"
+    arguments = [(b"id", amp.Unicode()), (b"facts", JSON())]
+    requiresAnswer = False
 
 
 class Happened(_Command):

@@ -24,6 +24,7 @@ from sipgrace.control.commands import (
     GiveSigned,
     Happened,
     NotOffered,
+    Rehearsed,
     Watch,
     phrase,
 )
@@ -200,6 +201,7 @@ class NodeLink(Link):
     def __init__(self, node: Node) -> None:
         super().__init__()
         self._node = node
+        self._later: list[Deferred[Any]] = []
         self._unread = 0
         self._rest = b""
         self._clogged = False
@@ -266,6 +268,10 @@ class NodeLink(Link):
         See C{IProtocol}.
         """
         self._node.unwatch(self._tell)
+        # Nobody is left to be told.
+        later, self._later = self._later, []
+        for one in later:
+            one.cancel()
         super().connectionLost(reason)
 
     @GiveOrder.responder
@@ -273,11 +279,29 @@ class NodeLink(Link):
         self, kind: str, who: str | None, why: str | None, server: str | None, **values: Any
     ) -> Deferred[dict[str, Any]]:
         given = self._node.order(self.giver(who), kind, why or "", server=server or "", **values)
-        return given.addCallback(_answer)
+        return given.addCallback(self._obeyed)
 
     @GiveSigned.responder
     def _signed(self, signed: Any) -> Deferred[dict[str, Any]]:
-        return self._node.signed(self.giver(None), signed).addCallback(_answer)
+        return self._node.signed(self.giver(None), signed).addCallback(self._obeyed)
+
+    def _obeyed(self, obeyed: Obeyed) -> dict[str, Any]:
+        later = obeyed.later
+        if later is not None:
+            self._later.append(later)
+            told = (later, obeyed.order.nonce)
+            later.addCallbacks(self._tellLater, lambda failure: None, callbackArgs=told)
+        return {
+            "number": obeyed.number,
+            "state": str(obeyed.state),
+            "id": obeyed.order.nonce,
+            "result": obeyed.result,
+        }
+
+    def _tellLater(self, facts: dict[str, Any], later: Deferred[Any], name: str) -> None:
+        self._later.remove(later)
+        if not self.gone:
+            self.callRemote(Rehearsed, id=name, facts=facts)  # type: ignore[no-untyped-call]
 
     @GetStatus.responder
     def _status(self) -> dict[str, Any]:
@@ -300,15 +324,6 @@ class NodeLink(Link):
             self._drop("whoever watches here does not read")
         else:
             self.callRemote(Happened, event=facts)  # type: ignore[no-untyped-call]
-
-
-def _answer(obeyed: Obeyed) -> dict[str, Any]:
-    return {
-        "number": obeyed.number,
-        "state": str(obeyed.state),
-        "id": obeyed.order.nonce,
-        "result": obeyed.result,
-    }
 
 
 def _word(known: type[_W], text: str, what: str) -> _W:

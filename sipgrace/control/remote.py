@@ -16,7 +16,16 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from sipgrace.control.commands import GetReroutes, GetStatus, GiveOrder, GiveSigned, Happened, Watch, phrase
+from sipgrace.control.commands import (
+    GetReroutes,
+    GetStatus,
+    GiveOrder,
+    GiveSigned,
+    Happened,
+    Rehearsed,
+    Watch,
+    phrase,
+)
 from sipgrace.control.link import Link
 from sipgrace.errors import OrderRefused, SIPGraceError
 from sipgrace.lifecycle.orderform import SignedOrder
@@ -76,6 +85,8 @@ class RemoteNode(Link):
         self._watchers: list[Callable[[Facts], None]] = []
         self._events: deque[Facts] = deque(maxlen=self.KEPT)
         self._waiters: list[tuple[frozenset[str], int, Deferred[Facts]]] = []
+        self._rehearsed: dict[str, Facts] = {}
+        self._rehearsing: dict[str, Deferred[Facts]] = {}
 
     def status(self) -> Deferred[dict[str, Any]]:
         """
@@ -183,6 +194,33 @@ class RemoteNode(Link):
             self._waiters.append((wanted, answer.number, found))
         return found
 
+    def rehearsed(self, answer: Answer) -> Deferred[Facts]:
+        """
+        Waits for what a rehearsal found in the end; see L{Rehearsed}. To be asked once.
+
+        @param answer: what came at once.
+        """
+        known = self._rehearsed.pop(answer.id, None)
+        if known is not None:
+            return succeed(known)
+        if self.gone:
+            return fail(_lost())
+
+        def forget(_: object) -> None:
+            self._rehearsing.pop(answer.id, None)
+
+        found = self._rehearsing[answer.id] = Deferred(forget)
+        return found
+
+    @Rehearsed.responder
+    def _told(self, id: str, facts: Facts) -> dict[str, Any]:
+        found = self._rehearsing.pop(id, None)
+        if found is not None:
+            found.callback(facts)
+        elif len(self._rehearsed) < self.KEPT:
+            self._rehearsed[id] = facts
+        return {}
+
     @Happened.responder
     def _happened(self, event: Facts) -> dict[str, Any]:
         self._events.append(event)
@@ -204,7 +242,8 @@ class RemoteNode(Link):
         """
         super().connectionLost(reason)
         waiters, self._waiters = self._waiters, []
-        for _, _, found in waiters:
+        rehearsing, self._rehearsing = self._rehearsing, {}
+        for found in [*(found for _, _, found in waiters), *rehearsing.values()]:
             found.errback(_lost())
 
     def _ask(self, command: type[amp.Command], **values: Any) -> Deferred[Any]:

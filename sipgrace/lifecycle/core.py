@@ -157,10 +157,9 @@ class Core:
         """
         Begins a drain's time, and closes the gate.
         """
-        now = self.clock.seconds()
         seconds = self.guardFor(order)
-        retryAfter = self.settings.retryAfter if order.retryAfter is None else order.retryAfter
-        self._wanted = None if retryAfter is None else now + retryAfter
+        retryAfter = self._wantedFor(order)
+        self._wanted = None if retryAfter is None else self.clock.seconds() + retryAfter
         self.order = order
         self.forced()
         self.guard = Guard(
@@ -183,6 +182,16 @@ class Core:
             return self.settings.guard
         seconds = self.safely(estimate, "estimating the guard")
         return self.settings.guard if seconds is None else seconds
+
+    def awayFor(self, order: Order, guard: float) -> float:
+        """
+        @return: how long clients would be asked to stay away by a drain under this order, in seconds.
+        """
+        wanted = self._wantedFor(order)
+        return guard + self.settings.retryPeriod if wanted is None else max(wanted, guard)
+
+    def _wantedFor(self, order: Order) -> float | None:
+        return self.settings.retryAfter if order.retryAfter is None else order.retryAfter
 
     def moveGuard(self, seconds: float | None) -> None:
         """

@@ -25,7 +25,7 @@ from sipgrace.lifecycle.machine import Lifecycle
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce
 from sipgrace.lifecycle.orders import Kind, Order
 
-__all__ = ["Door", "Obeyed"]
+__all__ = ["Carried", "Door", "Obeyed"]
 
 #: Ways by which an order must get through, come what may: a full disk must not keep a process from leaving,
 #: nor a server from coming up.
@@ -33,6 +33,19 @@ _URGENT = (Source.SIGNAL, Source.PROCESS)
 
 #: Ways by which an order is for the clients to approve of, where they are asked.
 _ASKED = (Source.LINK, Source.SOCKET, Source.MANHOLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """
+    What came of an order that is not the lifecycle's.
+
+    @ivar result: what is to be told at once, fit for JSON.
+    @ivar later: what is to be told later; to the giver alone, like the former.
+    """
+
+    result: Any = None
+    later: Deferred[Any] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -43,13 +56,15 @@ class Obeyed:
     @ivar order: the order, with a nonce by which the audit log knows it.
     @ivar number: what it did, and all that comes after, is told in events of a higher number.
     @ivar state: where the element stands now.
-    @ivar result: what a rehearsal found; C{None} for all other kinds.
+    @ivar result: what a rehearsal found; C{None} for most other kinds.
+    @ivar later: what it has found when it is over; C{None} for all other kinds.
     """
 
     order: Order
     number: int
     state: State
     result: Any = None
+    later: Deferred[Any] | None = None
     _outcome: State | Failure | None = None
     _waiting: list[Deferred[State]] = field(default_factory=list)
     _going: bool = False
@@ -88,8 +103,8 @@ class Door:
     @cvar PATIENCE: how many seconds the audit log may take for a record before the order is refused.
     @cvar HURRY: how many it may take where the order is obeyed all the same.
     @ivar lifecycle: whose orders these are.
-    @ivar kinds: what carries out the kinds of order that are not the lifecycle's: called with the order,
-        returns what becomes L{Obeyed.result}, and raises L{OrderRefused}.
+    @ivar kinds: what carries out the kinds of order that are not the lifecycle's: is called with the order,
+        and raises L{OrderRefused}.
     @ivar approval: how clients are asked, where they are.
     """
 
@@ -120,7 +135,7 @@ class Door:
         self._beside = beside
         self._wallClock = wallClock
         self.approval: Approval | None = None
-        self.kinds: dict[Kind, Callable[[Order], Any]] = {}
+        self.kinds: dict[Kind, Callable[[Order], Carried]] = {}
 
     # ------------------------------------------------------------------ giving
 
@@ -203,10 +218,10 @@ class Door:
         lifecycle = self.lifecycle
         number = lifecycle.number
         ended: Deferred[State] | None = None
-        result = None
+        carried = Carried()
         other = self.kinds.get(order.kind)
         if other is not None:
-            result = other(order)
+            carried = other(order)
         elif order.kind is Kind.DRAIN:
             ended = lifecycle.drain(order)
         elif order.kind is Kind.CANCEL:
@@ -221,7 +236,8 @@ class Door:
             lifecycle.offline(order)
         else:
             raise OrderRefused(f"{order.kind} is no order for {self._node}")
-        return Obeyed(order, number, lifecycle.status().state, result), ended
+        state = lifecycle.status().state
+        return Obeyed(order, number, state, carried.result, carried.later), ended
 
     def _follow(self, obeyed: Obeyed, ended: Deferred[State] | None) -> None:
         if ended is not None:

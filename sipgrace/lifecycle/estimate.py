@@ -130,6 +130,24 @@ class SetupTimes:
             needed = max(needed, end * STEP - age)
         return needed, "observed"
 
+    def unfinished(self, ages: Sequence[float], seconds: float) -> float | None:
+        """
+        @param ages: how long calls have been waiting, in seconds.
+        @return: how many of them are to be expected not to be settled in so many seconds; C{None} while too
+            little is known.
+        """
+        left = list(accumulate(reversed(self.counts)))[::-1]
+        if ages and left[0] < FEWEST:
+            return None
+        last = len(self.counts) - 1
+        expected = 0.0
+        for age in ages:
+            now = left[min(max(0, int(age / STEP)), last)]
+            then = left[min(ceil((age + seconds) / STEP), last)]
+            # One that has been waiting for longer than any before may wait for ever.
+            expected += then / now if now else 1.0
+        return expected
+
     def status(self) -> dict[str, Any]:
         """
         For display: times in seconds.

@@ -50,6 +50,12 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, entry: Entry) -> bool:
+        """
+        @return: whether it is not yet settled.
+        """
+        return entry in self._entries
+
     def __iter__(self) -> Iterator[Entry]:
         """
         @return: all that are not settled, the oldest first. Not to be kept while entries come and go.

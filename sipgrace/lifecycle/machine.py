@@ -192,6 +192,15 @@ class Lifecycle:
         """
         self._observers.append(observer)
 
+    def plan(self, order: Order) -> tuple[float, float]:
+        """
+        What a drain under this order would come to; nothing is done.
+
+        @return: its guard, and how long clients would be asked to stay away, without the spread; in seconds.
+        """
+        guard = self._core.guardFor(order)
+        return guard, self._core.awayFor(order, guard)
+
     @property
     def number(self) -> int:
         """

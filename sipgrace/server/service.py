@@ -142,6 +142,7 @@ class ServerService(Service):
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
+        element.rehearsals.clients = self.clients.status
 
     @property
     def lifecycle(self) -> Any:

@@ -1,0 +1,187 @@
+"""
+Rehearsals: what a drain would do now, told to whoever asks, while the server goes on serving and nobody else
+notices.
+
+What is told at once is reckoned from what is known at that moment. What is told later has been watched:
+whether the calls that waited then were settled in the time that the drain would have had, and how many new
+ones came in meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.door import Carried
+from sipgrace.lifecycle.estimate import Estimate, SetupTimes
+from sipgrace.lifecycle.events import State
+from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.lifecycle.orders import Order
+from sipgrace.lifecycle.seams import Entry
+
+__all__ = ["Rehearsals"]
+
+#: So often it is looked which calls are left, in seconds.
+LOOK: Final = 0.1
+
+
+class CountedLedger(Protocol):
+    """
+    What is needed of the ledger.
+    """
+
+    accepted: int
+
+    def __len__(self) -> int:
+        """
+        How many calls are waiting.
+        """
+
+    def __iter__(self) -> Iterator[Entry]:
+        """
+        These calls.
+        """
+
+    def __contains__(self, entry: Entry) -> bool:
+        """
+        Whether a call is waiting yet.
+        """
+
+    def ages(self, now: float) -> list[float]:
+        """
+        How long each has been waiting.
+        """
+
+
+class Rehearsals:
+    """
+    Holds them.
+
+    @cvar MOST: how many may be watched at a time.
+    @ivar clients: whom a drain would tell: how many associations each client has up, by name.
+    """
+
+    MOST = 4
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        lifecycle: Lifecycle,
+        ledger: CountedLedger,
+        times: SetupTimes,
+        estimate: Callable[[], Estimate],
+        margin: float,
+        spread: int,
+        rate: Callable[[], float],
+        defaults: Mapping[str, Any],
+    ) -> None:
+        """
+        @param margin: how many seconds before the guard the end is forced.
+        @param spread: the most seconds that are added to a client's Retry-After.
+        @param rate: how many new INVITEs are accepted a second.
+        @param defaults: what counts where the order does not say: C{over}, C{then}, C{announce}.
+        """
+        self._clock = clock
+        self._lifecycle = lifecycle
+        self._ledger = ledger
+        self._times = times
+        self._estimate = estimate
+        self._margin = margin
+        self._spread = spread
+        self._rate = rate
+        self._defaults = defaults
+        self._watching: list[LoopingCall] = []
+        self.clients: Callable[[], Mapping[str, int]] = dict
+
+    def rehearse(self, order: Order) -> Carried:
+        """
+        Carries out an order to rehearse; see L{sipgrace.lifecycle.door.Door.kinds}.
+
+        @return: what would be done, and later what would have come of it: both fit JSON, times in seconds.
+        @raise OrderRefused: unless the server serves.
+        """
+        status = self._lifecycle.status()
+        if status.state is not State.SERVING:
+            raise OrderRefused(f"a rehearsal is for a server that serves; this one is {status.state}")
+        if len(self._watching) >= self.MOST:
+            raise OrderRefused(f"{self.MOST} rehearsals are under way already; wait until one has ended")
+        guard, away = self._lifecycle.plan(order)
+        # What rings then is taken back (see L{sipgrace.lifecycle.guard}).
+        forcedAfter = max(0.0, guard - 1.5 * min(self._margin, guard / 3))
+        estimate = self._estimate()
+        ages = self._ledger.ages(self._clock.seconds())
+        cutOff = self._times.unfinished(ages, forcedAfter)
+        rate = self._rate()
+        needed = min(estimate.seconds, guard)
+        result = {
+            "guard": guard,
+            "guardEstimate": estimate.seconds,
+            "estimatedFrom": estimate.basis,
+            "forcedAfter": forcedAfter,
+            "retryAfter": away,
+            "spread": self._spread,
+            "over": self._said(order, "over"),
+            "then": self._said(order, "then"),
+            "announce": str(self._said(order, "announce")),
+            "waiting": len(ages),
+            "oldest": round(ages[0], 3) if ages else None,
+            "cutOff": None if cutOff is None else round(cutOff, 2),
+            "associations": status.associations,
+            "clients": dict(self.clients()),
+            "newPerSecond": round(rate, 2),
+            "refusedBefore": round(rate * needed),
+            "refusedWithin": round(rate * away),
+        }
+        return Carried(result, self._watch(guard, forcedAfter))
+
+    def _said(self, order: Order, name: str) -> Any:
+        value = getattr(order, name)
+        return self._defaults.get(name) if value is None else value
+
+    def _watch(self, guard: float, forcedAfter: float) -> Deferred[dict[str, Any]]:
+        ledger, clock = self._ledger, self._clock
+        began = clock.seconds()
+        left: list[Entry] = list(ledger)
+        waiting = len(left)
+        accepted = ledger.accepted
+        found: Deferred[dict[str, Any]] = Deferred(lambda _: self._stop(looking))
+
+        def look() -> None:
+            left[:] = [entry for entry in left if entry in ledger]
+            after = clock.seconds() - began
+            if left and after < forcedAfter:
+                return
+            self._stop(looking)
+            found.callback(
+                {
+                    "guard": guard,
+                    "waiting": waiting,
+                    "settled": waiting - len(left),
+                    "cutOff": len(left),
+                    "drainedAfter": None if left else round(after, 3),
+                    "refused": ledger.accepted - accepted,
+                }
+            )
+
+        looking = LoopingCall(look)
+        looking.clock = clock
+        self._watching.append(looking)
+        looking.start(LOOK)
+        return found
+
+    def _stop(self, looking: LoopingCall) -> None:
+        if looking in self._watching:
+            self._watching.remove(looking)
+            looking.stop()
+
+    def stop(self) -> None:
+        """
+        Ends what would keep a reactor busy; nothing is told any more.
+        """
+        for looking in list(self._watching):
+            self._stop(looking)
