@@ -209,7 +209,10 @@ class ClientService(Service):
             self.reroutes,
         )
         core = element.serve(
-            role, ProxySettings(recordRoute=True, detectMerges=False, timerC=config.timers.timerC)
+            role,
+            ProxySettings(
+                recordRoute=True, detectMerges=False, joinZone=NETWORK, timerC=config.timers.timerC
+            ),
         )
         core.own[b"NOTIFY"] = self.subscriptions.notifyReceived
         if offer:

@@ -4,6 +4,8 @@ One branch of a response context: a request that was sent to one target (RFC 326
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -165,13 +167,18 @@ class Branch:
         """
         Ends the call that this 2xx has set up: nobody upstream can be given it.
         """
+        self.ghost(response)()
+
+    def ghost(self, response: Response) -> Callable[[], None]:
+        """
+        @return: what is to be called where that turns out later.
+        """
         if self._ghost is None:
             transaction = self._transaction
             if transaction is None or transaction.request is None:
-                return
+                return lambda: None
             self._ghost = Ghost(self.context.core, transaction.request, transaction.association, self._reason)
-            self.context.core.counters["ghosts"] += 1
-        self._ghost.answered(response)
+        return partial(self._ghost.answered, response)
 
     def clientFailed(self, transaction: object, reason: str) -> None:
         """

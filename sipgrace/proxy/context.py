@@ -15,6 +15,7 @@ from sipgrace.interfaces import IAssociation, IServerTransactionUser
 from sipgrace.message.message import Request, Response
 from sipgrace.proxy.best import best
 from sipgrace.proxy.branch import Branch
+from sipgrace.proxy.copies import Joint
 from sipgrace.proxy.target import Answer, Target
 from sipgrace.transaction.inviteserver import InviteServer
 from sipgrace.transaction.noninviteserver import NonInviteServer
@@ -81,7 +82,7 @@ class ResponseContext:
     def __init__(
         self,
         core: ProxyCore,
-        transaction: InviteServer | NonInviteServer,
+        transaction: InviteServer | NonInviteServer | Joint,
         request: Request,
         mark: int,
         outZone: str | None,
@@ -234,6 +235,8 @@ class ResponseContext:
         self._respond(response)
         if not 200 <= self.transaction.finalStatus < 300:
             branch.endGhost(response)
+        elif isinstance(self.transaction, Joint) and self.transaction.deserted:
+            self.transaction.orElse(branch.ghost(response))
         if first:
             self._takeBack(_ELSEWHERE)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +19,7 @@ from sipgrace.message.derive import respond
 from sipgrace.message.message import Request, Response
 from sipgrace.proxy.checks import check, limitBreadth
 from sipgrace.proxy.context import ResponseContext
+from sipgrace.proxy.copies import Copies, Copy
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.routes import hopAlongRoute, takeOwnAddress, takeOwnRoutes
 from sipgrace.proxy.seams import Ledger, Role
@@ -39,12 +40,15 @@ class ProxySettings:
     @ivar detectMerges: whether a second copy of an INVITE that came another way is refused with 482
         (RFC 3261 §8.2.2.2). A client does not: the copy may come from a server that was tried after
         another had not answered in time.
+    @ivar joinZone: the side from which copies of an INVITE are made one call instead (see
+        L{sipgrace.proxy.copies}), where C{detectMerges} is off; empty for none.
     @ivar timerC: seconds for which a callee may ring without a further provisional response
         (RFC 3261 §16.6 step 11: more than 180).
     """
 
     recordRoute: bool = False
     detectMerges: bool = True
+    joinZone: str = ""
     timerC: float = 181.0
 
 
@@ -60,8 +64,8 @@ class ProxyCore:
         C{None} while there is nothing to add.
     @ivar heard: given each response that a target sends, our Via still on it; C{None} where nobody listens.
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
-        2xx), refused, looped, merged; responses and ACKs that belong to nothing; calls ended because nobody
-        could be given their 2xx.
+        2xx), refused, looped, merged, joined to another copy; responses and ACKs that belong to nothing;
+        calls ended because nobody could be given their 2xx.
     """
 
     def __init__(
@@ -86,8 +90,14 @@ class ProxyCore:
         self.marks: Callable[[Response, IAssociation], None] | None = None
         self.heard: Callable[[Response, Target], None] | None = None
         self.counters: dict[str, int] = dict.fromkeys(
-            ("accepted", "answered", "refused", "loops", "merged", "strayResponses", "strayAcks", "ghosts"), 0
+            (
+                *("accepted", "answered", "refused", "loops", "merged", "joined"),
+                *("strayResponses", "strayAcks", "ghosts"),
+            ),
+            0,
         )
+        # As long as the server transaction of a 2xx lasts (RFC 6026 Timer L).
+        self._copies = Copies(timers, layer.values.l) if settings.joinZone else None
         self._merging: dict[tuple[bytes, bytes, int, bytes], ResponseContext] = {}
         layer.user = self
 
@@ -130,8 +140,11 @@ class ProxyCore:
         if not self._isNew(context, request):
             transaction.respond(self.response(request, Answer(482)))
             return
-        self.counters["accepted"] += 1
         transaction.user = context
+        if self._copies is not None and not self._isFirst(context, transaction, request):
+            self.counters["joined"] += 1
+            return
+        self.counters["accepted"] += 1
         self.ledger.accept(context)
         if context.isInvite:
             transaction.respond(respond(request, 100))
@@ -157,6 +170,22 @@ class ProxyCore:
                 return False
             self._merging[key] = context
             context.mergeKey = key
+        return True
+
+    def _isFirst(
+        self, context: ResponseContext, transaction: InviteServer | NonInviteServer, request: Request
+    ) -> bool:
+        """
+        @return: false when another copy of this INVITE asks for the same call, and this one has joined it.
+        """
+        if not context.isInvite or context.inDialog or context.zone != self.settings.joinZone:
+            return True
+        assert self._copies is not None
+        joint = self._copies.take(cast(InviteServer, transaction), request)
+        if joint is None:
+            return False
+        context.transaction = joint
+        joint.user = context
         return True
 
     def forgetMerges(self, context: ResponseContext) -> None:
@@ -186,7 +215,7 @@ class ProxyCore:
             transaction.respond(self.response(request, Answer(481)))
             return
         transaction.respond(self.response(request, Answer(200)))
-        if isinstance(invite.user, ResponseContext):
+        if isinstance(invite.user, ResponseContext | Copy):
             invite.user.cancel(b", ".join(request.getAll(b"Reason")))
 
     def recordRoute(self, request: Request, came: IAssociation, goes: IAssociation) -> None:

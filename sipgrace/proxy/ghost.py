@@ -43,6 +43,8 @@ class Ghost:
         A 2xx: each is acknowledged, the first of each dialog is followed by BYE.
         """
         ack = self._acks.get(response.toTag)
+        if not self._acks:
+            self._core.counters["ghosts"] += 1
         if ack is None:
             uri, routes = self._path(response)
             ack = self._request(b"ACK", self._invite.cseq, response, uri, routes).toBytes()
