@@ -34,13 +34,15 @@ class Network:
     @ivar servers: the processes of the servers by number; C{clients} likewise.
     """
 
-    def __init__(self, test: TestCase, clients: int = 2, guard: float = 5) -> None:
+    def __init__(self, test: TestCase, clients: int = 2, guard: float = 5, sctp: str = "") -> None:
         """
+        @param sctp: further words for the addresses of servers, on both sides.
         @param clients: how many clients each server knows.
         @param guard: seconds, for every server.
         """
         self.test = test
         self.guard = guard
+        self._sctp = sctp
         self._clients = clients
         self._addresses = claim(test)
         self.host = self._addresses[9]
@@ -82,7 +84,7 @@ class Network:
         @return: its path.
         """
         host = self.serverHost(number)
-        listeners = [f"sctp:{PORT}:interface={host}:encaps={ENCAPS}", *listen]
+        listeners = [f"sctp:{PORT}:interface={host}:encaps={ENCAPS}{self._sctp}", *listen]
         clients = "".join(
             f"""
 [[clients]]
@@ -176,7 +178,7 @@ socket = "{self.socket('client', number)}"
         """
         return (
             f"sctp:host={self.serverHost(number)}:port={PORT}:encaps={ENCAPS}:stack=userspace"
-            f":bindAddress={host}:localEncaps={encaps}"
+            f":bindAddress={host}:localEncaps={encaps}{self._sctp}"
         )
 
     def socket(self, role: str, number: int) -> Path:
