@@ -70,7 +70,7 @@ class Runs(TestCase):
         figures = Path(self.mktemp()).absolute()
         child = self.demo(
             *("--calls", "60", "--rate", "40", "--ring", "0.4", "--guard", "2"),
-            *("--drain", "server-104", "--announce", "in-answer", "--json", str(figures)),
+            *("--drain", "server-104", "--json", str(figures)),
         )
         status = await child.ended
         said = (child.output + child.errors).decode()

@@ -299,7 +299,8 @@ class Results(SynchronousTestCase):
         clock.advance(1.25)
         book.answered(call)
         book.end(call, outcome)
-        return Result(Plan(calls=calls), book, [drain], {b"1", b"another"}, [(0.0, "a step")], error)
+        rerouted = {b"1", b"another"}
+        return Result(Plan(calls=calls), book, [drain], rerouted, {"answer": 2}, [(0.0, "a step")], error)
 
     def test_good(self) -> None:
         """
@@ -332,11 +333,12 @@ class Results(SynchronousTestCase):
                 "calls_rerouted": 1,
                 "setup_ms": {"p50": 1250.0, "p99": 1250.0, "rerouted": {"p50": 1250.0, "p99": 1250.0}},
                 "troubles": [],
+                "reroutes": {"answer": 2},
                 "error": "",
                 "answers_repeated": 0,
                 "rate": 60.0,
                 "ring_s": 1.0,
-                "announce": "both",
+                "announce": "in-answer",
                 "stack": "userspace",
             },
         )

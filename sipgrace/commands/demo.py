@@ -75,10 +75,10 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option(
     "--announce",
     type=click.Choice(["in-answer", "broadcast", "both"]),
-    default="both",
+    default="in-answer",
     show_default=True,
     help="How clients are told: by the answer to the next call that they send, which is then tried at "
-    "another server; unasked, before it comes to that; or both.",
+    "another server; unasked, before it comes to that; or both, as servers do by default.",
 )
 @click.option(
     "--stack",
@@ -134,10 +134,10 @@ def demo(
     Each client has an SCTP association with each server. Users call one another through them: INVITE, 180,
     200, ACK, a short talk, BYE. A server sets calls up and is not in their way afterwards.
 
-    After a quarter of the calls a server is told to drain. It tells its clients, and answers new calls with
-    503 and Retry-After, so that they try the next server; it sees the accepted calls through until they are
-    set up; then it shuts its associations down, by the guard at the latest. When it is told to resume, the
-    clients test it and put it back on their lists. No call may fail through any of this.
+    After a quarter of the calls a server is told to drain. It answers new calls with 503 and Retry-After, so
+    that their clients try the next server; it sees the accepted calls through until they are set up; then it
+    shuts its associations down, by the guard at the latest. When it is told to resume, the clients test it
+    and put it back on their lists. No call may fail through any of this.
 
     \b
       sipgrace demo                       25 seconds, one drain

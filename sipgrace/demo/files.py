@@ -75,6 +75,8 @@ address = "sctp:host={plan.host(server)}:{rest}"
         for server in SERVERS
     )
     host, port = users
+    # Else the answers to earlier calls would tell of a drain before a call is refused.
+    overload = "false" if plan.announce == "in-answer" else "true"
     return f"""\
 [client]
 name = "{member.name}"
@@ -83,6 +85,7 @@ listen_network = ["sctp:{PORT}:interface={plan.host(member)}{_encaps(plan, "enca
 stack = "{plan.stack}"
 strategy = "round-robin"
 response_period = 2
+overload_control = {overload}
 {servers}
 [[users]]
 prefix = "{member.number}"

@@ -67,7 +67,7 @@ class Plan:
     hold: float = 0.5
     drains: tuple[str, ...] = ("server-102",)
     guard: float = 4.0
-    announce: str = "both"
+    announce: str = "in-answer"
     stack: str = "userspace"
     loopback: str = "127.0.0"
     directory: Path = Path()

@@ -5,7 +5,7 @@ What a run has shown: as JSON, as tables, and as an exit status.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Result:
     One run.
 
     @ivar rerouted: the Call-IDs of calls that some client had to try at another server.
+    @ivar reasons: why, counted over all attempts.
     @ivar steps: what happened when: seconds since the first call, and a line.
     @ivar error: what kept the run from its end.
     """
@@ -34,6 +35,7 @@ class Result:
     book: Book
     drains: Sequence[Drain]
     rerouted: Collection[bytes]
+    reasons: Mapping[str, int]
     steps: Sequence[tuple[float, str]]
     error: str = ""
 
@@ -71,6 +73,7 @@ class Result:
                 {"call_id": call.callId.decode("ascii"), "outcome": call.outcome, "why": call.why}
                 for call in self.book.troubles()
             ],
+            "reroutes": dict(self.reasons),
             "error": self.error,
             "answers_repeated": self.book.repeated,
             "rate": self.plan.rate,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ async def _calls(
     draining = Deferred.fromCoroutine(drains.run())
     error = ""
     rerouted: set[bytes] = set()
+    reasons: Counter[str] = Counter()
     try:
         await load.done
         screen.step("the last call is over")
@@ -89,10 +91,11 @@ async def _calls(
         for client in CLIENTS:
             for reroute in await network.nodes[client].reroutes():
                 rerouted.add(reroute["callId"].encode("utf-8"))
+                reasons[reroute["reason"]] += 1
     except SIPGraceError as failure:
         error = str(failure)
         book.breakOff()
     finally:
         draining.addErrback(lambda failure: None)
         draining.cancel()
-    return Result(plan, book, drains.drains, rerouted, screen.steps, error)
+    return Result(plan, book, drains.drains, rerouted, reasons, screen.steps, error)
