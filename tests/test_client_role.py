@@ -222,6 +222,7 @@ class ServerTests(RoleCase):
         """
         next(self.targets())
         for method in (b"MESSAGE", b"BYE", b"ACK", b"REGISTER"):
+            next(self.targets(method=method))
             self.assertEqual(
                 self.names(self.targets(method=method, toTag=b"x" if method in (b"BYE", b"ACK") else b"")),
                 ["server-104", "server-106", "server-102"],
@@ -573,6 +574,7 @@ class ExhaustedTests(RoleCase):
         """
         A user who cannot be reached, a dialog, the TDM route: what the RFC says.
         """
+        self.assertEqual(self.exhausted(zone=NETWORK), None)
         self.assertEqual(self.exhausted(INTERFACE, zone=NETWORK), None)
         self.assertEqual(self.exhausted(*self.links.values(), inDialog=True), None)
         self.assertEqual(self.exhausted(*self.links.values(), SIPGateway("sip:gw")), None)

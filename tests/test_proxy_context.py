@@ -320,6 +320,17 @@ class FailoverTests(ScenarioCase):
             rig,
         )
 
+    def test_furtherTooLate(self) -> None:
+        """
+        A redirection of a call that was taken back leads nowhere.
+        """
+        for step, told in (("CANCEL", "caller 487, settled"), ("recall", "caller 503, settled forced")):
+            rig = self.rig("a")
+            rig.role.again.add(302)
+            rig.role.more = {"a": ["b"]}
+            rig.play(f"INVITE |\na 180 |\n{step} |")
+            self.play(f"a 302 | a ACK, a failed 302, {told}", rig)
+
     def test_reached(self) -> None:
         """
         An association that has to be made first is within the period, too.
@@ -360,7 +371,7 @@ class FailoverTests(ScenarioCase):
             a 180   | a answered, caller 180
             +150    |
             lose a  | a failed lost, b INVITE
-            b 180   | b answered, caller 180
+            b 100   | b answered
             """,
             rig,
         )
@@ -934,8 +945,12 @@ class RecallTests(ScenarioCase):
 
     def test_others(self) -> None:
         """
-        What is no INVITE has no callee to be taken back from; what was answered is left alone.
+        What is no INVITE has no callee to be taken back from, and other places are tried yet; what was
+        answered is left alone.
         """
+        rig = ProxyRig()
+        rig.role.plan = ["a", "b"]
+        self.play("MESSAGE | a MESSAGE\nrecall |\na 503 | a failed 503, b MESSAGE", rig)
         rig = self.play(
             """
             MESSAGE | a MESSAGE

@@ -517,7 +517,9 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(request.uri, b"sip:bob@example.com;maddr=192.0.2.9;transport=tcp")
         self.assertEqual(rig.role.asked, [(Hop(b"TCP", "192.0.2.9", 5060), "interface")])
         rig = edge()
-        request = self.deliver(rig, uri=b"sip:bob@example.com;maddr=192.0.2.100;transport=sctp;user=phone")
+        request = self.deliver(
+            rig, uri=b"sip:bob@example.com:5060;maddr=192.0.2.100;transport=sctp;user=phone"
+        )
         self.assertEqual(request.uri, b"sip:bob@example.com;user=phone")
         self.assertEqual(rig.role.asked, [("interface", None, b"sip:bob@example.com;user=phone")])
         for uri in (b"sip:bob@example.com;maddr=", b"tel:+4930;maddr=x"):
@@ -539,6 +541,7 @@ class ACKTests(SynchronousTestCase):
         headers = ((b"Route", INTERFACE), (b"Route", NETWORK), (b"Route", b"<sip:next;lr>"))
         self.assertEqual(self.ack(rig, headers=headers), ["a ACK"])
         request = sent(rig)
+        self.assertEqual(rig.role.asked, [(Hop(b"UDP", "next", 5060), "network")])
         self.assertEqual((routes(request), request.maxForwards), ([b"<sip:next;lr>"], 69))
         self.assertTrue(request.branch.startswith(b"z9hG4bK"))
         self.assertEqual(len(request.getAll(b"Via")), 2)

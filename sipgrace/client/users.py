@@ -82,9 +82,8 @@ class Users:
         if found is not None:
             return found
         for length in self._lengths:
-            if length <= len(user):
-                prefixed = self._prefixes.get(user[:length])
-                if prefixed is not None:
-                    contact, hasUser = prefixed
-                    return contact if hasUser else _withUser(contact, user)
+            prefixed = self._prefixes.get(user[:length])
+            if prefixed is not None:
+                contact, hasUser = prefixed
+                return contact if hasUser else _withUser(contact, user)
         return None

@@ -93,7 +93,7 @@ class Branch:
         RFC 3261 §16.6 steps 1 to 10.
         """
         context = self.context
-        if self.done or context.request is None:
+        if context.request is None:
             return
         core = context.core
         request: Request = context.request.copy()

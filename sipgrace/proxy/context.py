@@ -162,7 +162,7 @@ class ResponseContext:
 
         @param reason: why, for the Reason header (RFC 3326) of the CANCELs; a phrase without quotes.
         """
-        if self.isInvite and not (self.finalStatus or self.cancelled or self.recalled):
+        if self.isInvite and not (self.finalStatus or self.recalled):
             self.recalled = True
             self._takeBack(_unavailable(reason))
 
@@ -219,7 +219,7 @@ class ResponseContext:
         """
         if response.status < 300:
             self._success(branch, response)
-        elif not (self.finalStatus or branch.abandoned):
+        elif not branch.abandoned:
             self.branchFailed(branch, "answer", response)
             return
         self.settleIfDone()
@@ -253,7 +253,7 @@ class ResponseContext:
             again = self.core.role.failed(self, branch.target, reason, response)
         if response is not None and not (again and response.status < 400):
             self._responses.append(response)
-        if again and not self.cancelled and (response is None or response.status < 600):
+        if again and (response is None or response.status < 600):
             self._tryNext()
         else:
             self._finish()

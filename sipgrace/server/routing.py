@@ -73,7 +73,7 @@ class RoutingTable:
                 return route
         _, user, host = glanced
         for length in self._lengths:
-            found = self._prefixes.get(user[:length]) if length <= len(user) else None
+            found = self._prefixes.get(user[:length])
             if found is not None:
                 return found
         return self._domains.get(host) or self._domains.get(b"*")
