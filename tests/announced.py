@@ -145,6 +145,7 @@ CLIENT = """
 [client]
 name = "client-110"
 listen = ["udp:0:interface=127.0.0.1"]
+{settings}
 {servers}
 """
 
@@ -213,13 +214,13 @@ class Network:
         return f"sctp:host=127.0.0.1:port={listener.port}:encaps={encaps}:stack=userspace"
 
     async def start(
-        self, more: str = "", sections: str = "", active: int | None = None, **addresses: str
+        self, more: str = "", settings: str = "", active: int | None = None, **addresses: str
     ) -> ClientService:
         """
         Starts a client of all servers, and a caller.
 
         @param more: further lines of each server's section.
-        @param sections: further sections.
+        @param settings: further lines of the client's own section.
         @param active: how many servers are to become active, all by default.
         @param addresses: those of further servers, by name.
         """
@@ -228,7 +229,7 @@ class Network:
             A_SERVER.format(name=name, address=address, more=more) for name, address in addresses.items()
         )
         self.client = client = ClientService(
-            reactor, parseClient(CLIENT.format(servers=servers) + sections, "client")
+            reactor, parseClient(CLIENT.format(servers=servers, settings=settings), "client")
         )
         core: Any = client.element.core
         notifyReceived = core.own[b"NOTIFY"]

@@ -20,7 +20,7 @@ from sipgrace.lifecycle.events import Change, Event
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
 from sipgrace.lifecycle.machine import Lifecycle
-from sipgrace.lifecycle.orders import Kind, Order
+from sipgrace.lifecycle.orders import Announce, Kind, Order
 from sipgrace.lifecycle.settings import Settings
 from sipgrace.message.message import Message, Request, Response
 from sipgrace.proxy.core import ProxyCore, ProxySettings
@@ -179,7 +179,8 @@ class Server:
 
     # ------------------------------------------------------------------ orders
 
-    def order(self, kind: Kind, **values: Any) -> Order:
+    def order(self, kind: Kind, announce: str | None = None, **values: Any) -> Order:
+        values["announce"] = None if announce is None else Announce(announce)
         return Order(kind=kind, who="test", when=EPOCH, **values)
 
     def drain(self, **values: Any) -> None:

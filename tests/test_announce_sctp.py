@@ -47,13 +47,13 @@ class Scenario(TestCase):
     def invites(self, name: str) -> int:
         return len(self.network.invites[name])
 
-    async def begin(self, announce: str, more: str = "", sections: str = "") -> ClientService:
+    async def begin(self, announce: str, more: str = "", settings: str = "") -> ClientService:
         """
         @return: the client, when both servers are active.
         """
         for name in ("server-102", "server-104"):
             await self.network.server(name, announce)
-        client = await self.network.start(more, sections)
+        client = await self.network.start(more, settings)
         if "subscribe" not in more:
             await until(
                 lambda: all(one["subscription"] == "Subscribed" for one in client.status()["servers"]),
@@ -243,13 +243,13 @@ class InAnswer(Scenario):
         """
         Who was refused is told of the cancel all the same, and is back within a second.
         """
-        client = await self.begin("in-answer", sections="")
+        client = await self.begin("in-answer")
         link = client.links["server-102"]
         await self.ring()
         self.network.drain("server-102", guard=15.0, retryAfter=500.0)
-        while link.active:
+        for _ in range(2):
             self.call()
-            await moment(0.01)
+        await until(lambda: not link.active, "the countdown")
         self.assertEqual(self.server("server-102").gate.refused, 1)
         self.assertTrue(499 < link.countdown <= 500)
         self.network.cancel("server-102")
@@ -269,19 +269,21 @@ class Strangers(Scenario):
         """
         A client that neither subscribes nor offers anything is told in the answers to its calls, and only so.
         """
-        client = await self.begin("both", "subscribe = false", "")
+        client = await self.begin("both", "subscribe = false", "overload_control = false")
         element = self.server("server-102")
         self.assertEqual(client.status()["servers"][0]["subscription"], "Idle")
         await self.ring()
         self.network.drain("server-102", guard=15.0, retryAfter=60.0)
         await moment(0.05)
         self.assertTrue(client.links["server-102"].active)
-        for _ in range(6):
+        for _ in range(2):
             self.call()
-            await moment(0.01)
-        self.assertFalse(client.links["server-102"].active)
-        self.assertEqual((self.network.told, element.gate.refused), ([], 1))
+        await until(lambda: not client.links["server-102"].active, "the countdown")
+        for _ in range(4):
+            self.call()
+        self.assertEqual(client.links["server-102"].throttle.loss, 0)
         await self.allAnswered()
+        self.assertEqual((self.network.told, element.gate.refused), ([], 1))
 
     async def stranger(self, status: int | None) -> tuple[Recorder, Any]:
         """
@@ -315,11 +317,13 @@ class Strangers(Scenario):
         await self.network.server("server-104")
         client = await self.network.start(stranger=f"tcp:host=127.0.0.1:port={listener.port}")
         link = client.links["stranger"]
+        caller = self.network.caller
+        assert caller is not None
         expected = "Asking" if status is None else "Without"
         await until(lambda: client.subscriptions.stateOf(link) == expected, "the refusal")
-        for _ in range(12):
+        for number in range(12):
             self.call()
-            await moment(0.005)
+            await until(lambda: len(caller.answers) > number, "the answer")  # noqa: B023
         await self.allAnswered()
         self.assertEqual(recorder.names().count("SUBSCRIBE"), 1)
         self.assertEqual(recorder.names().count("INVITE"), 4)

@@ -19,6 +19,7 @@ from sipgrace.interfaces import IAssociation, IAssociationUser, IClientTransacti
 from sipgrace.lifecycle.availability import Availability, availabilityOf
 from sipgrace.lifecycle.events import Change, Event
 from sipgrace.lifecycle.gate import Gate
+from sipgrace.lifecycle.orders import Announce
 from sipgrace.message.derive import respond
 from sipgrace.message.headers import SubscriptionState
 from sipgrace.message.message import Request, Response
@@ -76,8 +77,7 @@ class Announcer:
         """
         @param nameOf: the client at an address, or an empty string.
         @param permits: whether whoever is at an address may use this server.
-        @param announce: how clients are told where an order does not say: C{"in-answer"}, C{"broadcast"} or
-            C{"both"}.
+        @param announce: how clients are told where an order does not say; one of L{Announce}.
         @param most: how many subscriptions there may be; none is taken beyond them.
         """
         self.notified = 0
@@ -88,7 +88,7 @@ class Announcer:
         self._nameOf = nameOf
         self._permits = permits
         self._control = control
-        self._announce = self._mode = announce
+        self._announce = self._mode = Announce(announce)
         self._most = most
         self._wallClock = wallClock
         self._subscriptions: dict[IAssociation, Subscription] = {}
@@ -109,7 +109,7 @@ class Announcer:
         For display.
         """
         return {
-            "announce": self._mode,
+            "announce": str(self._mode),
             "subscriptions": len(self._subscriptions),
             "untold": len(self._waiting),
             "notified": self.notified,
@@ -130,9 +130,9 @@ class Announcer:
                     self._mode = _joined(self._mode, order.announce, change is Change.JOINED)
                 if order.back is not None:
                     self._gate.back = self._clock.seconds() + order.back - self._wallClock()
-            if self._mode != "broadcast":
+            if self._mode.inAnswer:
                 self._control.ask(100, self._validity)
-            if self._mode != "in-answer":
+            if self._mode.broadcasts:
                 self._tell(self._subscriptions.values())
         elif change in (Change.CANCELLED, Change.SERVING):
             self._mode = self._announce
@@ -153,7 +153,7 @@ class Announcer:
             turn.cancel()
         for subscription in list(self._subscriptions.values()):
             self._drop(subscription)
-            if self._mode == "in-answer":
+            if not self._mode.broadcasts:
                 continue
             try:
                 availability = availabilityOf(self._gate, subscription.name)
@@ -370,11 +370,11 @@ class Announcer:
             self._drop(subscription)
 
 
-def _joined(mode: str, announce: str, joins: bool) -> str:
+def _joined(mode: Announce, announce: Announce, joins: bool) -> Announce:
     """
     How clients are told from now on. An order that joins a drain cannot take back how they were told before.
     """
-    return announce if not joins or announce == mode else "both"
+    return announce if not joins or announce is mode else Announce.BOTH
 
 
 @implementer(IClientTransactionUser)
