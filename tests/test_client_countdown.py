@@ -1,5 +1,5 @@
 """
-L{sipgrace.client.countdown} and L{sipgrace.client.backoff}.
+L{sipgrace.client.countdown} and L{sipgrace.transport.backoff}.
 """
 
 from __future__ import annotations
@@ -7,9 +7,9 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipgrace.client.backoff import Backoff
 from sipgrace.client.countdown import Countdown, retryAfterOf
 from sipgrace.message.message import Response
+from sipgrace.transport.backoff import Backoff
 
 HEADERS = (
     (b"Via", b"SIP/2.0/SCTP 192.0.2.1;branch=z9hG4bK1"),
