@@ -37,11 +37,12 @@ def limitBreadth(request: Request) -> Answer | None:
     own is none or too great.
     """
     value = request.get(b"Max-Breadth")
-    if value is not None and value.isdigit() and len(value) < 4:
-        number = int(value)
-        if number == 0:
-            return Answer(440)
-        if number <= _BREADTH:
-            return None
-    request.set(b"Max-Breadth", _BREADTH_LINE)
+    if value is None:
+        request.add(b"Max-Breadth", _BREADTH_LINE)
+        return None
+    number = int(value) if value.isdigit() and len(value) < 4 else _BREADTH + 1
+    if number == 0:
+        return Answer(440)
+    if number > _BREADTH:
+        request.set(b"Max-Breadth", _BREADTH_LINE)
     return None
