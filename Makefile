@@ -2,6 +2,7 @@
 #   make demo ARGS="--calls 1500 --rate 60"     the reference network on loopback, and a drain under load
 #   make test ARGS=tests.test_config            the suite, or a part of it
 #   make test-kernel                            the tests that need SCTP in the kernel
+#   make interop                                runs against SIPp, Kamailio and baresip; writes docs/interop.rst
 #   make lint                                   ruff and mypy
 #   make docs                                   docs/_build/html/index.html
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: demo test test-kernel lint docs clean
+.PHONY: demo test test-kernel interop lint docs clean
 
 demo:
 	@tools/setup.sh demo
@@ -24,6 +25,11 @@ test-kernel:
 	@tools/setup.sh test
 	@tools/kernel/run .venv/bin/python tools/runtests.py build/test-kernel-summary \
 		$(or $(ARGS),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_sctp_kernel*.py)))
+
+# Against SIP programs that nobody here wrote; ARGS names some of the runs.
+interop:
+	@tools/setup.sh interop
+	@.venv/bin/python -m interop $(ARGS)
 
 lint:
 	@tools/setup.sh lint

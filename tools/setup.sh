@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up what a make target needs: tools/setup.sh demo|test|lint|docs
+# Sets up what a make target needs: tools/setup.sh demo|test|interop|lint|docs
 #
 # The virtual environment is .venv. Debian packages are installed where this is root, or sudo asks no password;
 # else one sentence says what to install. What was set up is remembered in .venv/ready-*, keyed by all that
@@ -43,13 +43,17 @@ flock 9
 
 # Packages of the system are asked for each time, for that is quick, and they come and go.
 case $kind in
-demo | test)
+demo | test | interop)
     "$python" -c 'import ctypes; ctypes.CDLL("libusrsctp.so.2")' 2>/dev/null \
         || apt libusrsctp2 "SCTP in userspace"
     ;;
 esac
 case $kind in
-test) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
+test | interop) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
+esac
+# Unpacked, not installed: some of them would start a service.
+case $kind in
+interop) tools/kernel/setup kamailio kamailio-sctp-modules libsctp1 baresip-core libre0 librem0 || exit 1 ;;
 esac
 
 # A moved tree and another Python each need a new .venv; other settings only what is installed in it.
@@ -64,7 +68,7 @@ if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
         echo "$made" >.venv/made
     fi
     case $kind in
-    demo) extras= ;;
+    demo | interop) extras= ;;
     *) extras="[$kind]" ;;
     esac
     echo "installing sipgrace$extras into .venv"
