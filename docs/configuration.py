@@ -107,6 +107,7 @@ KINDS = [
     (values.Connect, "connect string", ""),
     (values.Advertise, "string", ""),
     (values.Seconds, "seconds", ""),
+    (values.Then, '``"stay"``, ``"exit"`` or ``"run COMMAND"``', ""),
     (orders.PublicKey, "public key", ""),
     (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
 ]

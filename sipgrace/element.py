@@ -8,31 +8,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.config.orders import OrdersSection
+from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import Limits, Timers
 from sipgrace.config.server import Drain
 from sipgrace.errors import OrderRefused
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
 from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.lifecycle.door import Obeyed
-from sipgrace.lifecycle.estimate import Estimate, SetupTimes
+from sipgrace.lifecycle.estimate import SetupTimes
 from sipgrace.lifecycle.events import Change, Event, State
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
 from sipgrace.lifecycle.machine import Lifecycle
 from sipgrace.lifecycle.orders import Kind, Order
-from sipgrace.lifecycle.pulse import Pace, Pulse
-from sipgrace.lifecycle.rehearsal import Rehearsals
 from sipgrace.lifecycle.sdnotify import Notifier, Systemd
 from sipgrace.lifecycle.settings import Settings
 from sipgrace.message.framing import Limits as MessageLimits
@@ -48,9 +45,6 @@ from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.listen import connect, listen
 from sipgrace.transport.pool import AssociationPool
-
-#: So often what was observed of set-up times loses half its weight, in seconds.
-_AGING: Final = 300.0
 
 
 def boundsOf(limits: Limits) -> Bounds:
@@ -89,10 +83,12 @@ class Element:
         limits: Limits,
         drain: Drain,
         orders: OrdersSection | None = None,
+        report: ReportSection | None = None,
     ) -> None:
         """
         @param places: where to listen, and the zone of what is accepted there.
         @param orders: who may give orders; by default whoever is on this host and may.
+        @param report: where reports of drains are written; by default nowhere.
         """
         self.reactor = reactor
         self.name = name
@@ -109,16 +105,13 @@ class Element:
         # Where every message passes there is no step in between.
         self.messageReceived = self.layer.messageReceived
         self.identity = Identity()
-        self.times = SetupTimes()
-        self.ledger = Ledger(self.times.counts, self.clock.seconds)
-        self._drain = drain
+        times = SetupTimes()
+        self.ledger = Ledger(times.counts, self.clock.seconds)
         self.gate = Gate(self.clock, round(drain.spread))
         self.pools: dict[str, AssociationPool] = {}
         self.watchers: list[IAssociationUser] = []
         self.onServing: Callable[[], None] = lambda: None
         self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
-        self._aging = LoopingCall(self.times.age)
-        self._aging.clock = self.clock
         self.associations = Associations(
             [self._place(description, zone, advertise) for description, zone in places], self
         )
@@ -130,7 +123,7 @@ class Element:
             (self,),
             Settings(
                 guard=drain.usualGuard,
-                estimate=(lambda: self.estimate().seconds) if drain.guard == "auto" else None,
+                estimate=(lambda: self.oversight.estimate().seconds) if drain.guard == "auto" else None,
                 margin=drain.marginOf(drain.usualGuard),
                 retryAfter=drain.retryAfter,
                 retryPeriod=30.0 if drain.retryAfterPeriod is None else drain.retryAfterPeriod,
@@ -138,24 +131,9 @@ class Element:
             serving=False,
         )
         self.oversight = Oversight(
-            reactor, name, self.lifecycle, OrdersSection() if orders is None else orders
+            reactor, name, self.lifecycle, self.ledger, self.gate, times, drain, orders, report
         )
         self.door = self.oversight.door
-        self.pulse = Pulse(self.clock)
-        self.pace = Pace(self.clock, lambda: self.ledger.accepted)
-        self.pulse.listeners.append(self.pace)
-        self.rehearsals = Rehearsals(
-            self.clock,
-            self.lifecycle,
-            self.ledger,
-            self.times,
-            self.estimate,
-            drain.marginOf(drain.usualGuard),
-            drain.spread,
-            self.pace.perSecond,
-            {"announce": drain.announce},
-        )
-        self.door.kinds[Kind.REHEARSE] = self.rehearsals.rehearse
         self._systemd = Systemd(Notifier(os.environ), self.clock, self.lifecycle.status)
         self.lifecycle.observe(self._systemd)
         self.associations.onGone = self.lifecycle.associationsGone
@@ -256,23 +234,20 @@ class Element:
         """
         self.oversight.start()
         self._timerC.start()
-        self._aging.start(_AGING, now=False)
-        self.pulse.start()
         given = self.door.give(self.order(Kind.RESUME, "start"), Giver(Source.PROCESS, "start"))
         return given.addCallback(Obeyed.whenEnded)
 
-    def stop(self) -> None:
+    def stop(self) -> Deferred[Any]:
         """
         Ends what would keep a reactor busy.
+
+        @return: fires when all that is to be written has been.
         """
         self._timerC.stop()
-        if self._aging.running:
-            self._aging.stop()
-        self.pulse.stop()
-        self.rehearsals.stop()
         self.timers.stop()
         for pool in self.pools.values():
             pool.stop()
+        return self.oversight.stop()
 
     def order(self, kind: Kind, who: str, why: str = "", **values: Any) -> Order:
         """
@@ -306,19 +281,6 @@ class Element:
         """
         self.door.giveNow(self.order(Kind.OFFLINE, who), Giver(Source.PROCESS, who))
 
-    def estimate(self) -> Estimate:
-        """
-        The guard that a drain would need now.
-        """
-        drain = self._drain
-        return self.times.guard(
-            self.ledger.ages(self.clock.seconds()),
-            # What rings is taken back one and a half margins before the guard.
-            1.5 * drain.marginOf(drain.usualGuard),
-            drain.guardFloor,
-            drain.guardCeiling,
-        )
-
     def status(self) -> dict[str, Any]:
         """
         How things stand, for display; everything in it fits JSON.
@@ -331,8 +293,7 @@ class Element:
             "associations": lifecycle.associations,
             "guardLeft": lifecycle.guardLeft,
             "retryAfter": lifecycle.awayFor,
-            "guardEstimate": asdict(self.estimate()),
-            "setupTimes": self.times.status(),
+            **self.oversight.status(),
             "order": None if lifecycle.order is None else lifecycle.order.facts(),
             "accepted": self.ledger.accepted,
             "settled": self.ledger.settled,

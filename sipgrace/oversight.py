@@ -1,23 +1,46 @@
 """
-What stands around an element's lifecycle, as configured: the door for orders with its audit log.
+What stands around an element's lifecycle, as configured: the door for orders with its audit log, estimates
+and rehearsals, reports, and what follows a drain.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
 
 from sipgrace.config.orders import OrdersSection
+from sipgrace.config.report import ReportSection
+from sipgrace.config.server import Drain
 from sipgrace.errors import ConfigError
+from sipgrace.lifecycle.afterdrain import AfterDrain, Done
 from sipgrace.lifecycle.aside import Aside
 from sipgrace.lifecycle.audit import AuditLog
 from sipgrace.lifecycle.authorization import Authority, Key, Role, Verify
 from sipgrace.lifecycle.door import Door
+from sipgrace.lifecycle.estimate import Estimate, SetupTimes
+from sipgrace.lifecycle.gate import Gate
+from sipgrace.lifecycle.ledger import Ledger
 from sipgrace.lifecycle.machine import Lifecycle
 from sipgrace.lifecycle.nonces import Nonces
+from sipgrace.lifecycle.orders import Kind
+from sipgrace.lifecycle.pulse import Pace, Pulse
+from sipgrace.lifecycle.rehearsal import Rehearsals
+from sipgrace.lifecycle.report import DrainReport, Reporter
+from sipgrace.lifecycle.reportfiles import ReportFiles
+from sipgrace.lifecycle.timeline import Timeline
 
 __all__ = ["Oversight"]
+
+#: So often what was observed of set-up times loses half its weight, in seconds.
+_AGING: Final = 300.0
+
+#: So long the end of a process waits for the disk, in seconds.
+_PATIENCE: Final = 2.0
 
 
 class Oversight:
@@ -25,13 +48,74 @@ class Oversight:
     All of it, for one element.
 
     @ivar door: where orders are given.
-    @ivar beside: where what waits for a disk is done.
+    @ivar pulse: the beat for what is looked at time and again.
+    @ivar rehearsals: what is asked to rehearse a drain.
+    @ivar timeline: what watches a drain's course; a role may put further counters in.
+    @ivar reporter: keeps the report of the latest drain.
+    @ivar after: does what follows a drain.
     """
 
-    def __init__(self, reactor: Any, name: str, lifecycle: Lifecycle, orders: OrdersSection) -> None:
-        self._orders = orders
-        self.beside = Aside(reactor)
-        self._nonces = Nonces(orders.noncesPath)
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        lifecycle: Lifecycle,
+        ledger: Ledger,
+        gate: Gate,
+        times: SetupTimes,
+        drain: Drain,
+        orders: OrdersSection | None = None,
+        report: ReportSection | None = None,
+    ) -> None:
+        self._clock = reactor
+        self._lifecycle = lifecycle
+        self._ledger = ledger
+        self._times = times
+        self._drain = drain
+        self._orders = OrdersSection() if orders is None else orders
+        self._margin = drain.marginOf(drain.usualGuard)
+        self._beside = Aside(reactor)
+        self._nonces = Nonces(self._orders.noncesPath)
+        self.door = self._makeDoor(name)
+        self._aging = LoopingCall(times.age)
+        self._aging.clock = reactor
+        self.pulse = Pulse(reactor)
+        pace = Pace(reactor, lambda: ledger.accepted)
+        self.timeline = Timeline(
+            reactor,
+            ledger.__len__,
+            {
+                "accepted": lambda: ledger.accepted,
+                "settled": lambda: ledger.settled,
+                "refused": lambda: gate.refused,
+            },
+        )
+        self.pulse.listeners += [pace, self.timeline]
+        self.rehearsals = Rehearsals(
+            reactor,
+            lifecycle,
+            ledger,
+            times,
+            self.estimate,
+            self._margin,
+            drain.spread,
+            pace.perSecond,
+            {"then": drain.then, "announce": drain.announce},
+        )
+        self.door.kinds[Kind.REHEARSE] = self.rehearsals.rehearse
+        self.after = AfterDrain(reactor, name, drain.then.partition(" ")[0], drain.command, drain.thenLimit)
+        self.after.done = self._maintained
+        self.door.checks.append(self.after.check)
+        self._files = None if report is None else ReportFiles(report.dir, self._beside, report.keep)
+        self.reporter = Reporter(
+            name, ledger, gate, self._publish, self.timeline, lambda: self.estimate().seconds
+        )
+        # The report first, for it is about what the others then do.
+        lifecycle.observe(self.reporter)
+        lifecycle.observe(self.after)
+
+    def _makeDoor(self, name: str) -> Door:
+        orders = self._orders
         authority = Authority(
             name,
             [Key(key.name, Role(key.role), key.public) for key in orders.keys],
@@ -41,18 +125,12 @@ class Oversight:
             orders.skew,
             orders.longest,
         )
-        self.door = Door(
-            name,
-            reactor,
-            lifecycle,
-            authority,
-            None if orders.audit is None else AuditLog(orders.audit, self.beside),
-            self.beside,
-        )
+        audit = None if orders.audit is None else AuditLog(orders.audit, self._beside)
+        return Door(name, self._clock, self._lifecycle, authority, audit, self._beside)
 
     def start(self) -> None:
         """
-        Looks whether the files can be used, before anything is served.
+        Looks whether the files can be used, before anything is served, and begins to watch.
 
         @raise ConfigError: when one cannot.
         """
@@ -62,4 +140,58 @@ class Oversight:
                 os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
             except OSError as error:
                 raise ConfigError(f"orders.audit: cannot write {path}: {error.strerror}") from None
+        if self._files is not None:
+            self._files.check()
         self._nonces.load(time.time())
+        self._aging.start(_AGING, now=False)
+        self.pulse.start()
+
+    def stop(self) -> Deferred[Any]:
+        """
+        Ends what would keep a reactor busy.
+
+        @return: fires when all that is to be written has been, or the disk takes too long for it.
+        """
+        if self._aging.running:
+            self._aging.stop()
+        self.pulse.stop()
+        self.rehearsals.stop()
+        self.after.stop()
+        if not self._beside.waiting:
+            return succeed(None)
+        return self._beside.whenIdle().addTimeout(_PATIENCE, self._clock).addErrback(lambda failure: None)
+
+    def estimate(self) -> Estimate:
+        """
+        The guard that a drain would need now.
+        """
+        return self._times.guard(
+            self._ledger.ages(self._clock.seconds()),
+            # What rings is taken back one and a half margins before the guard.
+            1.5 * self._margin,
+            self._drain.guardFloor,
+            self._drain.guardCeiling,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """
+        How things stand, for display; everything in it fits JSON.
+        """
+        return {
+            "guardEstimate": asdict(self.estimate()),
+            "setupTimes": self._times.status(),
+            "maintenance": "running" if self.after.running else None,
+        }
+
+    def _publish(self, report: DrainReport) -> None:
+        if self._files is not None:
+            self._files.publish(report)
+
+    def _maintained(self, done: Done) -> None:
+        self.reporter.maintained(done)
+        report = self.reporter.last
+        if report is not None and report.orders:
+            facts = done.toJSON()
+            del facts["output"]
+            self.door.remark(report.orders[-1], "maintained", facts)
+        self._lifecycle.maintained(done.outcome())

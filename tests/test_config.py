@@ -94,7 +94,7 @@ class Wrong(SynchronousTestCase):
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
                 "drains: expected one of the keys server, clients, routes, reject, access, drain, orders, "
-                "timers, limits, control, manhole, found an unknown one; did you mean drain?",
+                "report, timers, limits, control, manhole, found an unknown one; did you mean drain?",
             ],
         )
         self.assertEqual(
@@ -543,7 +543,7 @@ class Right(SynchronousTestCase):
         """
         config = parseServer(SERVER, "s.toml")
         self.assertEqual(
-            config.model_dump(exclude={"orders"}),
+            config.model_dump(exclude={"orders", "report"}),
             {
                 "server": {
                     "name": "s",
@@ -566,6 +566,8 @@ class Right(SynchronousTestCase):
                     "retryAfter": None,
                     "retryAfterPeriod": 30.0,
                     "spread": 5,
+                    "then": "stay",
+                    "thenLimit": 3600.0,
                     "announce": "both",
                 },
                 "timers": {"t1": 0.5, "t2": 4.0, "t4": 5.0, "timerC": 181.0},
@@ -587,7 +589,7 @@ class Right(SynchronousTestCase):
         """
         config = parseClient(CLIENT, "c.toml")
         self.assertEqual(
-            config.model_dump(exclude={"timers", "limits", "orders"}),
+            config.model_dump(exclude={"timers", "limits", "orders", "report"}),
             {
                 "client": {
                     "name": "c",

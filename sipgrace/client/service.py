@@ -153,6 +153,7 @@ class ClientService(Service):
             config.limits,
             Drain(),
             config.orders,
+            config.report,
         )
         self.active: ActiveList[ServerLink] = ActiveList(
             [server.name for server in config.servers], strategyNamed(client.strategy)
@@ -193,6 +194,7 @@ class ClientService(Service):
                 cost=server.cost,
             )
         self.reroutes = Reroutes()
+        element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
         pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
         tdm = None
         if config.tdm is not None:
@@ -271,10 +273,9 @@ class ClientService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self.subscriptions.stop()
-        stopped = DeferredList([link.stop() for link in self.links.values()])
+        stopped = [link.stop() for link in self.links.values()]
         self.element.leaveNow("stop")
-        self.element.stop()
-        return stopped
+        return DeferredList([*stopped, self.element.stop()])
 
     def leave(self) -> Deferred[State]:
         """

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from sipgrace.config.orders import OrdersSection
+from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import (
     ControlSection,
     Limits,
@@ -212,6 +213,9 @@ class ClientConfig(Section):
 
     orders: OrdersSection = OrdersSection()
     """Who may give orders, and where they are written down."""
+
+    report: ReportSection | None = None
+    """Where a report of each drain is written."""
 
     timers: Timers = Timers()
     """The timers of SIP transactions."""

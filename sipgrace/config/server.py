@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sipgrace.config.orders import OrdersSection
+from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import (
     ControlSection,
     Limits,
@@ -35,6 +36,7 @@ from sipgrace.config.values import (
     Seconds,
     SipURI,
     SipURIOrName,
+    Then,
     mistakes,
 )
 from sipgrace.message.uri import SIPURI
@@ -249,6 +251,13 @@ class Drain(Section):
     """The most seconds that are added to a client's Retry-After so that they do not all come back at once;
     each client has its own share of them."""
 
+    then: Then = "stay"
+    """What follows a drain, as soon as the server is offline: it stays so; its process ends; or a command is
+    run by /bin/sh, with the order's facts in its environment (see docs/orders.rst), and it stays offline."""
+
+    thenLimit: Annotated[Seconds, Field(ge=0.1, le=604800)] = 3600.0
+    """How long the command may take; then it is ended, with all that it has started."""
+
     announce: Literal["in-answer", "broadcast", "both"] = "both"
     """How clients are told of a drain: in the answers to what they ask; at once, by a NOTIFY to each that has
     subscribed; or both. New INVITEs are refused with Retry-After in any case."""
@@ -294,6 +303,13 @@ class Drain(Section):
         """
         return self.guardCeiling if self.guard == "auto" else self.guard
 
+    @property
+    def command(self) -> str:
+        """
+        The command that C{then} names, or nothing.
+        """
+        return self.then.removeprefix("run ").strip() if self.then.startswith("run ") else ""
+
     def marginOf(self, guard: float) -> float:
         """
         @param guard: a drain's guard, in seconds.
@@ -327,6 +343,9 @@ class ServerConfig(Section):
 
     orders: OrdersSection = OrdersSection()
     """Who may give orders, and where they are written down."""
+
+    report: ReportSection | None = None
+    """Where a report of each drain is written."""
 
     timers: Timers = Timers()
     """The timers of SIP transactions."""

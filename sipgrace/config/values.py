@@ -37,6 +37,7 @@ __all__ = [
     "Seconds",
     "SipURI",
     "SipURIOrName",
+    "Then",
     "mistakes",
     "named",
 ]
@@ -150,6 +151,12 @@ def _guard(value: object) -> object:
     return float(value)
 
 
+def _then(value: str) -> str:
+    if value in ("stay", "exit") or (value.startswith("run ") and value[4:].strip() and "\0" not in value):
+        return value
+    raise ValueError(f"expected 'stay', 'exit' or 'run COMMAND', found {value!r}")
+
+
 def _listen(value: str) -> str:
     try:
         return checkListen(value)
@@ -195,6 +202,9 @@ Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 Guard = Annotated[float | Literal["auto"], BeforeValidator(_guard)]
 """A time in seconds, or that it is to be estimated."""
+
+Then = Annotated[str, AfterValidator(_then)]
+"""What follows a drain."""
 
 Network = Annotated[IPNetwork, BeforeValidator(_network), PlainSerializer(named)]
 """An IP network; a single address is a network of one."""

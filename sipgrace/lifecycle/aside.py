@@ -41,6 +41,12 @@ class Aside:
         )
         return done.addBoth(self._done)
 
+    def whenIdle(self) -> Deferred[None]:
+        """
+        @return: fires when all that was asked so far is done.
+        """
+        return self._lock.run(lambda: None)
+
     def _done(self, result: T) -> T:
         self.waiting -= 1
         return result

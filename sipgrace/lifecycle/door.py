@@ -105,6 +105,7 @@ class Door:
     @ivar lifecycle: whose orders these are.
     @ivar kinds: what carries out the kinds of order that are not the lifecycle's: is called with the order,
         and raises L{OrderRefused}.
+    @ivar checks: what looks at an order before it is obeyed, whatever its kind, and raises L{OrderRefused}.
     @ivar approval: how clients are asked, where they are.
     """
 
@@ -135,6 +136,7 @@ class Door:
         self._beside = beside
         self._wallClock = wallClock
         self.approval: Approval | None = None
+        self.checks: list[Callable[[Order], None]] = []
         self.kinds: dict[Kind, Callable[[Order], Carried]] = {}
 
     # ------------------------------------------------------------------ giving
@@ -219,6 +221,8 @@ class Door:
         number = lifecycle.number
         ended: Deferred[State] | None = None
         carried = Carried()
+        for check in self.checks:
+            check(order)
         other = self.kinds.get(order.kind)
         if other is not None:
             carried = other(order)
@@ -255,6 +259,12 @@ class Door:
         return failure
 
     # ------------------------------------------------------------------ writing down
+
+    def remark(self, order: Order, what: str, facts: dict[str, Any]) -> None:
+        """
+        Writes down what came of an order later on.
+        """
+        self._noteFacts({**self._end(order), "what": what, **facts})
 
     def _facts(self, giver: Giver, what: str, reason: str = "") -> dict[str, Any]:
         facts = {

@@ -59,6 +59,9 @@ class Change(StrEnum):
     FAILED = "failed"
     """It could not listen again and stays offline; C{text} says why."""
 
+    MAINTAINED = "maintained"
+    """The command that was to be run after the drain is done; C{text} says how it ended."""
+
     SERVING = "serving"
     """It is (again) in service."""
 

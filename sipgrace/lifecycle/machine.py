@@ -172,6 +172,13 @@ class Lifecycle:
         """
         self._post(self._machine.associationsGone)
 
+    def maintained(self, text: str) -> None:
+        """
+        The command that was to be run after the drain is done.
+        """
+        self._core.tell(Change.MAINTAINED, self._core.order, text=text)
+        self._work()
+
     # ------------------------------------------------------------------ waiting and watching
 
     def whenOffline(self) -> Deferred[State]:

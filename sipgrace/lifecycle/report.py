@@ -4,12 +4,18 @@ The record of a drain: what was there when it began, what became of it, and when
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from sipgrace.lifecycle.afterdrain import Done
+from sipgrace.lifecycle.audit import stamp
 from sipgrace.lifecycle.events import Change, Event
 from sipgrace.lifecycle.orders import Order
+from sipgrace.lifecycle.timeline import Course, Timeline
+
+_NOTHING = Course()
 
 
 class CountingLedger(Protocol):
@@ -54,6 +60,11 @@ class DrainReport:
     @ivar associationsGoneAfter: when no association was left.
     @ivar cancelledAfter: when the drain was taken back.
     @ivar backAfter: when the server served again.
+    @ivar startedWall: when it began, in seconds since the epoch.
+    @ivar estimate: the guard as it was estimated then, to be held against C{drainedAfter}.
+    @ivar course: how it went on.
+    @ivar marks: what happened, and when.
+    @ivar maintenance: what became of the command that was run afterwards; C{None} where none was.
     """
 
     server: str
@@ -73,6 +84,11 @@ class DrainReport:
     associationsGoneAfter: float | None = None
     cancelledAfter: float | None = None
     backAfter: float | None = None
+    startedWall: float = 0.0
+    estimate: float | None = None
+    course: Course = _NOTHING
+    marks: tuple[tuple[float, str], ...] = ()
+    maintenance: Done | None = None
 
     def toJSON(self) -> dict[str, object]:
         """
@@ -82,8 +98,10 @@ class DrainReport:
         return {
             "server": self.server,
             "orders": [order.facts() for order in self.orders],
+            "started": stamp(self.startedWall),
             "started_at": round(self.startedAt, 3),
             "guard_s": round(self.guard, 3),
+            "guard_estimate_s": _rounded(self.estimate),
             "retry_after_s": round(self.retryAfter, 3),
             "waiting": self.waiting,
             "associations": self.associations,
@@ -97,13 +115,16 @@ class DrainReport:
             "associations_gone_after_s": _rounded(self.associationsGoneAfter),
             "cancelled_after_s": _rounded(self.cancelledAfter),
             "back_after_s": _rounded(self.backAfter),
+            "marks": [[round(after, 3), name] for after, name in self.marks],
+            "timeline": self.course.toJSON(),
+            "maintenance": None if self.maintenance is None else self.maintenance.toJSON(),
         }
 
 
 class Reporter:
     """
     An observer that keeps the report of the latest drain, and publishes it when the server is offline,
-    when the drain is cancelled, and again when the server is back.
+    when the drain is cancelled, and again when maintenance is done and when the server is back.
 
     @ivar last: the latest report, of a drain under way too; C{None} before the first.
     """
@@ -114,7 +135,17 @@ class Reporter:
         ledger: CountingLedger,
         gate: CountingGate,
         publish: Callable[[DrainReport], None] | None = None,
+        timeline: Timeline | None = None,
+        estimate: Callable[[], float] | None = None,
+        wallClock: Callable[[], float] = time.time,
     ) -> None:
+        """
+        @param timeline: watches the course of each drain.
+        @param estimate: says how long a drain would need that began now.
+        """
+        self._timeline = timeline
+        self._estimate = estimate
+        self._wallClock = wallClock
         self._server = server
         self._ledger = ledger
         self._gate = gate
@@ -149,19 +180,36 @@ class Reporter:
             report = replace(report, cancelledAfter=after, backAfter=after)
         elif change is Change.SERVING:
             report = replace(report, backAfter=after)
+        changed = report != self.last
+        if changed or self._open:
+            report = replace(report, marks=(*report.marks, (after, str(change))))
+        if self._timeline is not None and self._open:
+            self._timeline.look()
+            report = replace(report, course=self._timeline.course())
         if change in (Change.OFFLINE, Change.CANCELLED):
             self._open = False
-        changed = report != self.last
+            if self._timeline is not None:
+                self._timeline.end()
         self.last = report
-        if (
-            changed
-            and self._publish is not None
-            and change in (Change.OFFLINE, Change.GONE, Change.CANCELLED, Change.SERVING)
-        ):
+        if changed and change in (Change.OFFLINE, Change.GONE, Change.CANCELLED, Change.SERVING):
+            self._tell(report)
+
+    def maintained(self, done: Done) -> None:
+        """
+        The command that was to be run after the drain is done.
+        """
+        if self.last is not None:
+            self.last = replace(self.last, maintenance=done)
+            self._tell(self.last)
+
+    def _tell(self, report: DrainReport) -> None:
+        if self._publish is not None:
             self._publish(report)
 
     def _begin(self, event: Event) -> None:
         self._open = True
+        if self._timeline is not None:
+            self._timeline.begin()
         # What was forced in the event that begins the record (taken offline at once) was settled before it.
         forced = event.forced
         self._before = (
@@ -178,6 +226,8 @@ class Reporter:
             retryAfter=0.0,
             waiting=event.waiting + forced,
             associations=max(event.associations, event.aborted),
+            startedWall=self._wallClock(),
+            estimate=None if self._estimate is None else self._estimate(),
         )
 
     def _counted(self, report: DrainReport, event: Event) -> DrainReport:

@@ -97,6 +97,7 @@ class ServerService(Service):
             config.limits,
             config.drain,
             config.orders,
+            config.report,
         )
         self.clients = Clients((client.name, client.networks) for client in config.clients)
         element.watchers.append(self.clients)
@@ -142,7 +143,7 @@ class ServerService(Service):
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
-        element.rehearsals.clients = self.clients.status
+        element.oversight.rehearsals.clients = self.clients.status
 
     @property
     def lifecycle(self) -> Any:
@@ -186,14 +187,14 @@ class ServerService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         return self.element.start()
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[Any]:
         """
         Ends what is left, at once.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self.element.leaveNow("stop")
         self.control.stop()
-        self.element.stop()
+        return self.element.stop()
 
     def leave(self) -> Deferred[State]:
         """

@@ -52,4 +52,6 @@ def makeService(options: Options) -> IService:
         *controlBeside(reactor, options.config.control, role.element.door, role.status),
         *manholeBeside(reactor, options.config.manhole, role.orders()),
     ]
-    return RoleProcess(cast(Reactor, reactor), role, *beside)
+    process = RoleProcess(cast(Reactor, reactor), role, *beside)
+    role.element.oversight.after.exit = process.end
+    return process

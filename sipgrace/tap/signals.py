@@ -152,9 +152,12 @@ class RoleProcess(Service):
         print(message, file=sys.__stderr__, flush=True)
         # Neither twist nor twistd takes an exit status from a service.
         atexit.register(_exit, 1)
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """
+        Ends the process, with status 0: there is nothing left to do.
+        """
         if not self._gone:
             self._gone = True
             self._reactor.stop()
@@ -176,7 +179,7 @@ class RoleProcess(Service):
         if number == signal.SIGTERM and not self._leaving:
             self._log.info("{name}: leaving", name=name)
             self._leaving = True
-            maybeDeferred(self._role.leave).addCallbacks(lambda _: self._end(), self._stayed)
+            maybeDeferred(self._role.leave).addCallbacks(lambda _: self.end(), self._stayed)
             return
         self._log.info("{name}: leaving at once", name=name)
         self._gone = True
