@@ -44,6 +44,7 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--dim); } svg .word { fil
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0;
   border-bottom: 1px solid var(--line); }
+table.facts { max-width: 26rem; }
 th { font-weight: 400; color: var(--dim); white-space: nowrap; } td.number { text-align: right; }
 pre { background: var(--box); padding: .75rem; border-radius: 6px; overflow-x: auto; white-space: pre-wrap; }
 .scroll { overflow-x: auto; }
@@ -111,7 +112,8 @@ def _key(report: DrainReport) -> Iterator[str]:
     yield '<ul class="key">'
     yield '<li class="waiting"><i></i>waiting</li>'
     for name in report.course.columns:
-        yield f'<li class="{escape(name)}"><i></i>{escape(name)} since the beginning</li>'
+        yield f'<li class="{escape(name)}"><i></i>{escape(name)}</li>'
+    yield "<li>(waiting at the moment; all others since the beginning)</li>"
     yield "</ul>"
 
 
@@ -133,7 +135,7 @@ def _facts(report: DrainReport) -> Iterator[str]:
         ("Taken back after", _seconds(report.cancelledAfter)),
         ("Back in service after", _seconds(report.backAfter)),
     ]
-    yield '<div class="scroll"><table>'
+    yield '<div class="scroll"><table class="facts">'
     for name, value in facts:
         yield f'<tr><th>{name}</th><td class="number">{value}</td></tr>'
     yield "</table></div>"

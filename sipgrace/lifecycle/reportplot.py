@@ -69,7 +69,8 @@ def plot(report: DrainReport) -> str:
         since the beginning as lines; and the moments that count. Its colours are those of the page's classes.
     """
     rows = report.course.rows
-    end = max([1.0, *(after for after, _, _ in rows), *(after for after, _ in report.marks)])
+    # What comes long after the drain (maintenance, the return) would press it into a corner.
+    end = max(1.0, rows[-1][0]) if rows else 1.0
     most = max([1, *(waiting for _, waiting, _ in rows), *(max(counts, default=0) for _, _, counts in rows)])
     frame = _Frame(end, most * 1.05)
     return "\n".join(
@@ -82,7 +83,7 @@ def plot(report: DrainReport) -> str:
                 for at, name in enumerate(report.course.columns)
                 for line in _line(frame, name, [(after, counts[at]) for after, _, counts in rows])
             ),
-            *_marks(frame, report.marks),
+            *_marks(frame, [mark for mark in report.marks if mark[0] <= end]),
             "</svg>",
         ]
     )
