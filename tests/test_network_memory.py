@@ -719,3 +719,65 @@ class RedirectTests(NetworkCase):
         call = self.alice.call("1121", "110")
         self.world.run(0.1)
         self.assertEqual(call.answers, [503])
+
+
+class OpeningServerTests(NetworkCase):
+    """
+    A server that opens the association to a client by itself, and knows this client by nothing else.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.server(
+            "106",
+            """
+[[clients]]
+name = "client-112"
+open = "sctp:host=192.0.2.112:port=5060:bindAddress=192.0.2.106"
+
+[[routes]]
+prefix = "112"
+to = ["client-112"]
+
+[access]
+allow = ["client-112", "192.0.2.114/32"]
+"""
+            + DRAIN,
+        )
+        self.world.client("114", ("106",), CLIENT.format(number="114", first="192.0.2.4", second="192.0.2.5"))
+        self.eve = self.world.phone("eve", 4)
+        self.world.run(0.5)
+
+    def call(self) -> list[object]:
+        call = self.eve.call("1121", "114")
+        self.world.run(0.2)
+        return call.answers
+
+    def test_call(self) -> None:
+        self.assertEqual(self.world.servers["106"].clients.status(), {"?": 1, "client-112": 1})
+        self.assertEqual(self.call(), [180, 200])
+        self.assertIn("106>112 INVITE", self.world.take())
+
+    def test_lost(self) -> None:
+        """
+        It is opened again after a moment; until then there is no way to that client.
+        """
+        for association in self.world.between("106", "112"):
+            association.fail()
+        self.world.run(0.02)
+        self.assertEqual(self.call(), [503])
+        self.world.run(1.2)
+        self.assertEqual(self.call(), [180, 200])
+
+    def test_drained(self) -> None:
+        """
+        Not while the server is out of service, and again when it is back.
+        """
+        self.world.drain("106")
+        self.world.run(5)
+        self.assertEqual((self.world.state("106"), self.world.between("106", "112")), ("offline", []))
+        self.world.servers["106"].element.lifecycle.resume(Order(kind=Kind.RESUME, who="test", when=0.0))
+        self.world.run(0.1)
+        self.assertEqual(len(self.world.between("106", "112")), 1)
+        self.world.run(10)
+        self.assertEqual(self.call(), [180, 200])
