@@ -196,7 +196,12 @@ class BroadcastOverTCP(Broadcast):
 
 
 class _Call:
-    acceptedAt = 0.0
+    """
+    An accepted call.
+    """
+
+    def __init__(self) -> None:
+        self.acceptedAt = reactor.seconds()
 
     def recall(self, reason: str) -> None:
         pass
