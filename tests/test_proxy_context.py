@@ -1079,7 +1079,7 @@ class UDPTests(ScenarioCase):
 
     def test_answered(self) -> None:
         """
-        A 2xx may be asked for until Timer L; the callee repeats it, not we.
+        A 2xx that was lost comes again from the callee within T2; then it is known to have arrived.
         """
         self.play(
             """
@@ -1090,7 +1090,7 @@ class UDPTests(ScenarioCase):
             a 200   | caller 200
             again   |
             a 200   | caller 200
-            +31.875 |
+            +4.375  |
             +0.25   | settled
             """,
             caller=b"UDP",
@@ -1228,14 +1228,14 @@ class OtherMethodTests(ScenarioCase):
 
     def test_udp(self) -> None:
         """
-        The answer can be asked for until Timer J.
+        Whoever has not got the answer asks again within T2.
         """
         self.play(
             """
             MESSAGE | a MESSAGE
             a 200   | caller 200 MESSAGE
             again   | caller 200 MESSAGE
-            +31.875 |
+            +4.375  |
             +0.25   | settled
             """,
             caller=b"UDP",

@@ -340,6 +340,18 @@ class MessageTests(SynchronousTestCase):
         via = b"Via: " + (sent(rig).get(b"Via") or b"") + b"\r\n"
         self.assertEqual(rig.lines["caller"].sent[-1].toBytes(), data.replace(via, b""))
 
+    def test_contentLength(self) -> None:
+        """
+        What came over UDP without a length gets one where its end could not be seen (§16.6 step 9).
+        """
+        rig = ProxyRig(caller=b"UDP")
+        rig.receive(rig.make(b"INVITE").replace(b"Content-Length: 0\r\n", b""))
+        self.assertEqual(sent(rig).getAll(b"Content-Length"), [b"0"])
+        data = makeResponse(sent(rig), 200).replace(b"Content-Length: 0\r\n", b"")
+        self.assertNotIn(b"Content-Length", data)
+        rig.receive(data, "a")
+        self.assertEqual(rig.lines["caller"].sent[-1].getAll(b"Content-Length"), [])
+
     def test_uri(self) -> None:
         """
         Of the target, where it has one (§16.6 step 2).

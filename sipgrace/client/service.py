@@ -213,7 +213,11 @@ class ClientService(Service):
         core = element.serve(
             role,
             ProxySettings(
-                recordRoute=True, detectMerges=False, joinZone=NETWORK, timerC=config.timers.timerC
+                recordRoute=True,
+                detectMerges=False,
+                joinZone=NETWORK,
+                timerC=config.timers.timerC,
+                quiet=config.timers.t1 + config.timers.t2,
             ),
         )
         core.own[b"NOTIFY"] = self.subscriptions.notifyReceived

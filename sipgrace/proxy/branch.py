@@ -102,6 +102,8 @@ class Branch:
         request.setMaxForwards(request.maxForwards - 1 if request.maxForwards >= 0 else 70)
         if core.settings.recordRoute and request.method not in _NO_DIALOG:
             core.recordRoute(request, context.association, association)
+        if request.contentLength < 0 and association.reliable:
+            request.ensureContentLength()
         request.pushVia(core.trail.via(association, context.mark))
         self._transaction = core.layer.request(request, association, self)
 

@@ -36,8 +36,11 @@ class ResponseContext:
     settled when its final response has left and nothing more can be asked of us for it. That is
 
       - on a reliable transport: when no branch is open any more;
-      - on UDP: when the server transaction has ended, too, because until then the final response may have to
-        be sent again (RFC 3261 §17.2.1 Timer H, RFC 6026 Timer L).
+      - on UDP: when besides the final response is taken to have arrived. For a refused INVITE that is at
+        the end of its transaction, which its ACK brings. For all else it is silence: whoever has not got
+        the response asks again after T2 at most (other requests are sent again, RFC 3261 §17.1.2.2; a 2xx
+        comes again from the callee, §13.3.1.4), so a drain waits for C{ProxySettings.quiet} seconds, not
+        for the 32 of Timers J and L.
 
     @ivar request: the request as it came, less the Routes that named us; C{None} once the final
         response has left.
@@ -50,7 +53,7 @@ class ResponseContext:
     @ivar acceptedAt: when it was taken, in seconds of the clock.
     @ivar progressAt: when the last branch began or had its last provisional response (Timer C counts from
         there).
-    @ivar ended: whether its server transaction has ended.
+    @ivar arrived: whether its final response is taken to have arrived over an unreliable transport.
     @ivar settled: whether it has left the ledger.
     @ivar mergeKey: under what copies of it are looked for, C{None} where they are not.
     """
@@ -60,11 +63,11 @@ class ResponseContext:
         "_responses",
         "_targets",
         "acceptedAt",
+        "arrived",
         "association",
         "branches",
         "cancelled",
         "core",
-        "ended",
         "finalStatus",
         "inDialog",
         "isInvite",
@@ -100,7 +103,7 @@ class ResponseContext:
         self.finalStatus = 0
         self.cancelled = False
         self.recalled = False
-        self.ended = False
+        self.arrived = False
         self.settled = False
         self.mergeKey: tuple[bytes, bytes, int, bytes] | None = None
         self.acceptedAt = self.progressAt = core.clock.seconds()
@@ -211,6 +214,8 @@ class ResponseContext:
             if not self.finalStatus:
                 if self.core.marks is not None:
                     self.core.marks(response, self.association)
+                if response.contentLength < 0 and self.association.reliable:
+                    response.ensureContentLength()
                 self.transaction.respond(response)
 
     def final(self, branch: Branch, response: Response) -> None:
@@ -305,21 +310,29 @@ class ResponseContext:
             self.finalStatus = response.status
             self.request = None
             self._responses.clear()
+            if not self.association.reliable and (response.status < 300 or not self.isInvite):
+                self.core.timers.after(self.core.settings.quiet, self._quiet)
             if response.status >= 300:
                 # Its sender may try again; after a 2xx a copy would ring twice.
                 self.core.forgetMerges(self)
         if self.core.marks is not None:
             self.core.marks(response, self.association)
+        if response.contentLength < 0 and self.association.reliable:
+            response.ensureContentLength()
         self.transaction.respond(response)
 
     # ------------------------------------------------------------------ settling
+
+    def _quiet(self) -> None:
+        self.arrived = True
+        self._settleIfBranchesDone()
 
     def serverTransactionEnded(self, transaction: object, reason: str) -> None:
         """
         Nobody upstream can ask any more. Where the association was lost before a final response could
         leave, the call is taken back downstream: its caller tries elsewhere.
         """
-        self.ended = True
+        self.arrived = True
         if not self.finalStatus:
             self.finalStatus = 503
             self.request = None
@@ -331,7 +344,7 @@ class ResponseContext:
         """
         Leaves the ledger if nothing can be asked of us for this request any more.
         """
-        if self.finalStatus and (self.ended or self.association.reliable):
+        if self.finalStatus and (self.arrived or self.association.reliable):
             self._settleIfBranchesDone()
 
     def _settleIfBranchesDone(self) -> None:

@@ -44,12 +44,15 @@ class ProxySettings:
         L{sipgrace.proxy.copies}), where C{detectMerges} is off; empty for none.
     @ivar timerC: seconds for which a callee may ring without a further provisional response
         (RFC 3261 §16.6 step 11: more than 180).
+    @ivar quiet: seconds after a final response over UDP within which whoever has not got it asks again:
+        T2, and T1 for the way.
     """
 
     recordRoute: bool = False
     detectMerges: bool = True
     joinZone: str = ""
     timerC: float = 181.0
+    quiet: float = 4.5
 
 
 @implementer(ITransactionUser)
@@ -248,6 +251,8 @@ class ProxyCore:
         request.setMaxForwards(request.maxForwards - 1 if request.maxForwards >= 0 else 70)
 
         def send(reached: IAssociation) -> None:
+            if request.contentLength < 0 and reached.reliable:
+                request.ensureContentLength()
             request.pushVia(self.trail.via(reached, mark))
             reached.send(request.toBytes())
 

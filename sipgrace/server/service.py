@@ -4,6 +4,7 @@ A running server: its configuration made into role, element and orders.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from sipgrace.proxy.core import ProxySettings
 from sipgrace.server.announcer import Announcer
 from sipgrace.server.clients import Clients
 from sipgrace.server.overloadcontrol import OverloadControl
+from sipgrace.server.ramp import Ramp
 from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Party, Rejection
@@ -128,7 +130,12 @@ class ServerService(Service):
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
         )
-        core = element.serve(role, ProxySettings(recordRoute=server.recordRoute, timerC=config.timers.timerC))
+        settings = ProxySettings(
+            recordRoute=server.recordRoute,
+            timerC=config.timers.timerC,
+            quiet=config.timers.t1 + config.timers.t2,
+        )
+        core = element.serve(role, settings)
         self.control = OverloadControl(element.clock, partial(setattr, core, "marks"))
         self.announcer = Announcer(
             element.clock,
@@ -143,7 +150,11 @@ class ServerService(Service):
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
+        ramp = Ramp(element.gate, self.control, partial(setattr, role, "throttles"))
+        element.lifecycle.observe(ramp)
+        element.oversight.pulse.listeners.append(ramp)
         element.oversight.rehearsals.clients = self.clients.status
+        element.oversight.rehearsals.announced = self._announced
 
     @property
     def lifecycle(self) -> Any:
@@ -160,6 +171,10 @@ class ServerService(Service):
         for opener in self._openers:
             opener.stop()
         self.announcer.ending()
+
+    def _announced(self, retryAfter: float, why: str, back: float | None) -> Iterator[tuple[str, bytes]]:
+        for name, request in self.announcer.rehearse(retryAfter, why, back):
+            yield name, request.toBytes()
 
     def status(self) -> dict[str, Any]:
         """
