@@ -5,7 +5,6 @@ A server leaves: seen by the peers of its SCTP associations, by callers and by c
 from __future__ import annotations
 
 from signal import SIGCONT, SIGSTOP, SIGTERM
-from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.trial.unittest import TestCase
@@ -18,7 +17,7 @@ from tests.scenarios.processes import Role
 from tests.scenarios.waiting import poll, reactor
 
 #: By so many seconds a busy machine may be late.
-TOLERANCE = 0.5
+TOLERANCE = 1.0
 
 
 class PeerTests(TestCase):
@@ -28,23 +27,23 @@ class PeerTests(TestCase):
 
     timeout = 90
 
-    async def start(self, **keywords: Any) -> tuple[Network, Role]:
+    async def start(self, guard: float, margin: float = 0.5) -> tuple[Network, Role]:
         """
         One server, and two peers: C{self.caller} has an association with it from the address of client 1,
         C{self.callee} from that of client 2.
         """
-        network = Network(self, clients=3, guard=keywords.pop("guard", 5))
-        server = network.startServer(1, **keywords)
+        network = Network(self, clients=3, guard=guard, margin=margin)
+        server = network.startServer(1)
         await server.said("lifecycle: serving")
         self.caller, self.callee = Phone(self, "caller"), Phone(self, "callee", keepRinging)
         await self.meet(network)
         return network, server
 
-    async def meet(self, network: Network) -> None:
+    async def meet(self, network: Network, more: str = "") -> None:
         """
         Opens the associations.
         """
-        self.out = await self.caller.connect(network.toServer(1, network.clientHost(1)))
+        self.out = await self.caller.connect(network.toServer(1, network.clientHost(1)) + more)
         await self.callee.connect(network.toServer(1, network.clientHost(2)))
 
     def lostAt(self, association: IAssociation) -> tuple[float, type]:
@@ -62,7 +61,7 @@ class PeerTests(TestCase):
         its final answer before the guard, and its callee CANCEL. At the guard no association is left, those
         that carried no call included; all end in order, and the process with status 0.
         """
-        network, server = await self.start()
+        network, server = await self.start(6, 1.5)
         idle = await self.caller.connect(network.toServer(1, network.clientHost(3)))
         calls = []
         for seconds in (3.0, 20.0):
@@ -78,17 +77,17 @@ class PeerTests(TestCase):
         refused = await self.caller.call("2001", self.out).done()
         self.assertEqual(refused.status, 503)
         left = int(refused.get(b"Retry-After") or b"0")
-        self.assertTrue(4 <= left <= 5, left)
+        self.assertTrue(5 <= left <= 6, left)
 
         self.assertEqual((await soon.done()).status, 200)
-        self.assertLess(abs(soon.finalAt - self.callee.rings[0].at - 3), TOLERANCE)
+        self.assertTrue(3 <= soon.finalAt - self.callee.rings[0].at < 3 + TOLERANCE)
         forced = await late.done()
         self.assertEqual(forced.status, 503)
         self.assertIsNone(forced.get(b"Retry-After"), "it is to be tried elsewhere")
         await self.callee.until(lambda: ringing.cancelledAt, "CANCEL")
         assert ringing.cancelledAt is not None
         for at in (late.finalAt, ringing.cancelledAt):
-            self.assertTrue(3 < at - began < 5, at - began)
+            self.assertTrue(3 < at - began < 6, at - began)
         self.assertIn(b"cause=503", ringing.reason)
 
         associations = [*self.caller.associations, *self.callee.associations]
@@ -100,7 +99,7 @@ class PeerTests(TestCase):
             )
         for association in associations:
             at, why = self.lostAt(association)
-            self.assertLess(at - began, 5 + TOLERANCE)
+            self.assertLess(at - began, 6 + TOLERANCE)
             self.assertIs(why, ConnectionDone)
         self.assertEqual(await server.end(), 0)
         self.assertEqual([ring.cancelledAt is None for ring in self.callee.rings], [True, False])
@@ -110,7 +109,7 @@ class PeerTests(TestCase):
         """
         Without calls nobody waits for the guard; after the last call nobody does, either.
         """
-        _, server = await self.start(guard=60)
+        _, server = await self.start(60)
         self.callee.ringing = answerAfter(0.5)
         call = self.caller.call("2001", self.out)
         await call.has(180)
@@ -135,18 +134,18 @@ class PeerTests(TestCase):
         began = reactor.seconds()
         server.signal(SIGTERM)
         self.assertEqual(await server.end(), 0)
-        self.assertTrue(3 - TOLERANCE < reactor.seconds() - began < 3 + 2, "the guard is what ended it")
+        self.assertTrue(3 <= reactor.seconds() - began < 3 + 2 * TOLERANCE, "the guard is what ended it")
         self.assertTrue(server.every("lifecycle: offline"))
         client.signal(SIGCONT)
         began = reactor.seconds()
         await client.said("server-1 is off the active list")
-        self.assertLess(reactor.seconds() - began, 2, "it was told, and did not have to find out")
+        self.assertLess(reactor.seconds() - began, 5, "it was told, and did not have to find out")
 
     async def test_twice(self) -> None:
         """
         A second SIGTERM ends the process at once: associations are aborted.
         """
-        _, server = await self.start(guard=60)
+        _, server = await self.start(60)
         await self.caller.call("2001", self.out).has(180)
         server.signal(SIGTERM)
         await server.said("lifecycle: draining")
@@ -155,14 +154,14 @@ class PeerTests(TestCase):
         self.assertEqual(await server.end(), -SIGTERM)
         await self.caller.until(lambda: self.caller.lost, "the association's end")
         at, why = self.lostAt(self.out)
-        self.assertLess(at - began, 2)
+        self.assertLess(at - began, 5)
         self.assertIs(why, ConnectionAborted)
 
     async def test_cancelled(self) -> None:
         """
         A drain that is taken back leaves associations and calls alone, and new calls are taken again.
         """
-        network, server = await self.start()
+        network, server = await self.start(20)
         control = await network.control("server", 1)
         call = self.caller.call("2001", self.out)
         await call.has(180)
@@ -181,7 +180,7 @@ class PeerTests(TestCase):
         After a drain the process is still there; when it is told to resume, associations can be opened and
         calls made as before. More than once.
         """
-        network, server = await self.start()
+        network, server = await self.start(5)
         self.callee.ringing = answer
         control = await network.control("server", 1)
         await control.watch()
@@ -191,7 +190,7 @@ class PeerTests(TestCase):
             self.assertEqual((gone["change"], gone["associations"]), ("offline", 0))
             await self.caller.until(lambda: self.out in self.caller.lost, "the association's end")
             with self.assertRaises(TransportError):
-                await self.meet(network)
+                await self.meet(network, ":timeout=1")
             await control.when(["serving"], await control.resume())
             await self.meet(network)
         self.assertEqual((await self.caller.call("2001", self.out).done()).status, 200)
@@ -205,11 +204,11 @@ class UserTests(TestCase):
 
     timeout = 90
 
-    async def start(self, guard: float, servers: tuple[int, ...]) -> Network:
+    async def start(self, guard: float, servers: tuple[int, ...], margin: float = 0.5) -> Network:
         """
         Two clients, one user at each.
         """
-        network = Network(self, guard=guard)
+        network = Network(self, guard=guard, margin=margin)
         self.caller = await Phone(self, "caller").listen(network.host)
         self.callee = await Phone(self, "callee", keepRinging).listen(network.host)
         for number in servers:
@@ -248,7 +247,7 @@ class UserTests(TestCase):
         What a server cannot finish before its guard is set up by another: the callee's phone is taken back
         and rings again.
         """
-        network = await self.start(2, (1, 2))
+        network = await self.start(2, (1, 2), 1)
 
         def second(ring: Ring) -> None:
             ring.respond(180)
@@ -274,14 +273,14 @@ class UserTests(TestCase):
         Where there is no other server the caller gets a final answer before the guard, and the phone stops
         ringing. Later calls are told when to come back.
         """
-        network = await self.start(2, (1,))
+        network = await self.start(3, (1,), 1.5)
         call = self.caller.call("2001", network.users(1))
         await call.has(180)
         began = reactor.seconds()
         network.servers[1].signal(SIGTERM)
         final = await call.done()
         self.assertIn(final.status, (500, 503))
-        self.assertLess(call.finalAt - began, 2)
+        self.assertLess(call.finalAt - began, 3)
         await self.callee.until(lambda: self.callee.rings[0].cancelledAt, "CANCEL")
         self.assertEqual(await network.servers[1].end(), 0)
         self.assertEqual((await self.caller.call("2001", network.users(1)).done()).status, 503)

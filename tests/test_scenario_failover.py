@@ -15,8 +15,8 @@ from tests.scenarios.phones import Phone, answerAfter, keepRinging
 from tests.scenarios.sipp import CALLS, caller, needsSIPp
 from tests.scenarios.waiting import moment, poll
 
-#: Has an association noticed as dead within about two seconds.
-IMPATIENT = ":heartbeat=300:rtoInitial=200:rtoMin=200:rtoMax=400:maxRetransmissions=2"
+#: Has an association noticed as dead within about three seconds.
+IMPATIENT = ":heartbeat=400:rtoInitial=400:rtoMin=400:rtoMax=800:maxRetransmissions=2"
 
 
 class Case(TestCase):
@@ -72,7 +72,7 @@ class SilentTests(Case):
         those that come before anybody knows that it is dead. None is lost.
         """
         needsSIPp()
-        network = await self.start(sctp=IMPATIENT, client={"client": "response_period = 0.5"})
+        network = await self.start(sctp=IMPATIENT)
         self.callee.ringing = answerAfter(0.3)
         calling = caller(self, network, "udp", 7110, 1, "2001")
         await busy(await network.control("server", 1), CALLS // 8)
@@ -97,12 +97,12 @@ class SilentTests(Case):
         network.servers[1].signal(SIGSTOP)
         call = self.caller.call("2001", network.users(1))
         self.assertEqual((await call.done()).status, 200)
-        self.assertTrue(0.9 < call.finalAt - call.sentAt < 1.5, call.finalAt - call.sentAt)
+        self.assertTrue(1 <= call.finalAt - call.sentAt < 3, call.finalAt - call.sentAt)
         await network.clients[1].said("server-1 is off the active list: unanswered")
         # With the silent server off the list nobody waits for it any more.
-        swift = self.caller.call("2001", network.users(1))
-        self.assertEqual((await swift.done()).status, 200)
-        self.assertLess(swift.finalAt - swift.sentAt, 0.5)
+        self.assertEqual((await self.caller.call("2001", network.users(1)).done()).status, 200)
+        client = await network.control("client", 1)
+        self.assertEqual((await client.status())["reroutes"], 1)
         network.servers[1].signal(SIGCONT)
         await network.clients[1].said("server-1 is active", 2)
         status = await network.control("server", 1)
@@ -154,7 +154,7 @@ class NobodyTests(Case):
             sctp=IMPATIENT,
             client={
                 "more": f'[tdm]\ngateway = "sip:127.0.0.1:{gateway.port}"\n',
-                "client": "response_period = 0.5",
+                "client": "response_period = 1",
             },
         )
         self.assertEqual((await self.caller.call("2001", network.users(1)).done()).status, 200)
@@ -185,7 +185,7 @@ class NobodyTests(Case):
         await network.clients[1].said("server-1 is off the active list")
         call = self.caller.call("2001", network.users(1))
         self.assertEqual((await call.done()).status, 503)
-        self.assertLess(call.finalAt - call.sentAt, 1)
+        self.assertLess(call.finalAt - call.sentAt, 2)
 
 
 class PolicyTests(Case):

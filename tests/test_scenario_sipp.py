@@ -39,7 +39,7 @@ class SIPpTests(TestCase):
         @param own: whether the callee follows the route set.
         @param calls: the most calls that the callee takes.
         """
-        network = Network(self, guard=2)
+        network = Network(self, guard=3)
         for number in (1, 2):
             network.startServer(number)
         network.startClient(1, f"sip:{network.host}:{CALLER};transport={transport}")

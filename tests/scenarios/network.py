@@ -34,14 +34,17 @@ class Network:
     @ivar servers: the processes of the servers by number; C{clients} likewise.
     """
 
-    def __init__(self, test: TestCase, clients: int = 2, guard: float = 5, sctp: str = "") -> None:
+    def __init__(
+        self, test: TestCase, clients: int = 2, guard: float = 5, margin: float = 0.5, sctp: str = ""
+    ) -> None:
         """
         @param sctp: further words for the addresses of servers, on both sides.
         @param clients: how many clients each server knows.
-        @param guard: seconds, for every server.
+        @param guard: seconds, for every server; C{margin} likewise.
         """
         self.test = test
         self.guard = guard
+        self.margin = margin
         self._sctp = sctp
         self._clients = clients
         self._addresses = claim(test)
@@ -106,11 +109,12 @@ stack = "userspace"
 {clients}
 [drain]
 guard = {self.guard:g}
+margin = {self.margin:g}
 {drain or "retry_after_period = 0"}
 spread = 0
 
 [control]
-socket = "{self.socket('server', number)}"
+socket = "{self.socket("server", number)}"
 
 {more}
 """
@@ -164,7 +168,7 @@ interval = 0.25
 longest = 1
 
 [control]
-socket = "{self.socket('client', number)}"
+socket = "{self.socket("client", number)}"
 
 {more}
 """

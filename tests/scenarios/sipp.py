@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 CALLS = int(os.environ.get("SIPGRACE_SCENARIO_CALLS", "200"))
 
 #: Calls a second.
-RATE = int(os.environ.get("SIPGRACE_SCENARIO_RATE", "50"))
+RATE = int(os.environ.get("SIPGRACE_SCENARIO_RATE", "80"))
 
 
 def needsSIPp() -> None:
