@@ -817,6 +817,17 @@ Retry-After: 120 (new \\(faster\\) kernel)
         self.assertIn(b"Subscription-State: terminated;reason=probation;retry-after=50\r\n", sent[1])
         self.assertEqual(len(self.server.announcer), 0)
 
+    def test_offlineAfterACancel(self) -> None:
+        """
+        How one drain was told says nothing about what comes after it.
+        """
+        self.begin()
+        self.server.drain(announce="in-answer")
+        self.server.lifecycle.cancel(self.server.order(Kind.CANCEL))
+        self.both(("active;expires=3600", "SIP/2.0 200 OK"))
+        self.server.lifecycle.offline(self.server.order(Kind.OFFLINE))
+        self.assertIn(b"reason=probation", self.clients[0].association.twin.sent[-1])
+
     def test_backInService(self) -> None:
         """
         A client that has subscribed before the server was wholly back is told when it is.
@@ -906,6 +917,7 @@ class Many(SynchronousTestCase):
         self.server.drain()
         self.assertEqual(self.count("terminated;reason=probation"), len(self.clients))
         self.assertEqual(self.server.announcer.notified - before, len(self.clients) + BATCH)
+        self.assertNotIn("_tellSome", str(self.server.clock.getDelayedCalls()))
         self.server.tick()
         self.assertEqual(self.server.announcer.notified - before, len(self.clients) + BATCH)
 

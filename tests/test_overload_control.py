@@ -601,6 +601,18 @@ class InTheRole(SynchronousTestCase):
         self.links["a"].throttle.heard(Control(100, 10000, 1))
         self.assertIn("a", self.sent(2, b"MESSAGE"))
 
+    def test_scheduledReturn(self) -> None:
+        """
+        What a refusal says of the server's return goes to the link.
+        """
+        context: Any = type("Context", (), {"cancelled": True, "request": None, "isInvite": True})()
+        headers = ((b"Retry-After", b"30"), (b"Scheduled-Return", b"70"))
+        refusal = parse(makeResponse(request(VIA), 503, headers=headers))
+        link = self.links["a"]
+        assert isinstance(refusal, Response)
+        self.assertTrue(self.role.failed(context, Target(token=link), "answer", refusal))
+        self.assertEqual((link.countdown, link.returnsIn), (30.0, 70.0))
+
     def test_newAssociation(self) -> None:
         """
         What was asked on the old association is not heeded on the next.

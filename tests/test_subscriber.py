@@ -608,6 +608,7 @@ class Notified(SynchronousTestCase):
         request = self.world.subscribed()
         self.assertEqual(self.world.notify(request, body=HERE, cseq=9), "200 OK")
         self.assertEqual(self.world.notify(request, body=AWAY, cseq=8), "500 CSeq Out Of Order")
+        self.assertEqual(self.world.notify(request, body=AWAY, cseq=9), "500 CSeq Out Of Order")
         self.assertEqual(self.world.link.took(), ["available"])
 
     def test_forged(self) -> None:
