@@ -601,6 +601,14 @@ class InTheRole(SynchronousTestCase):
         self.links["a"].throttle.heard(Control(100, 10000, 1))
         self.assertIn("a", self.sent(2, b"MESSAGE"))
 
+    def test_saidToBeBack(self) -> None:
+        """
+        A server that announces that it serves is sent calls again.
+        """
+        self.links["a"].throttle.heard(Control(100, 10000, 1))
+        self.links["a"].available()
+        self.assertEqual(self.sent(4).count("a"), 2)
+
     def test_scheduledReturn(self) -> None:
         """
         What a refusal says of the server's return goes to the link.
