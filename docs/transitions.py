@@ -26,7 +26,7 @@ MACHINES = [
     (
         "The life of a server",
         "sipgrace.lifecycle.states:LifecycleMachine",
-        "Serving Draining Drained Offline Returning",
+        "Serving Slowing Draining Drained Offline Returning",
     ),
     (
         "A client's link to a server",

@@ -125,6 +125,7 @@ class Element:
                 guard=drain.usualGuard,
                 estimate=(lambda: self.oversight.estimate().seconds) if drain.guard == "auto" else None,
                 margin=drain.marginOf(drain.usualGuard),
+                over=drain.over,
                 retryAfter=drain.retryAfter,
                 retryPeriod=30.0 if drain.retryAfterPeriod is None else drain.retryAfterPeriod,
             ),
@@ -266,7 +267,7 @@ class Element:
 
     async def _leave(self, who: str) -> State:
         try:
-            obeyed = await self.door.give(self.order(Kind.DRAIN, who), Giver(Source.SIGNAL, who))
+            obeyed = await self.door.give(self.order(Kind.DRAIN, who, over=0.0), Giver(Source.SIGNAL, who))
         except OrderRefused:
             state = await self.lifecycle.whenOffline()
         else:
@@ -293,6 +294,8 @@ class Element:
             "associations": lifecycle.associations,
             "guardLeft": lifecycle.guardLeft,
             "retryAfter": lifecycle.awayFor,
+            "slowLeft": lifecycle.slowLeft,
+            "refusedShare": round(self.gate.share(), 3),
             **self.oversight.status(),
             "order": None if lifecycle.order is None else lifecycle.order.facts(),
             "accepted": self.ledger.accepted,

@@ -100,7 +100,7 @@ class Oversight:
             self._margin,
             drain.spread,
             pace.perSecond,
-            {"then": drain.then, "announce": drain.announce},
+            {"over": drain.over, "then": drain.then, "announce": drain.announce},
         )
         self.door.kinds[Kind.REHEARSE] = self.rehearsals.rehearse
         self.after = AfterDrain(reactor, name, drain.then.partition(" ")[0], drain.command, drain.thenLimit)

@@ -566,6 +566,7 @@ class Right(SynchronousTestCase):
                     "retryAfter": None,
                     "retryAfterPeriod": 30.0,
                     "spread": 5,
+                    "over": 0.0,
                     "then": "stay",
                     "thenLimit": 3600.0,
                     "announce": "both",

@@ -20,8 +20,15 @@ from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.lifecycle.settings import Settings
 
 
-def order(kind: Kind = Kind.DRAIN, guard: float | None = None, retryAfter: float | None = None) -> Order:
-    return Order(kind=kind, who="operator", when=1.0, why="upgrade", guard=guard, retryAfter=retryAfter)
+def order(
+    kind: Kind = Kind.DRAIN,
+    guard: float | None = None,
+    retryAfter: float | None = None,
+    over: float | None = None,
+) -> Order:
+    return Order(
+        kind=kind, who="operator", when=1.0, why="upgrade", guard=guard, retryAfter=retryAfter, over=over
+    )
 
 
 class Call:
@@ -55,6 +62,9 @@ class Gate:
 
     def close(self, until: float, reason: str) -> None:
         self.log.append(f"gate closed until {until:g} {reason}".strip())
+
+    def slow(self, over: float) -> None:
+        self.log.append(f"gate slow over {over:g}")
 
     def openAgain(self) -> None:
         self.log.append("gate open")
@@ -146,9 +156,11 @@ def into(state: str, calls: int = 1) -> World:
     @return: a server in that state, guard 30 from 1000 where there is one, with nothing written down yet.
     """
     world = World()
-    if state in ("Serving", "Draining"):
+    if state in ("Serving", "Slowing", "Draining"):
         for number in range(calls):
             Call(world, f"call {number + 1}")
+    if state == "Slowing":
+        world.lifecycle.drain(order(over=20))
     if state in ("Draining", "Drained"):
         world.lifecycle.drain(order())
     if state in ("Offline", "Returning"):
@@ -167,11 +179,13 @@ def into(state: str, calls: int = 1) -> World:
 
 INPUTS: dict[str, Callable[[World], object]] = {
     "drain": lambda w: w.lifecycle.drain(order()),
+    "slow": lambda w: w.lifecycle.drain(order(over=10)),
     "cancel": lambda w: w.lifecycle.cancel(),
     "extend": lambda w: w.lifecycle.extend(10),
     "resume": lambda w: w.lifecycle.resume(),
     "offline": lambda w: w.lifecycle.offline(order(Kind.OFFLINE)),
     "becameIdle": lambda w: w.tell("becameIdle"),
+    "_slowed": lambda w: w.tell("_slowed"),
     "_recallDue": lambda w: w.tell("_recallDue"),
     "_settlementDue": lambda w: w.tell("_settlementDue"),
     "_guardExpired": lambda w: w.tell("_guardExpired"),
@@ -191,6 +205,7 @@ def _failure() -> object:
 # not here must do nothing at all.
 CELLS: dict[tuple[str, str], str | list[str]] = {
     ("Serving", "drain"): ["gate closed until 1060 upgrade", "draining (draining)"],
+    ("Serving", "slow"): ["gate slow over 10", "slowing (slowing)"],
     ("Serving", "cancel"): (
         "the server is serving and no drain is under way; drain is what would be accepted"
     ),
@@ -204,6 +219,22 @@ CELLS: dict[tuple[str, str], str | list[str]] = {
         "abort 2",
         "offline (offline) forced 1 aborted 2",
     ],
+    ("Slowing", "drain"): ["gate closed until 1060 upgrade", "draining (draining)"],
+    ("Slowing", "slow"): ["gate slow over 10", "joined (slowing)"],
+    ("Slowing", "cancel"): ["gate open", "cancelled (serving)"],
+    ("Slowing", "extend"): (
+        "the drain is about to begin and no guard is set yet; cancel is what would be accepted"
+    ),
+    ("Slowing", "resume"): "the server is about to drain; cancel is what takes that back",
+    ("Slowing", "offline"): [
+        "gate closed until 1030 upgrade",
+        "force call 1: taken offline",
+        "stop listening",
+        "abort 2",
+        "offline (offline) forced 1 aborted 2",
+    ],
+    ("Slowing", "_slowed"): ["gate closed until 1060 upgrade", "draining (draining)"],
+    ("Draining", "slow"): ["gate closed until 1060 upgrade", "joined (draining)"],
     ("Draining", "drain"): ["gate closed until 1060 upgrade", "joined (draining)"],
     ("Draining", "cancel"): ["gate open", "cancelled (serving)"],
     ("Draining", "extend"): ["gate closed until 1070 upgrade", "extended (draining)"],
@@ -234,6 +265,9 @@ CELLS: dict[tuple[str, str], str | list[str]] = {
     ("Drained", "drain"): (
         "the drain is complete and the associations are being shut down; wait until it is offline"
     ),
+    ("Drained", "slow"): (
+        "the drain is complete and the associations are being shut down; wait until it is offline"
+    ),
     ("Drained", "cancel"): (
         "the drain is complete and the associations are being shut down; "
         "wait until it is offline, then resume"
@@ -253,11 +287,19 @@ CELLS: dict[tuple[str, str], str | list[str]] = {
     ("Drained", "_guardExpired"): ["abort 2", "aborted (drained) aborted 2"],
     ("Drained", "associationsGone"): ["offline (offline)"],
     ("Offline", "drain"): "the server is offline already; resume is what would be accepted",
+    ("Offline", "slow"): "the server is offline already; resume is what would be accepted",
     ("Offline", "cancel"): "the drain is over and the server is offline; resume is what would be accepted",
     ("Offline", "extend"): "the drain is over and the server is offline; resume is what would be accepted",
     ("Offline", "resume"): ["listen", "returning (returning)", "gate open", "serving (serving)"],
     ("Offline", "associationsGone"): ["gone (offline)"],
     ("Returning", "drain"): [
+        "gate closed until 1060 upgrade",
+        "stop listening",
+        "shut down 1",
+        "draining (drained)",
+        "drained (drained)",
+    ],
+    ("Returning", "slow"): [
         "gate closed until 1060 upgrade",
         "stop listening",
         "shut down 1",
@@ -311,7 +353,7 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(set(drawn), {(s, i) for s in header for i in INPUTS})
         self.assertEqual(set(drawn), set(found))
         does = {".": "returns(", "join": "join", "refuse": "refuse", "extend": "extend", "abort": "abort"}
-        does |= {"tell": "tellGone", "recall": "recall"}
+        does |= {"tell": "tellGone", "recall": "recall", "hurry": "hurry"}
         for (state, name), cell in drawn.items():
             following, outputs = found[state, name]
             if cell.startswith("→ "):
@@ -324,7 +366,7 @@ class GridTests(SynchronousTestCase):
 
 
 def _addCells() -> None:
-    for state in ("Serving", "Draining", "Drained", "Offline", "Returning"):
+    for state in ("Serving", "Slowing", "Draining", "Drained", "Offline", "Returning"):
         for name in INPUTS:
 
             def test(self: GridTests, state: str = state, name: str = name) -> None:

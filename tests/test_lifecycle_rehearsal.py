@@ -40,7 +40,11 @@ class RehearsalTests(SynchronousTestCase):
             5,
             lambda: 2.5,
             {"over": 0.0, "then": "stay", "announce": "both"},
+            lambda: 100.0,
         )
+        self.rehearsals.announced = lambda away, why, back: [
+            ("client-110", f"{away:g} {why} {back}".encode())
+        ]
         self.rehearsals.clients = lambda: {"client-110": 2, "client-112": 1}
         self.calls = [Call(self.world, "oldest")]
         self.clock.advance(4)
@@ -57,7 +61,15 @@ class RehearsalTests(SynchronousTestCase):
         All that a drain would do, and its order's wishes count.
         """
         self.assertEqual(
-            self.rehearse(guard=10, retryAfter=60, over=20, then="exit", announce=Announce.BROADCAST).result,
+            self.rehearse(
+                guard=10,
+                retryAfter=60,
+                over=20,
+                then="exit",
+                announce=Announce.BROADCAST,
+                why="disk",
+                back=150.0,
+            ).result,
             {
                 "guard": 10,
                 "guardEstimate": 11.0,
@@ -75,6 +87,7 @@ class RehearsalTests(SynchronousTestCase):
                 "cutOff": 0.25,
                 "associations": 2,
                 "clients": {"client-110": 2, "client-112": 1},
+                "announcements": [{"client": "client-110", "message": "60 disk 50.0"}],
                 "newPerSecond": 2.5,
                 "refusedBefore": 25,
                 "refusedWithin": 150,
@@ -88,6 +101,8 @@ class RehearsalTests(SynchronousTestCase):
             {"guard": 30.0, "retryAfter": 50.0, "over": 0.0, "then": "stay", "announce": "both"},
         )
         self.assertEqual((result["cutOff"], result["refusedBefore"]), (0.0, 28))
+        self.assertEqual(len(result["announcements"]), 1)
+        self.assertEqual(self.rehearse(announce=Announce.IN_ANSWER).result["announcements"], [])
 
     def test_unknown(self) -> None:
         """

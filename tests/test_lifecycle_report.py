@@ -144,6 +144,7 @@ class ReporterTests(SynchronousTestCase):
             forced=1,
             failed=0,
             aborted=1,
+            stoppedAfter=0,
             drainedAfter=39,
             associationsGoneAfter=40,
             startedWall=WHEN,
@@ -160,6 +161,43 @@ class ReporterTests(SynchronousTestCase):
         self.assertEqual(self.published[1].backAfter, world.clock.seconds() - 1003)
         self.assertEqual(self.published[1].refused, 5)
         self.assertEqual(self.published[1].marks[5:], ((60, "serving"),))
+
+    def test_gradual(self) -> None:
+        """
+        It begins when the first call is refused; guard, Retry-After and what was needed count from the full
+        stop.
+        """
+        world = self.world
+        call = Call(world, "call")
+        world.lifecycle.drain(order(guard=30, retryAfter=50, over=20))
+        self.gate.refused += 10
+        world.clock.advance(20)
+        world.clock.advance(3)
+        world.associations.atOnce = True
+        call.end()
+        world.clock.advance(0)
+        (report,) = self.published
+        self.assertEqual(
+            (report.startedAt, report.stoppedAfter, report.drainedAfter, report.needed, report.refused),
+            (1000, 20, 23, 3, 10),
+        )
+        self.assertEqual((report.guard, report.retryAfter, len(report.orders)), (30, 50, 1))
+        self.assertEqual(
+            report.marks, ((0, "slowing"), (20, "draining"), (23, "drained"), (23, "offline"))
+        )
+
+    def test_gradualOvertaken(self) -> None:
+        """
+        By an order to stop at once.
+        """
+        Call(self.world, "call")
+        self.world.lifecycle.drain(order(over=20))
+        self.world.clock.advance(5)
+        self.world.lifecycle.drain(order(guard=7))
+        last = self.reporter.last
+        assert last is not None
+        self.assertEqual(last.orders, (order(over=20), order(guard=7)))
+        self.assertEqual((last.stoppedAfter, last.guard), (5, 7))
 
     def test_cancelled(self) -> None:
         Call(self.world, "call")
@@ -180,6 +218,7 @@ class ReporterTests(SynchronousTestCase):
                     retryAfter=43,
                     waiting=1,
                     associations=2,
+                    stoppedAfter=0,
                     cancelledAfter=5,
                     backAfter=5,
                     startedWall=WHEN,
@@ -274,6 +313,7 @@ class ReporterTests(SynchronousTestCase):
                 "forced": 0,
                 "failed": 0,
                 "aborted": 0,
+                "stopped_after_s": 0.0,
                 "drained_after_s": 0.0,
                 "associations_gone_after_s": 0.0,
                 "cancelled_after_s": None,

@@ -245,7 +245,7 @@ class CommandLine(TestCase):
         expected = (
             f"{path}: drain.retry_after: expected at least the guard, which is 2 seconds, found 1\n"
             f"{path}: drain.guards: expected one of the keys guard, guard_floor, guard_ceiling, margin, "
-            "retry_after, retry_after_period, spread, then, then_limit, announce, found "
+            "retry_after, retry_after_period, spread, over, then, then_limit, announce, found "
             "an unknown one; did you mean guard?\n"
         )
         for more in ((), ("--check",)):

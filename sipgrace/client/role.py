@@ -77,6 +77,8 @@ class ClientRole:
         """
         if request.toTag:
             return None
+        if self._gate.slowing and request.method == b"INVITE" and self._gate.turnsAway():
+            return Answer(503)
         if not self._gate.open:
             return unavailable(self._gate, association.peerHost)
         return statusAnswer(request, self._identity)

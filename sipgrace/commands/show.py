@@ -70,8 +70,9 @@ def _server(server: dict[str, Any]) -> str:
     "--is",
     "wanted",
     metavar="STATE",
-    type=click.Choice(["serving", "draining", "drained", "offline", "returning"]),
-    help="Exit with status 4 unless it is in this state: serving, draining, drained, offline or returning.",
+    type=click.Choice(["serving", "slowing", "draining", "drained", "offline", "returning"]),
+    help="Exit with status 4 unless it is in this state: serving, slowing (about to drain), draining, "
+    "drained, offline or returning.",
 )
 def status(reach: Reach, wanted: str | None) -> None:
     """

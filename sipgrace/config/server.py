@@ -251,6 +251,10 @@ class Drain(Section):
     """The most seconds that are added to a client's Retry-After so that they do not all come back at once;
     each client has its own share of them."""
 
+    over: Annotated[Seconds, Field(ge=0, le=86400)] = 0.0
+    """For so long before the full stop a rising share of the new calls is refused (503 without Retry-After,
+    or overload control as in RFC 7339). 0 stops all at once, as a signal does in any case."""
+
     then: Then = "stay"
     """What follows a drain, as soon as the server is offline: it stays so; its process ends; or a command is
     run by /bin/sh, with the order's facts in its environment (see docs/orders.rst), and it stays offline."""

@@ -40,6 +40,11 @@ class Facts(Protocol):
         The last association has gone.
         """
 
+    def _slowed(self) -> None:
+        """
+        Nearly all new INVITEs are refused by now: the drain is to begin.
+        """
+
     def _recallDue(self) -> None:
         """
         Half a teardown margin before the settlement.
@@ -100,6 +105,7 @@ class Core:
     _listening: Deferred[None] | None = None
     _ticket: object = None
     _forced: int = 0
+    _slowCall: IDelayedCall | None = None
 
     # ------------------------------------------------------------------ telling
 
@@ -151,12 +157,62 @@ class Core:
             _log.failure("{what} failed; the lifecycle goes on", what=what)
             return None
 
+    # ------------------------------------------------------------------ slowing
+
+    def overFor(self, order: Order) -> float:
+        """
+        @return: how long before its full stop a drain under this order begins to refuse calls, in seconds.
+        """
+        return self.settings.over if order.over is None else order.over
+
+    def slow(self, c: Facts, order: Order) -> None:
+        """
+        Begins to refuse calls; C{_slowed} follows.
+        """
+        self.order = order
+        self._slowFor(c, self.overFor(order))
+
+    def slowSooner(self, c: Facts, order: Order) -> None:
+        """
+        A further order wants it, too: the earlier full stop counts.
+        """
+        over = self.overFor(order)
+        if over < self.slowLeft():
+            self._slowFor(c, over)
+
+    def slowLeft(self) -> float:
+        """
+        @return: the seconds until the full stop, 0 where none is to come.
+        """
+        if self._slowCall is None:
+            return 0.0
+        return max(0.0, self._slowCall.getTime() - self.clock.seconds())
+
+    def _slowFor(self, c: Facts, over: float) -> None:
+        self.stopSlowing()
+        self.safely(partial(self.gate.slow, over), "slowing the gate")
+
+        def slowed() -> None:
+            self._slowCall = None
+            self.post(c._slowed)
+
+        self._slowCall = self.clock.callLater(over, slowed)
+
+    def stopSlowing(self) -> None:
+        """
+        C{_slowed} does not follow any more.
+        """
+        if self._slowCall is not None:
+            self._slowCall.cancel()
+            self._slowCall = None
+
     # ------------------------------------------------------------------ gate and guard
 
     def setGuard(self, c: Facts, order: Order) -> None:
         """
         Begins a drain's time, and closes the gate.
         """
+        self.stopSlowing()
         seconds = self.guardFor(order)
         retryAfter = self._wantedFor(order)
         self._wanted = None if retryAfter is None else self.clock.seconds() + retryAfter
@@ -225,6 +281,7 @@ class Core:
         """
         Closes the gate for a server that goes at once; there is no guard any more.
         """
+        self.stopSlowing()
         self.stopGuard()
         self.order = order
         for seconds in (order.retryAfter, self.settings.retryAfter, self.settings.retryPeriod):
@@ -237,6 +294,7 @@ class Core:
         """
         Lets new INVITEs in; the guard, the time to return and the order are over.
         """
+        self.stopSlowing()
         self.stopGuard()
         self.order = None
         self.until = None

@@ -17,6 +17,7 @@ class State(StrEnum):
     """
 
     SERVING = "serving"
+    SLOWING = "slowing"
     DRAINING = "draining"
     DRAINED = "drained"
     OFFLINE = "offline"
@@ -27,6 +28,9 @@ class Change(StrEnum):
     """
     What happened.
     """
+
+    SLOWING = "slowing"
+    """A drain is to begin gradually: a rising share of new INVITEs is refused from now on."""
 
     DRAINING = "draining"
     """A drain began: new INVITEs are refused from now on."""

@@ -20,10 +20,24 @@ class Gate:
     @ivar until: until when clients are asked to stay away, in seconds of the clock.
     @ivar back: when the server is scheduled to return, in seconds of the clock; C{None} where that is not
         known. May be set while it is closed.
+    @ivar slowing: whether a share of new INVITEs is refused while it is open; L{turnsAway} says which.
     @ivar refused: how many were ever refused.
     """
 
-    __slots__ = ("_clock", "_spread", "back", "open", "reason", "refused", "until")
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_first",
+        "_over",
+        "_owed",
+        "_spread",
+        "back",
+        "open",
+        "reason",
+        "refused",
+        "slowing",
+        "until",
+    )
 
     def __init__(self, clock: IReactorTime, spread: int = 5) -> None:
         """
@@ -36,13 +50,19 @@ class Gate:
         self.reason = ""
         self.until = 0.0
         self.back: float | None = None
+        self.slowing = False
         self.refused = 0
+        self._began = 0.0
+        self._over = 0.0
+        self._first = 0.0
+        self._owed = 0.0
 
     def close(self, until: float, reason: str) -> None:
         """
         See L{sipgrace.lifecycle.seams.GateSeam.close}.
         """
         self.open = False
+        self.slowing = False
         self.until = until
         self.reason = reason
 
@@ -51,8 +71,48 @@ class Gate:
         Lets new INVITEs through.
         """
         self.open = True
+        self.slowing = False
         self.reason = ""
         self.back = None
+
+    def slow(self, over: float) -> None:
+        """
+        See L{sipgrace.lifecycle.seams.GateSeam.slow}.
+        """
+        self._first = self.share()
+        self._began = self._clock.seconds()
+        self._over = over
+        if not self.slowing:
+            self._owed = 0.0
+        self.slowing = True
+
+    def share(self) -> float:
+        """
+        @return: which share of new INVITEs is refused now, from 0 to 1.
+        """
+        if not self.open:
+            return 1.0
+        if not self.slowing:
+            return 0.0
+        passed = self._clock.seconds() - self._began
+        if passed >= self._over:
+            return 1.0
+        return self._first + (1 - self._first) * max(0.0, passed) / self._over
+
+    def turnsAway(self) -> bool:
+        """
+        To be asked about each new INVITE while C{slowing}. Which of them are refused is not left to chance:
+        each adds its share to what is owed, and whenever that comes to a whole one, one is refused (as in
+        Bresenham's lines). So of any hundred at a share of a third 33 or 34 are refused, evenly.
+
+        @return: whether this one is refused; it is counted then.
+        """
+        self._owed += self.share()
+        if self._owed < 1:
+            return False
+        self._owed -= 1
+        self.refused += 1
+        return True
 
     def imagined(self, until: float, reason: str, back: float | None = None) -> Gate:
         """

@@ -51,6 +51,7 @@ class Status:
     @ivar guardLeft: seconds until the guard expires, C{None} where none is set.
     @ivar awayFor: seconds for which clients are asked to stay away yet, C{None} when serving.
     @ivar order: the order under which it is in this state.
+    @ivar slowLeft: seconds until new INVITEs are refused altogether, C{None} where that is not to come.
     """
 
     state: State
@@ -59,6 +60,7 @@ class Status:
     guardLeft: float | None
     awayFor: float | None
     order: Order | None
+    slowLeft: float | None = None
 
 
 class Lifecycle:
@@ -111,8 +113,8 @@ class Lifecycle:
 
     def drain(self, order: Order) -> Deferred[State]:
         """
-        Takes the server out of service without losing an accepted call. While it drains already, an order
-        that asks for no later an end joins that drain.
+        Takes the server out of service without losing an accepted call, gradually where the order or the
+        settings want that. While it drains already, an order that asks for no later an end joins that drain.
 
         @return: fires with L{State.OFFLINE} when all associations are gone, or with L{State.SERVING} when
             the drain was cancelled. Never fails.
@@ -120,7 +122,8 @@ class Lifecycle:
             to wait on L{whenOffline}.
         """
         self._check(order, Kind.DRAIN)
-        return self._giveAndWait(lambda: self._machine.drain(order), State.OFFLINE, State.SERVING)
+        machineInput = self._machine.slow if self._core.overFor(order) > 0 else self._machine.drain
+        return self._giveAndWait(lambda: machineInput(order), State.OFFLINE, State.SERVING)
 
     def cancel(self, order: Order | None = None) -> None:
         """
@@ -226,6 +229,7 @@ class Lifecycle:
             associations=s.associations.count,
             guardLeft=None if s.guard is None else s.guard.left(),
             awayFor=None if s.until is None else max(0.0, s.until - s.clock.seconds()),
+            slowLeft=s.slowLeft() if s.state is State.SLOWING else None,
             order=s.order,
         )
 

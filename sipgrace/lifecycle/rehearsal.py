@@ -9,7 +9,9 @@ ones came in meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -21,13 +23,19 @@ from sipgrace.lifecycle.door import Carried
 from sipgrace.lifecycle.estimate import Estimate, SetupTimes
 from sipgrace.lifecycle.events import State
 from sipgrace.lifecycle.machine import Lifecycle
-from sipgrace.lifecycle.orders import Order
+from sipgrace.lifecycle.orders import Announce, Order
 from sipgrace.lifecycle.seams import Entry
 
 __all__ = ["Rehearsals"]
 
 #: So often it is looked which calls are left, in seconds.
 LOOK: Final = 0.1
+
+#: So many announcements are shown; they are all alike.
+SHOWN: Final = 100
+
+#: See L{Rehearsals.announced}.
+Announced = Callable[[float, str, float | None], Iterable[tuple[str, bytes]]]
 
 
 class CountedLedger(Protocol):
@@ -63,6 +71,8 @@ class Rehearsals:
     Holds them.
 
     @cvar MOST: how many may be watched at a time.
+    @ivar announced: what a drain would tell them unasked: client and message; called with for how many
+        seconds they would be asked to stay away, why, and in how many seconds the server would be back.
     @ivar clients: whom a drain would tell: how many associations each client has up, by name.
     """
 
@@ -79,6 +89,7 @@ class Rehearsals:
         spread: int,
         rate: Callable[[], float],
         defaults: Mapping[str, Any],
+        wallClock: Callable[[], float] = time.time,
     ) -> None:
         """
         @param margin: how many seconds before the guard the end is forced.
@@ -95,7 +106,9 @@ class Rehearsals:
         self._spread = spread
         self._rate = rate
         self._defaults = defaults
+        self._wallClock = wallClock
         self._watching: list[LoopingCall] = []
+        self.announced: Announced = lambda retryAfter, why, back: ()
         self.clients: Callable[[], Mapping[str, int]] = dict
 
     def rehearse(self, order: Order) -> Carried:
@@ -133,11 +146,21 @@ class Rehearsals:
             "cutOff": None if cutOff is None else round(cutOff, 2),
             "associations": status.associations,
             "clients": dict(self.clients()),
+            "announcements": self._announcements(order, away),
             "newPerSecond": round(rate, 2),
             "refusedBefore": round(rate * needed),
             "refusedWithin": round(rate * away),
         }
         return Carried(result, self._watch(guard, forcedAfter))
+
+    def _announcements(self, order: Order, away: float) -> list[dict[str, str]]:
+        if self._said(order, "announce") == Announce.IN_ANSWER:
+            return []
+        back = None if order.back is None else max(0.0, order.back - self._wallClock())
+        return [
+            {"client": name, "message": message.decode("utf-8", "replace")}
+            for name, message in islice(self.announced(away, order.why, back), SHOWN)
+        ]
 
     def _said(self, order: Order, name: str) -> Any:
         value = getattr(order, name)

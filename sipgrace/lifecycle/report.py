@@ -45,9 +45,9 @@ class DrainReport:
     @ivar server: the server's name.
     @ivar orders: what was ordered, in that order: the drain, and what joined, extended or cancelled it.
     @ivar startedAt: when it began, in seconds of the clock.
-    @ivar guard: from the beginning to the expiry of the guard, as it was set last; 0 for a server that
-        was taken offline at once.
-    @ivar retryAfter: for how long clients were asked to stay away, from the beginning, without the spread.
+    @ivar guard: from the full stop to the expiry of the guard, as it was set last; 0 for a server that was
+        taken offline at once.
+    @ivar retryAfter: for how long clients were asked to stay away, from the full stop, without the spread.
     @ivar waiting: accepted INVITEs that were not settled when it began.
     @ivar associations: associations that were up then.
     @ivar accepted: what was accepted all the same, because it may pass a drain.
@@ -56,12 +56,13 @@ class DrainReport:
     @ivar forced: what got its final answer by force.
     @ivar failed: what could not be given one; anything but 0 is a fault in this program.
     @ivar aborted: associations that had not shut down by the guard (or were taken offline at once).
+    @ivar stoppedAfter: when all new INVITEs were refused: at once, unless it began gradually.
     @ivar drainedAfter: when nothing accepted was left.
     @ivar associationsGoneAfter: when no association was left.
     @ivar cancelledAfter: when the drain was taken back.
     @ivar backAfter: when the server served again.
     @ivar startedWall: when it began, in seconds since the epoch.
-    @ivar estimate: the guard as it was estimated then, to be held against C{drainedAfter}.
+    @ivar estimate: the guard as it was estimated at the full stop, to be held against L{needed}.
     @ivar course: how it went on.
     @ivar marks: what happened, and when.
     @ivar maintenance: what became of the command that was run afterwards; C{None} where none was.
@@ -80,6 +81,7 @@ class DrainReport:
     forced: int = 0
     failed: int = 0
     aborted: int = 0
+    stoppedAfter: float | None = None
     drainedAfter: float | None = None
     associationsGoneAfter: float | None = None
     cancelledAfter: float | None = None
@@ -89,6 +91,13 @@ class DrainReport:
     course: Course = _NOTHING
     marks: tuple[tuple[float, str], ...] = ()
     maintenance: Done | None = None
+
+    @property
+    def needed(self) -> float | None:
+        """
+        How long it took from the full stop until nothing accepted was left.
+        """
+        return None if self.drainedAfter is None else self.drainedAfter - (self.stoppedAfter or 0.0)
 
     def toJSON(self) -> dict[str, object]:
         """
@@ -111,6 +120,7 @@ class DrainReport:
             "forced": self.forced,
             "failed": self.failed,
             "aborted": self.aborted,
+            "stopped_after_s": _rounded(self.stoppedAfter),
             "drained_after_s": _rounded(self.drainedAfter),
             "associations_gone_after_s": _rounded(self.associationsGoneAfter),
             "cancelled_after_s": _rounded(self.cancelledAfter),
@@ -159,7 +169,7 @@ class Reporter:
         See L{sipgrace.lifecycle.seams.Observer}.
         """
         change = event.change
-        if change is Change.DRAINING or (change is Change.OFFLINE and not self._open):
+        if change in (Change.SLOWING, Change.DRAINING, Change.OFFLINE) and not self._open:
             self._begin(event)
         report = self.last
         if report is None or change is Change.REFUSED:
@@ -169,6 +179,11 @@ class Reporter:
             report = self._counted(report, event)
         if change in (Change.JOINED, Change.EXTENDED, Change.CANCELLED) and event.order is not None:
             report = replace(report, orders=(*report.orders, event.order))
+        if change is Change.DRAINING:
+            # One that began gradually may have got another order since.
+            if event.order is not None and event.order not in report.orders:
+                report = replace(report, orders=(*report.orders, event.order))
+            report = replace(report, stoppedAfter=after, estimate=self._estimated())
         if change is Change.DRAINED:
             report = replace(report, drainedAfter=after)
         elif change in (Change.OFFLINE, Change.GONE):
@@ -227,16 +242,22 @@ class Reporter:
             waiting=event.waiting + forced,
             associations=max(event.associations, event.aborted),
             startedWall=self._wallClock(),
-            estimate=None if self._estimate is None else self._estimate(),
+            estimate=self._estimated(),
         )
+
+    def _estimated(self) -> float | None:
+        return None if self._estimate is None else self._estimate()
 
     def _counted(self, report: DrainReport, event: Event) -> DrainReport:
         accepted, settled, failed, refused = self._before
+        stoppedAt = report.startedAt + (report.stoppedAfter or 0.0)
+        if event.change is Change.DRAINING:
+            stoppedAt = event.at
         forced = report.forced + event.forced
         return replace(
             report,
-            guard=report.guard if event.deadline is None else event.deadline - report.startedAt,
-            retryAfter=report.retryAfter if event.until is None else event.until - report.startedAt,
+            guard=report.guard if event.deadline is None else event.deadline - stoppedAt,
+            retryAfter=report.retryAfter if event.until is None else event.until - stoppedAt,
             accepted=self._ledger.accepted - accepted,
             settled=self._ledger.settled - settled - forced,
             failed=self._ledger.failed - failed,

@@ -136,6 +136,14 @@ class GateSeam(Protocol):
         @param reason: why, in a phrase that clients are shown; may be empty.
         """
 
+    def slow(self, over: float) -> None:
+        """
+        Refuses a share of new INVITEs from now on, that rises to all of them. Also called while it does, when
+        the time has changed: it then rises from where it is.
+
+        @param over: in so many seconds.
+        """
+
     def openAgain(self) -> None:
         """
         Lets new INVITEs through.

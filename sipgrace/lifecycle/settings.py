@@ -19,6 +19,8 @@ class Settings:
         can be shut down in order by the guard; never more than a third of the guard is taken.
     @ivar retryAfter: how long clients are asked to stay away, counted from the order. What is shorter
         than the guard counts as the guard. C{None}: until C{retryPeriod} after the guard.
+    @ivar over: for so long before the full stop a rising share of new INVITEs is refused; 0 for a full stop
+        at once.
     @ivar retryPeriod: added to the guard where nobody gave a Retry-After.
     """
 
@@ -27,3 +29,4 @@ class Settings:
     margin: float = 1.0
     retryAfter: float | None = None
     retryPeriod: float = 30.0
+    over: float = 0.0

@@ -1,21 +1,28 @@
 """
-The life of a server: Serving → Draining → Drained → Offline → Serving. A dot: nothing happens, and that is
-right::
+The life of a server: Serving → (Slowing →) Draining → Drained → Offline → Serving. A dot: nothing happens,
+and that is right::
 
-                     | Serving    | Draining   | Drained    | Offline     | Returning  |
-    drain            | → Draining | join       | refuse     | refuse      | → Drained  |
-    cancel           | refuse     | → Serving  | refuse     | refuse      | refuse     |
-    extend           | refuse     | extend     | refuse     | refuse      | refuse     |
-    resume           | .          | refuse     | refuse     | → Returning | .          |
-    offline          | → Offline  | → Offline  | → Offline  | .           | → Offline  |
-    becameIdle       | .          | → Drained  | .          | .           | .          |
-    _recallDue       | .          | recall     | .          | .           | .          |
-    _settlementDue   | .          | → Drained  | .          | .           | .          |
-    _guardExpired    | .          | → Drained  | abort      | .           | .          |
-    associationsGone | .          | .          | → Offline  | tell        | .          |
-    _listened        | .          | .          | .          | .           | → Serving  |
-    _listenFailed    | .          | .          | .          | .           | → Offline  |
+                     | Serving    | Slowing    | Draining   | Drained    | Offline     | Returning  |
+    drain            | → Draining | → Draining | join       | refuse     | refuse      | → Drained  |
+    slow             | → Slowing  | hurry      | join       | refuse     | refuse      | → Drained  |
+    cancel           | refuse     | → Serving  | → Serving  | refuse     | refuse      | refuse     |
+    extend           | refuse     | refuse     | extend     | refuse     | refuse      | refuse     |
+    resume           | .          | refuse     | refuse     | refuse     | → Returning | .          |
+    offline          | → Offline  | → Offline  | → Offline  | → Offline  | .           | → Offline  |
+    becameIdle       | .          | .          | → Drained  | .          | .           | .          |
+    _slowed          | .          | → Draining | .          | .          | .           | .          |
+    _recallDue       | .          | .          | recall     | .          | .           | .          |
+    _settlementDue   | .          | .          | → Drained  | .          | .           | .          |
+    _guardExpired    | .          | .          | → Drained  | abort      | .           | .          |
+    associationsGone | .          | .          | .          | → Offline  | tell        | .          |
+    _listened        | .          | .          | .          | .          | .           | → Serving  |
+    _listenFailed    | .          | .          | .          | .          | .           | → Offline  |
 
+ - → Slowing: a drain that begins gradually (slow is an order to drain that says so). The gate refuses a
+   rising share of new INVITEs, and lets the others in; the server is in service yet, and nobody is asked to
+   stay away. When all are refused, _slowed leads to Draining. An order to drain without that does so at
+   once, and counts from then on.
+ - hurry: a second such order: the earlier full stop counts, and for all else the first order.
  - → Draining: the gate is closed, the guard set. Where nothing accepted is left, becameIdle follows at once.
  - join: a second order to drain joins the drain under way where it asks for no later an end, or names none;
    the earlier guard and the longer Retry-After count. One that asks for a later end is refused: extend is
@@ -38,7 +45,7 @@ right::
  - Returning is there because listening again takes time and can fail. The gate stays closed in it, so that
    nothing can have been accepted: a drain leads straight to Drained.
 
-Orders (the first five) may be refused, facts never. All are taken one after another: what comes in while
+Orders (the first six) may be refused, facts never. All are taken one after another: what comes in while
 one is being carried out waits, and observers hear of each change before the next input is looked at
 (L{sipgrace.lifecycle.machine}).
 """
@@ -68,6 +75,11 @@ class _Server(Facts, Protocol):
     def drain(self, order: Order) -> str:
         """
         Take the server out of service, finishing what was accepted.
+        """
+
+    def slow(self, order: Order) -> str:
+        """
+        The same, gradually.
         """
 
     def cancel(self, order: Order | None) -> str:
@@ -113,6 +125,7 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
 
     # States:
     Serving = machine.state("Serving")
+    Slowing = machine.state("Slowing")
     Draining = machine.state("Draining")
     Drained = machine.state("Drained")
     Offline = machine.state("Offline")
@@ -121,22 +134,33 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
     # Nothing happens, and that is right:
     Serving.upon(_Server.resume).loop().returns("")
     Serving.upon(_Server.becameIdle).loop().returns(None)
+    Serving.upon(_Server._slowed).loop().returns(None)
     Serving.upon(_Server._recallDue).loop().returns(None)
     Serving.upon(_Server._settlementDue).loop().returns(None)
     Serving.upon(_Server._guardExpired).loop().returns(None)
     Serving.upon(_Server.associationsGone).loop().returns(None)
     Serving.upon(_Server._listened).loop().returns(None)
     Serving.upon(_Server._listenFailed).loop().returns(None)
+    Slowing.upon(_Server.becameIdle).loop().returns(None)
+    Slowing.upon(_Server._recallDue).loop().returns(None)
+    Slowing.upon(_Server._settlementDue).loop().returns(None)
+    Slowing.upon(_Server._guardExpired).loop().returns(None)
+    Slowing.upon(_Server.associationsGone).loop().returns(None)
+    Slowing.upon(_Server._listened).loop().returns(None)
+    Slowing.upon(_Server._listenFailed).loop().returns(None)
+    Draining.upon(_Server._slowed).loop().returns(None)
     Draining.upon(_Server.associationsGone).loop().returns(None)
     Draining.upon(_Server._listened).loop().returns(None)
     Draining.upon(_Server._listenFailed).loop().returns(None)
     Drained.upon(_Server.becameIdle).loop().returns(None)
+    Drained.upon(_Server._slowed).loop().returns(None)
     Drained.upon(_Server._recallDue).loop().returns(None)
     Drained.upon(_Server._settlementDue).loop().returns(None)
     Drained.upon(_Server._listened).loop().returns(None)
     Drained.upon(_Server._listenFailed).loop().returns(None)
     Offline.upon(_Server.offline).loop().returns("")
     Offline.upon(_Server.becameIdle).loop().returns(None)
+    Offline.upon(_Server._slowed).loop().returns(None)
     Offline.upon(_Server._recallDue).loop().returns(None)
     Offline.upon(_Server._settlementDue).loop().returns(None)
     Offline.upon(_Server._guardExpired).loop().returns(None)
@@ -144,17 +168,24 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
     Offline.upon(_Server._listenFailed).loop().returns(None)
     Returning.upon(_Server.resume).loop().returns("")
     Returning.upon(_Server.becameIdle).loop().returns(None)
+    Returning.upon(_Server._slowed).loop().returns(None)
     Returning.upon(_Server._recallDue).loop().returns(None)
     Returning.upon(_Server._settlementDue).loop().returns(None)
     Returning.upon(_Server._guardExpired).loop().returns(None)
     Returning.upon(_Server.associationsGone).loop().returns(None)
 
     # Refusals:
-    Drained.upon(_Server.drain).loop()(
-        _refusal("the drain is complete and the associations are being shut down; wait until it is offline")
+    complete = "the drain is complete and the associations are being shut down; wait until it is offline"
+    Drained.upon(_Server.drain).loop()(_refusal(complete))
+    Drained.upon(_Server.slow).loop()(_refusal(complete))
+    already = "the server is offline already; resume is what would be accepted"
+    Offline.upon(_Server.drain).loop()(_refusal(already))
+    Offline.upon(_Server.slow).loop()(_refusal(already))
+    Slowing.upon(_Server.extend).loop()(
+        _refusal("the drain is about to begin and no guard is set yet; cancel is what would be accepted")
     )
-    Offline.upon(_Server.drain).loop()(
-        _refusal("the server is offline already; resume is what would be accepted")
+    Slowing.upon(_Server.resume).loop()(
+        _refusal("the server is about to drain; cancel is what takes that back")
     )
     Serving.upon(_Server.cancel).loop()(
         _refusal("the server is serving and no drain is under way; drain is what would be accepted")
@@ -192,8 +223,37 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
         _refusal("the associations are still being shut down; wait until the server is offline, then resume")
     )
 
+    # Slowing:
+    @Serving.upon(_Server.slow).to(Slowing)
+    def slowDown(c: _Server, s: Core, order: Order) -> str:
+        """Refuses a rising share of new INVITEs; the drain begins when that is all of them."""
+        s.slow(c, order)
+        s.enter(State.SLOWING, Change.SLOWING, order)
+        return ""
+
+    @Slowing.upon(_Server.slow).loop()
+    def hurry(c: _Server, s: Core, order: Order) -> str:
+        """Joins the drain that is about to begin: the earlier full stop counts."""
+        s.slowSooner(c, order)
+        s.tell(Change.JOINED, order)
+        return ""
+
+    @Slowing.upon(_Server.cancel).to(Serving)
+    def speedUp(c: _Server, s: Core, order: Order | None) -> str:
+        """Lets all new INVITEs in."""
+        s.openGate()
+        s.enter(State.SERVING, Change.CANCELLED, order)
+        return ""
+
     # Draining:
+    @Slowing.upon(_Server._slowed).to(Draining)
+    def stop(c: _Server, s: Core) -> None:
+        """Closes the gate, sets the guard, waits for the ledger to become empty."""
+        assert s.order is not None
+        begin(c, s, s.order)
+
     @Serving.upon(_Server.drain).to(Draining)
+    @Slowing.upon(_Server.drain).to(Draining)
     def begin(c: _Server, s: Core, order: Order) -> str:
         """Closes the gate, sets the guard, waits for the ledger to become empty."""
         s.setGuard(c, order)
@@ -202,6 +262,7 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
         return ""
 
     @Draining.upon(_Server.drain).loop()
+    @Draining.upon(_Server.slow).loop()
     def join(c: _Server, s: Core, order: Order) -> str:
         """
         Joins the drain under way where the order asks for no later an end, or names none: the earlier
@@ -282,6 +343,7 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
         s.enter(State.OFFLINE, Change.OFFLINE, s.order)
 
     @Serving.upon(_Server.offline).to(Offline)
+    @Slowing.upon(_Server.offline).to(Offline)
     @Draining.upon(_Server.offline).to(Offline)
     @Drained.upon(_Server.offline).to(Offline)
     @Returning.upon(_Server.offline).to(Offline)
@@ -326,6 +388,7 @@ def makeMachine() -> tuple[TypeMachine[_Server, Core], TypedState[_Server, Core]
         s.enter(State.OFFLINE, Change.FAILED, s.order, text=failure.getErrorMessage())
 
     @Returning.upon(_Server.drain).to(Drained)
+    @Returning.upon(_Server.slow).to(Drained)
     def turnBack(c: _Server, s: Core, order: Order) -> str:
         """Gives up listening again, sets the guard and shuts down associations that came up already."""
         s.forgetListening()

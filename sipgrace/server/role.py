@@ -18,6 +18,7 @@ from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.context import ResponseContext
 from sipgrace.proxy.glance import escaped, glance
 from sipgrace.proxy.identity import Identity
+from sipgrace.proxy.overload import mayOffer
 from sipgrace.proxy.own import statusAnswer, unavailable
 from sipgrace.proxy.target import Answer, Hop, Target, hopOf
 from sipgrace.server.clients import Clients
@@ -31,6 +32,7 @@ class ServerRole:
     A server's answers to the questions of the proxy core (see L{sipgrace.proxy.seams.Role}).
 
     @param ledger: what it has accepted; beyond C{most} of it, new requests are refused.
+    @ivar throttles: whether those who speak overload control (RFC 7339) are asked to hold back themselves.
     @param addresses: the SIP addresses of the clients that have one: where they can be reached when they
         have not opened an association, and where callers are sent in redirect mode.
     @param redirects: whether callers are told where to go (302) rather than having calls set up here.
@@ -50,6 +52,7 @@ class ServerRole:
         addresses: Mapping[str, SIPURI],
         redirects: bool = False,
     ) -> None:
+        self.throttles = False
         self._gate = gate
         self._identity = identity
         self._clients = clients
@@ -74,6 +77,9 @@ class ServerRole:
             return None
         if not self._gate.open:
             return unavailable(self._gate, self._clients.nameAt(association.peerHost) or association.peerHost)
+        if self._gate.slowing and request.method == b"INVITE" and self._turnsAway(request):
+            # Throttled, not leaving yet: no Retry-After (RFC 7339 §5.10.1).
+            return Answer(503)
         if request.method == b"OPTIONS":
             own = statusAnswer(request, self._identity)
             if own is not None:
@@ -90,6 +96,10 @@ class ServerRole:
         if self._redirects or self._table.redirects:
             return self._redirection(request)
         return None
+
+    def _turnsAway(self, request: Request) -> bool:
+        # Who speaks overload control has held back its share already.
+        return not (self.throttles and mayOffer(request.get(b"Via") or b"")) and self._gate.turnsAway()
 
     def _origin(self, request: Request, association: IAssociation) -> Facts:
         _, user, domain = glance(bytes(NameAddr.parse(request.fromValue).uri))
