@@ -52,7 +52,7 @@ class Network:
         self.servers: dict[int, Role] = {}
         self.clients: dict[int, Role] = {}
         # Paths of sockets are short.
-        self.directory = Path(tempfile.mkdtemp(prefix="sipgrace-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="scenario-"))
         test.addCleanup(rmtree, self.directory, ignore_errors=True)
 
     def serverHost(self, number: int) -> str:
