@@ -43,6 +43,7 @@ setup(
         "rich>=13",
         "click>=8.1",
         "cryptography>=43",
+        "cronsim>=2.7",
     ],
     extras_require={
         # setuptools: a test builds the wheel, without fetching anything.

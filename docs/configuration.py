@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import orders, values
+from sipgrace.config import orders, selfdrain, values
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.server import ServerConfig
 
@@ -108,6 +108,9 @@ KINDS = [
     (values.Advertise, "string", ""),
     (values.Seconds, "seconds", ""),
     (values.Then, '``"stay"``, ``"exit"`` or ``"run COMMAND"``', ""),
+    (selfdrain.Cron, "string", ""),
+    (selfdrain.Zone, "string", ""),
+    (selfdrain.Moment, "offset date-time", ""),
     (orders.PublicKey, "public key", ""),
     (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
 ]

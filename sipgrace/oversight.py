@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -15,12 +16,14 @@ from twisted.internet.task import LoopingCall
 
 from sipgrace.config.orders import OrdersSection
 from sipgrace.config.report import ReportSection
+from sipgrace.config.selfdrain import OverloadSection, WindowSection
 from sipgrace.config.server import Drain
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle.afterdrain import AfterDrain, Done
 from sipgrace.lifecycle.aside import Aside
 from sipgrace.lifecycle.audit import AuditLog
-from sipgrace.lifecycle.authorization import Authority, Key, Role, Verify
+from sipgrace.lifecycle.authorization import Authority, Giver, Key, Role, Source, Verify
+from sipgrace.lifecycle.comeback import Comeback
 from sipgrace.lifecycle.door import Door
 from sipgrace.lifecycle.estimate import Estimate, SetupTimes
 from sipgrace.lifecycle.gate import Gate
@@ -28,10 +31,12 @@ from sipgrace.lifecycle.ledger import Ledger
 from sipgrace.lifecycle.machine import Lifecycle
 from sipgrace.lifecycle.nonces import Nonces
 from sipgrace.lifecycle.orders import Kind
+from sipgrace.lifecycle.overload import Overload, Thresholds
 from sipgrace.lifecycle.pulse import Pace, Pulse
 from sipgrace.lifecycle.rehearsal import Rehearsals
 from sipgrace.lifecycle.report import DrainReport, Reporter
 from sipgrace.lifecycle.reportfiles import ReportFiles
+from sipgrace.lifecycle.schedule import Schedule, Window, localZone
 from sipgrace.lifecycle.timeline import Timeline
 
 __all__ = ["Oversight"]
@@ -110,6 +115,9 @@ class Oversight:
         self.reporter = Reporter(
             name, ledger, gate, self._publish, self.timeline, lambda: self.estimate().seconds
         )
+        self._overload: Overload | None = None
+        self._schedule: Schedule | None = None
+        self._comebacks: dict[str, Comeback] = {}
         # The report first, for it is about what the others then do.
         lifecycle.observe(self.reporter)
         lifecycle.observe(self.after)
@@ -128,6 +136,34 @@ class Oversight:
         audit = None if orders.audit is None else AuditLog(orders.audit, self._beside)
         return Door(name, self._clock, self._lifecycle, authority, audit, self._beside)
 
+    def drainItself(self, overload: OverloadSection | None, schedule: Sequence[WindowSection]) -> None:
+        """
+        Has the server begin drains by itself. Once, before L{start}.
+        """
+        if overload is not None:
+            self._overload = Overload(
+                self._clock,
+                self.door,
+                self._ledger,
+                Thresholds(
+                    ledger=overload.ledger, lag=overload.lag, cpu=overload.cpu, period=overload.period
+                ),
+                self._comeback("overload"),
+                overload.guard,
+                overload.retryAfter,
+            )
+            self.pulse.listeners.append(self._overload)
+        if schedule:
+            windows = [_window(section) for section in schedule]
+            self._schedule = Schedule(self._clock, self.door, windows, self._comeback("schedule"))
+
+    def _comeback(self, name: str) -> Comeback:
+        comeback = Comeback(
+            self._clock, self.door, Giver(Source.SELF, name), lambda: self.after.running
+        )
+        self._comebacks[name] = comeback
+        return comeback
+
     def start(self) -> None:
         """
         Looks whether the files can be used, before anything is served, and begins to watch.
@@ -145,6 +181,8 @@ class Oversight:
         self._nonces.load(time.time())
         self._aging.start(_AGING, now=False)
         self.pulse.start()
+        if self._schedule is not None:
+            self._schedule.start()
 
     def stop(self) -> Deferred[Any]:
         """
@@ -155,6 +193,10 @@ class Oversight:
         if self._aging.running:
             self._aging.stop()
         self.pulse.stop()
+        if self._schedule is not None:
+            self._schedule.stop()
+        for comeback in self._comebacks.values():
+            comeback.forget()
         self.rehearsals.stop()
         self.after.stop()
         if not self._beside.waiting:
@@ -181,7 +223,14 @@ class Oversight:
             "guardEstimate": asdict(self.estimate()),
             "setupTimes": self._times.status(),
             "maintenance": "running" if self.after.running else None,
+            "overload": None if self._overload is None else self._overload.status(),
+            "schedule": [] if self._schedule is None else self._schedule.status(),
+            "backIn": self._backIn(),
         }
+
+    def _backIn(self) -> float | None:
+        times = [comeback.at for comeback in self._comebacks.values() if comeback.at is not None]
+        return max(0.0, min(times) - self._clock.seconds()) if times else None
 
     def _publish(self, report: DrainReport) -> None:
         if self._files is not None:
@@ -195,3 +244,21 @@ class Oversight:
             del facts["output"]
             self.door.remark(report.orders[-1], "maintained", facts)
         self._lifecycle.maintained(done.outcome())
+
+
+def _window(section: WindowSection) -> Window:
+    values = {
+        "guard": section.guard,
+        "retryAfter": section.retryAfter,
+        "over": section.over,
+        "then": section.then,
+    }
+    return Window(
+        name=section.name,
+        at=section.at,
+        cron=section.cron or "",
+        zone=localZone() if section.timezone is None else section.timezone,
+        why=section.why or "",
+        lasts=section.lasts,
+        values={key: value for key, value in values.items() if value is not None},
+    )

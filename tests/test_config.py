@@ -93,8 +93,9 @@ class Wrong(SynchronousTestCase):
                 "record_route, max_accepted, found an unknown one; did you mean record_route?",
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
-                "drains: expected one of the keys server, clients, routes, reject, access, drain, orders, "
-                "report, timers, limits, control, manhole, found an unknown one; did you mean drain?",
+                "drains: expected one of the keys server, clients, routes, reject, access, drain, overload, "
+                "schedule, orders, report, timers, limits, control, manhole, found an unknown one; did you "
+                "mean drain?",
             ],
         )
         self.assertEqual(
@@ -543,7 +544,7 @@ class Right(SynchronousTestCase):
         """
         config = parseServer(SERVER, "s.toml")
         self.assertEqual(
-            config.model_dump(exclude={"orders", "report"}),
+            config.model_dump(exclude={"orders", "report", "overload", "schedule"}),
             {
                 "server": {
                     "name": "s",
@@ -600,6 +601,7 @@ class Right(SynchronousTestCase):
                     "stack": "auto",
                     "strategy": "round-robin",
                     "responsePeriod": 2.0,
+                    "returns": "countdown",
                     "overloadControl": True,
                 },
                 "servers": (
@@ -612,7 +614,14 @@ class Right(SynchronousTestCase):
                 ),
                 "users": (),
                 "tdm": None,
-                "probe": {"timeout": 2.0, "interval": 2.0, "longest": 60.0},
+                "probe": {
+                    "timeout": 2.0,
+                    "interval": 2.0,
+                    "longest": 60.0,
+                    "down": 1,
+                    "up": 1,
+                    "every": 0.0,
+                },
                 "reconnect": {"interval": 1.0, "longest": 30.0},
                 "control": None,
                 "manhole": None,

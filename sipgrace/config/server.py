@@ -21,6 +21,7 @@ from sipgrace.config.sections import (
     Timers,
     checkListeners,
 )
+from sipgrace.config.selfdrain import OverloadSection, WindowSection
 from sipgrace.config.values import (
     Advertise,
     Connect,
@@ -345,6 +346,12 @@ class ServerConfig(Section):
     drain: Drain = Drain()
     """How it leaves."""
 
+    overload: OverloadSection | None = None
+    """When it leaves by itself because it cannot keep up; by default it does not."""
+
+    schedule: Annotated[tuple[WindowSection, ...], Many] = ()
+    """When it leaves by itself for maintenance, one table each."""
+
     orders: OrdersSection = OrdersSection()
     """Who may give orders, and where they are written down."""
 
@@ -373,6 +380,24 @@ class ServerConfig(Section):
             if name in names[:at]
         )
         return clients
+
+    @field_validator("schedule", mode="after")
+    @classmethod
+    def _windows(
+        cls, schedule: tuple[WindowSection, ...], info: ValidationInfo
+    ) -> tuple[WindowSection, ...]:
+        drain: Drain | None = info.data.get("drain")
+        found: list[Mistake] = []
+        names = [window.name for window in schedule]
+        for at, window in enumerate(schedule):
+            if window.name in names[:at]:
+                found.append(
+                    ((at, "name"), f"expected a name that no other has, found {window.name!r} again")
+                )
+            if window.then == "run" and drain is not None and not drain.command:
+                found.append(((at, "then"), 'expected a command in drain.then ("run COMMAND"), found none'))
+        mistakes(found)
+        return schedule
 
     # Fields are checked in order: where [[clients]] itself was wrong, the names are not known here and only
     # that is reported.

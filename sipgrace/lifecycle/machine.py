@@ -211,6 +211,12 @@ class Lifecycle:
         guard = self._core.guardFor(order)
         return guard, self._core.awayFor(order, guard)
 
+    def overFor(self, order: Order) -> float:
+        """
+        @return: how long before its full stop a drain under this order begins to refuse calls, in seconds.
+        """
+        return self._core.overFor(order)
+
     @property
     def number(self) -> int:
         """

@@ -150,6 +150,7 @@ class ServerService(Service):
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
+        element.oversight.drainItself(config.overload, config.schedule)
         ramp = Ramp(element.gate, self.control, partial(setattr, role, "throttles"))
         element.lifecycle.observe(ramp)
         element.oversight.pulse.listeners.append(ramp)
