@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -43,8 +43,13 @@ from sipgrace.transaction.timers import TimerQueue
 from sipgrace.transaction.timers import Timers as TransactionTimers
 from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
+from sipgrace.transport.description import parseDescription
+from sipgrace.transport.intake import Counters
 from sipgrace.transport.listen import connect, listen
 from sipgrace.transport.pool import AssociationPool
+
+#: So long an association that was opened for a request stays without traffic, in seconds, or longer.
+_IDLE: Final = 300.0
 
 
 def boundsOf(limits: Limits) -> Bounds:
@@ -64,6 +69,7 @@ class Element:
     orders go to the lifecycle, which takes the associations down.
 
     @ivar reactor: where it lives.
+    @ivar counters: what has arrived at all of its listeners and associations together.
     @ivar associations: all there are.
     @ivar door: where orders are given.
     @ivar watchers: who else hears of associations that come and go.
@@ -94,6 +100,7 @@ class Element:
         self.name = name
         self.stack = stack
         self.bounds = boundsOf(limits)
+        self.counters = Counters()
         self.clock = cast(IReactorTime, reactor)
         self.timers = TimerQueue(self.clock)
         self.layer = TransactionLayer(
@@ -109,6 +116,8 @@ class Element:
         self.ledger = Ledger(times.counts, self.clock.seconds)
         self.gate = Gate(self.clock, round(drain.spread))
         self.pools: dict[str, AssociationPool] = {}
+        # A call that rings is silent for as long as Timer C lets it.
+        self._idle = max(_IDLE, timers.timerC + 2 * timers.t4)
         self.watchers: list[IAssociationUser] = []
         self.onServing: Callable[[], None] = lambda: None
         self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
@@ -147,7 +156,13 @@ class Element:
     ) -> Callable[[IAssociationUser], Deferred[IListener]]:
         def place(user: IAssociationUser) -> Deferred[IListener]:
             return listen(
-                self.reactor, self.withStack(description), user, zone, advertise=advertise, bounds=self.bounds
+                self.reactor,
+                self.withStack(description),
+                user,
+                zone,
+                advertise=advertise,
+                bounds=self.bounds,
+                counters=self.counters,
             )
 
         return place
@@ -156,12 +171,13 @@ class Element:
         """
         A transport description with the configured SCTP stack, where it names none itself.
         """
-        if description.startswith("sctp:") and ":stack=" not in description:
+        given = parseDescription(description)
+        if given.transport == b"SCTP" and "stack" not in given.arguments:
             return f"{description}:stack={self.stack}"
         return description
 
     def _listens(self, listener: IListener) -> None:
-        zone = cast(Any, listener).zone
+        zone = listener.zone
         self.identity.addListener(listener, zone)
         self.pools[zone].use(listener)
         self.log.info(
@@ -169,7 +185,7 @@ class Element:
         )
 
     def _stopped(self, listener: IListener) -> None:
-        self.pools[cast(Any, listener).zone].disuse(listener)
+        self.pools[listener.zone].disuse(listener)
 
     def onChange(self, event: Event) -> None:
         """
@@ -189,6 +205,7 @@ class Element:
             zone,
             via=self._viaFor(description, zone),
             bounds=self.bounds,
+            counters=self.counters,
         )
 
     def _viaFor(self, description: str, zone: str) -> bytes | None:
@@ -196,9 +213,9 @@ class Element:
         The Via of our listener, on that side, of the transport that a description names, so that peers
         find us where we listen; C{None} where there is none.
         """
-        transport = description.partition(":")[0].upper().encode("ascii")
+        transport = parseDescription(description).transport
         for listener in self.associations.listeners:
-            if listener.transport == transport and cast(Any, listener).zone == zone:
+            if listener.transport == transport and listener.zone == zone:
                 return listener.via
         return None
 
@@ -212,6 +229,8 @@ class Element:
             zone,
             {b"SCTP": f"stack={self.stack}"},
             bounds=self.bounds,
+            counters=self.counters,
+            idle=self._idle,
         )
         return pool
 
@@ -305,6 +324,7 @@ class Element:
             "listeners": [listener.via.decode("ascii") for listener in self.associations.listeners],
             "proxy": dict(self.core.counters) if self.core is not None else {},
             "transactions": self.layer.counts(),
+            "transport": self.counters.asDict(),
         }
 
     # ------------------------------------------------------------------ IAssociationUser

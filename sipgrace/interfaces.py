@@ -95,6 +95,7 @@ class IListener(Interface):
     host: str = Attribute("The IP address it is bound to.")
     port: int = Attribute("The port it is bound to (the real one, where 0 was asked for).")
     via: bytes = Attribute("As in L{IAssociation}.")
+    zone: str = Attribute("As in L{IAssociation}: that of what is accepted here.")
 
     def stopListening() -> object:
         """

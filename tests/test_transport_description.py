@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import ConfigError
 from sipgrace.transport.address import (
-    defaultPort,
     hostPort,
     isLiteral,
     isWildcard,
@@ -98,11 +97,6 @@ class AddressTests(SynchronousTestCase):
             "[]",
         ):
             self.assertRaises(ConfigError, splitHostPort, text, 7)
-
-    def test_defaultPort(self) -> None:
-        self.assertEqual(
-            [defaultPort(each) for each in (b"UDP", b"TCP", b"SCTP", b"TLS")], [5060] * 3 + [5061]
-        )
 
     def test_plainHost(self) -> None:
         self.assertEqual(plainHost("::ffff:192.0.2.1"), "192.0.2.1")

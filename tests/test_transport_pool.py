@@ -307,21 +307,6 @@ class PoolTests(SynchronousTestCase):
         first.lost()
         self.assertEqual(len(self.pool), 2)
 
-    def test_adopted(self) -> None:
-        """
-        An association that came from elsewhere is found by its peer's address.
-        """
-        network = MemoryNetwork()
-        network.element(Recorder(), "192.0.2.1", transport=b"TCP")
-        association = network.element(Recorder(), "192.0.2.9", transport=b"TCP").connect("192.0.2.1")
-        self.pool.adopt(association)
-        self.assertIs(self.pool.reach(b"TCP", "192.0.2.1", 5060), association)
-        self.assertEqual(len(self.pool), 0)
-        self.pool.disown(association)
-        self.pool.disown(association)
-        self.reach()
-        self.assertEqual(len(self.attempts), 1)
-
     def test_stop(self) -> None:
         """
         Attempts are given up, associations shut down, and nothing is opened any more.

@@ -188,21 +188,17 @@ class Authority:
         @raise OrderRefused: when it may not be given. A nonce that was seen once is not taken again.
         """
         data = signedBytes(signed.text)
-        grant: Callable[[Order], Grant]
         if giver.source is Source.LINK and self._verify is Verify.CONTROLLER:
             await self._confirmed(signed, giver)
-            grant = lambda order: Grant(order, giver.role, signed.key)  # noqa: E731
-            whose = "you have"
+            role, name, whose = giver.role, signed.key, "you have"
         elif giver.source is Source.LINK and self._verify is Verify.NONE:
-            grant = lambda order: Grant(order, giver.role)  # noqa: E731
-            whose = "you have"
+            role, name, whose = giver.role, "", "you have"
         else:
             key = self._keyOf(signed, data)
-            grant = lambda order: Grant(order, key.role, key.name)  # noqa: E731
-            whose = f"the key {key.name} has"
+            role, name, whose = key.role, key.name, f"the key {key.name} has"
         order = fromText(signed.text)
         self._current(order, now)
-        granted = self._allowed(grant(order), whose)
+        granted = self._allowed(Grant(order, role, name), whose)
         assert order.expires is not None
         self._nonces.take(order.nonce, order.expires, now)
         return granted

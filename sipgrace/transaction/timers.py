@@ -110,15 +110,15 @@ class TimerQueue:
 @dataclass(frozen=True)
 class Timers:
     """
-    The timer values of RFC 3261 table 4 and RFC 6026 §7, in seconds. Those that reliable transports
-    set to zero (D, I, J, K) are given here for unreliable ones; the machines know the difference.
+    The timer values of RFC 3261 table 4, but for C, which is the proxy's, and of RFC 6026 §7, in seconds.
+    Those that reliable transports set to zero (D, I, J, K) are given here for unreliable ones; the machines
+    know the difference.
 
     @ivar t1: the estimate of a round trip.
     @ivar t2: the longest interval between retransmissions of non-INVITE requests and of finals of INVITE.
     @ivar t4: how long a message can stay in the network.
     @ivar a: first retransmission of INVITE; doubles.
     @ivar b: INVITE without any response.
-    @ivar c: INVITE at a proxy without a final response; more than three minutes (§16.6 item 11).
     @ivar d: absorbs final responses of INVITE other than 2xx; at least 32 s whatever T1 is here.
     @ivar e: first retransmission of others than INVITE; doubles up to T2.
     @ivar f: others than INVITE without a final response.
@@ -139,7 +139,6 @@ class Timers:
     t4: float = 5.0
     a: float = field(init=False)
     b: float = field(init=False)
-    c: float = field(init=False)
     d: float = field(init=False)
     e: float = field(init=False)
     f: float = field(init=False)
@@ -162,7 +161,7 @@ class Timers:
             interval *= 2
             late += interval
         derived = {
-            "a": self.t1, "b": long, "c": 181.0, "d": max(32.0, long), "e": self.t1, "f": long,
+            "a": self.t1, "b": long, "d": max(32.0, long), "e": self.t1, "f": long,
             "g": self.t1, "h": long, "i": self.t4, "j": long, "k": self.t4, "l": long, "m": long,
             "trying": 0.2, "late": min(late, long),
         }  # fmt: skip

@@ -8,7 +8,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 
 from sipgrace.errors import ConfigError
 
-__all__ = ["defaultPort", "hostPort", "isLiteral", "isWildcard", "plainHost", "splitHostPort", "viaOf"]
+__all__ = ["hostPort", "isLiteral", "isWildcard", "plainHost", "splitHostPort", "viaOf"]
 
 
 def hostPort(host: str, port: int) -> str:
@@ -23,13 +23,6 @@ def viaOf(transport: bytes, host: str, port: int) -> bytes:
     @return: sent-protocol and sent-by, see L{sipgrace.interfaces.IAssociation.via}.
     """
     return b"SIP/2.0/" + transport + b" " + hostPort(host, port).encode("ascii")
-
-
-def defaultPort(transport: bytes) -> int:
-    """
-    @return: the port of RFC 3261 §18.1.1 where none is named: 5061 for TLS, else 5060.
-    """
-    return 5061 if transport == b"TLS" else 5060
 
 
 def splitHostPort(text: str, port: int) -> tuple[str, int]:

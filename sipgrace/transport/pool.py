@@ -123,21 +123,6 @@ class AssociationPool:
         for key in [key for key, used in self._listeners.items() if used is listener]:
             del self._listeners[key]
 
-    def adopt(self, association: IAssociation) -> None:
-        """
-        Takes an association that somebody else opened or accepted, to be found by the address that it
-        comes from, until it is lost or L{disown}ed. It is not shut down when idle.
-        """
-        self._up[association.transport, association.peerHost, association.peerPort] = association
-
-    def disown(self, association: IAssociation) -> None:
-        """
-        Forgets an adopted association.
-        """
-        key = (association.transport, association.peerHost, association.peerPort)
-        if self._up.get(key) is association:
-            del self._up[key]
-
     def reach(self, transport: bytes, host: str, port: int) -> IAssociation | Deferred[IAssociation]:
         """
         @param transport: as in L{IAssociation}.
