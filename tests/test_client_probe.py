@@ -100,6 +100,33 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(self.answer(500, (b"Retry-After", b"30")), Failed("answered 500"))
         self.assertEqual(self.answer(202), Failed("answered 202"))
 
+    def test_tooManyHops(self) -> None:
+        """
+        483 says nothing of the server: it is asked once more with a Max-Forwards of 1, within the same time.
+        """
+        result, first = self.begin()
+        first.user.clientResponse(first, respond(first.request, 483))
+        self.assertNoResult(result)
+        _, second = self.layer.transactions
+        hops = [one.request.get(b"Max-Forwards") for one in self.layer.transactions]
+        self.assertEqual(hops, [b"0", b"1"])
+        self.assertNotEqual(first.request.branch, second.request.branch)
+        self.clock.advance(1.0)
+        second.user.clientResponse(second, respond(second.request, 200))
+        self.assertEqual(self.successResultOf(result), Available())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stillTooManyHops(self) -> None:
+        """
+        Who says so again does not answer for itself.
+        """
+        result, first = self.begin()
+        first.user.clientResponse(first, respond(first.request, 483))
+        second = self.layer.transactions[-1]
+        second.user.clientResponse(second, respond(second.request, 483))
+        self.assertEqual(self.successResultOf(result), Failed("answered 483"))
+        self.assertEqual(len(self.layer.transactions), 2)
+
     def test_otherGoodAnswers(self) -> None:
         """
         Where the configuration says so, others are good too.

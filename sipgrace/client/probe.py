@@ -130,14 +130,15 @@ class OptionsProbe:
         @param heard: is given each answer as well.
         @return: fires within C{timeout} seconds, never fails but with C{CancelledError} when cancelled.
         """
-        return _Test(self._clock, self._good, heard).begin(
-            self._layer, self._options(association), association, self._timeout
-        )
 
-    def _options(self, association: IAssociation) -> Request:
+        def send(hops: int, user: IClientTransactionUser) -> _ClientTransaction:
+            return self._layer.request(self._options(association, hops), association, user)
+
+        return _Test(self._clock, self._good, heard).begin(send, self._timeout)
+
+    def _options(self, association: IAssociation, hops: int) -> Request:
         """
-        With Max-Forwards 0 whoever receives it answers for itself, whatever the Request-URI says (RFC
-        3261 §11 and §16.3 step 3).
+        @param hops: Max-Forwards.
         """
         identifier = self._identifier()
         ours = _hostPort(association.localHost, association.localPort)
@@ -152,7 +153,7 @@ class OptionsProbe:
             theirs,
             (
                 (b"Via", b"%b;branch=z9hG4bK%b%b%b" % (association.via, identifier, rport, self._offer)),
-                (b"Max-Forwards", b"0"),
+                (b"Max-Forwards", b"%d" % hops),
                 (b"From", b"<sip:%b>;tag=%b" % (ours, identifier)),
                 (b"To", b"<%b>" % theirs),
                 (b"Call-ID", identifier + b"@" + ours),
@@ -166,7 +167,10 @@ class OptionsProbe:
 @implementer(IClientTransactionUser)
 class _Test:
     """
-    One OPTIONS on its way.
+    One OPTIONS on its way. With Max-Forwards 0 whoever receives it answers for itself, whatever the
+    Request-URI says (RFC 3261 §11 and §16.3 step 3). Elements that look at Max-Forwards before all else
+    (Kamailio as it is commonly configured) say 483 to that, whatever their state: those are asked once more,
+    with 1.
     """
 
     def __init__(
@@ -178,13 +182,15 @@ class _Test:
         self._over = False
         self._transaction: _ClientTransaction | None = None
         self._timer: IDelayedCall | None = None
+        self._hops = 0
         self._result: Deferred[Outcome] = Deferred(self._cancelled)
 
     def begin(
-        self, layer: Requester, request: Request, association: IAssociation, timeout: float
+        self, send: Callable[[int, IClientTransactionUser], _ClientTransaction], timeout: float
     ) -> Deferred[Outcome]:
+        self._send = send
         self._timer = self._clock.callLater(timeout, self._timedOut)
-        self._transaction = layer.request(request, association, self)
+        self._transaction = send(self._hops, self)
         return self._result
 
     def clientResponse(self, transaction: object, response: object) -> None:
@@ -195,6 +201,10 @@ class _Test:
         if self._heard is not None:
             self._heard(response)
         if response.status < 200:
+            return
+        if response.status == 483 and not self._hops and not self._over:
+            self._hops = 1
+            self._transaction = self._send(self._hops, self)
             return
         retryAfter = retryAfterOf(response)
         if response.status in self._good:
