@@ -212,6 +212,7 @@ INPUTS: dict[str, Callable[[World, Any], object]] = {
     "_passed": lambda world, machine: machine._passed(),
     "_promising": lambda world, machine: machine._promising(),
     "_failed": lambda world, machine: machine._failed(),
+    "_doubtful": lambda world, machine: machine._doubtful(),
     "_exhausted": lambda world, machine: machine._exhausted(),
 }
 
@@ -248,6 +249,12 @@ CELLS: dict[tuple[str, str], tuple[str, list[Any], float | None]] = {
     ("Active", "unavailable"): ("Counting", [("down", "unavailable"), ("counting", 60.0)], 60.0),
     ("Active", "unanswered"): ("Testing", [("down", "unanswered"), ("test", A)], None),
     ("Active", "lost"): ("Waiting", [("down", "lost")], 1.0),
+    ("Active", "_due"): ("Active", [("test", A)], None),
+    ("Active", "_passed"): ("Active", [], None),
+    ("Active", "_promising"): ("Active", [], None),
+    ("Active", "_doubtful"): ("Active", [], 2.0),
+    ("Active", "_failed"): ("Resting", [("down", "tests")], 2.0),
+    ("Active", "_exhausted"): ("Waiting", [("down", "lost"), ("abort", A)], 1.0),
     ("Counting", "stop"): ("Stopping", [("shutdown", A)], 5.0),
     ("Counting", "unavailable"): ("Counting", [("counting", 60.0)], 60.0),
     ("Counting", "available"): ("Testing", [("test", A)], None),
@@ -303,7 +310,7 @@ class GridTests(SynchronousTestCase):
         """
         Each cell leads where the drawing says.
         """
-        same = {".", "extend", "finish"}
+        same = {".", "extend", "finish", "test", "again", "doubt"}
         expected = {(state, name, state if cell in same else cell) for (state, name), cell in drawn().items()}
         automaton = linkmachine.linkBuilder._automaton
         built = {(before.name, name, after.name) for before, name, after, _ in automaton.allTransitions()}
@@ -771,6 +778,138 @@ class CountdownTests(SynchronousTestCase):
         world.link.available()
         world.outcome(Unavailable(12.0))
         self.assertEqual(world.took(), [("test", A), ("tested", Unavailable(12.0), 0.0), ("counting", 12.0)])
+
+
+class EarlyTests(SynchronousTestCase):
+    """
+    Servers that may return before their countdown is over.
+    """
+
+    maxDiff = None
+
+    def test_goodTest(self) -> None:
+        """
+        It is tested while it counts down, less and less often; a good test brings it back, and nothing of the
+        countdown is left. What it asks for again moves the end.
+        """
+        world = inState("Active", early=True)
+        world.link.unavailable(30)
+        self.assertEqual(world.took(), [("down", "unavailable"), ("counting", 30.0)])
+        self.assertEqual(world.link._core.dueIn, 2.0)
+        world.clock.advance(2.0)
+        self.assertEqual((world.state, world.link.countdown), ("Testing", 28.0))
+        world.outcome(Unavailable(29.0))
+        self.assertEqual((world.state, world.link.countdown, world.link._core.dueIn), ("Counting", 29.0, 4.0))
+        world.clock.advance(4.0)
+        world.outcome(Failed("answered 500"))
+        self.assertEqual((world.state, world.link.countdown), ("Resting", 25.0))
+        world.clock.advance(2.0)
+        world.outcome(Available())
+        self.assertEqual((world.state, world.link.countdown), ("Active", 0.0))
+        self.assertEqual(world.took()[-1], "up")
+
+    def test_notLater(self) -> None:
+        """
+        However long the waits have become, it is tested at the end of the countdown.
+        """
+        world = inState("Active", early=True)
+        world.link.unavailable(5)
+        world.clock.advance(2.0)
+        world.outcome(Unavailable(3.0))
+        self.assertEqual(world.link._core.dueIn, 3.0)
+        world.clock.advance(2.0)
+        world.loseNow()
+        self.assertEqual((world.state, world.link._core.dueIn), ("Away", 1.0))
+
+    def test_away(self) -> None:
+        """
+        Without an association, opening one is tried meanwhile.
+        """
+        world = inState("Active", early=True)
+        world.link.unavailable(30)
+        world.loseNow()
+        self.assertEqual((world.state, world.link._core.dueIn), ("Away", 2.0))
+        world.clock.advance(2.0)
+        world.connecting[-1].errback(ConnectionRefusedError("refused"))
+        self.assertEqual((world.state, world.link.countdown, world.link._core.dueIn), ("Waiting", 28.0, 1.0))
+        world.clock.advance(1.0)
+        world.openedNow()
+        world.outcome(Available())
+        self.assertEqual((world.state, world.link.countdown), ("Active", 0.0))
+
+    def test_word(self) -> None:
+        """
+        Its own word ends the countdown here, too.
+        """
+        world = inState("Active", early=True)
+        world.link.unavailable(30)
+        world.link.available()
+        self.assertEqual((world.state, world.link.countdown), ("Testing", 0.0))
+
+    def test_notBefore(self) -> None:
+        """
+        Otherwise nothing is tried before the countdown is over, whether or not the association lasts.
+        """
+        for lost in (False, True):
+            world = inState("Active")
+            world.link.unavailable(30)
+            if lost:
+                world.loseNow()
+            world.took()
+            world.clock.advance(29.9)
+            self.assertEqual(world.took(), [])
+            world.clock.advance(0.1)
+            self.assertEqual(world.took(), ["connect"] if lost else [("test", A)])
+
+
+class ActiveTests(SynchronousTestCase):
+    """
+    Tests of servers that are on the list.
+    """
+
+    def test_thresholds(self) -> None:
+        """
+        So many failures in a row take it off, fewer do not; it stays on while it is tested.
+        """
+        world = inState("Active", every=10.0, down=2)
+        for outcome, due in (
+            (Available(), 10.0),
+            (Failed("answered 500"), 2.0),
+            (Available(), 10.0),
+            (Failed("timeout", silent=True), 2.0),
+        ):
+            assert world.link._core.dueIn is not None
+            world.clock.advance(world.link._core.dueIn)
+            self.assertTrue(world.link.active)
+            world.outcome(outcome)
+            self.assertEqual((world.state, world.link._core.dueIn), ("Active", due))
+        world.took()
+        world.clock.advance(2.0)
+        world.outcome(Failed("answered 500"))
+        self.assertEqual(
+            world.took(), [("test", A), ("tested", Failed("answered 500"), 0.0), ("down", "tests")]
+        )
+        world.clock.advance(4.0)
+        world.outcome(Available())
+        self.assertEqual((world.state, world.link._core.dueIn), ("Active", 10.0))
+
+    def test_unavailable(self) -> None:
+        """
+        One that asks in a test to be left alone is.
+        """
+        world = inState("Active", every=10.0)
+        world.clock.advance(10.0)
+        world.outcome(Unavailable(30.0))
+        self.assertEqual((world.state, world.link.countdown), ("Counting", 30.0))
+
+    def test_skipped(self) -> None:
+        """
+        One that is skipped is tested although the others are not.
+        """
+        world = inState("Testing")
+        world.link.skipped = True
+        world.outcome(Available())
+        self.assertEqual((world.state, world.link._core.dueIn), ("Active", 16.0))
 
 
 class UnansweredTests(SynchronousTestCase):

@@ -33,6 +33,7 @@ class ServerLink:
     @ivar throttled: 503 answers without one.
     @ivar unansweredTotal: INVITEs that got no answer in time.
     @ivar unansweredInRow: those since the last answer.
+    @ivar skipped: whether an operator has it left alone: see L{sipgrace.client.skips}.
     @ivar throttle: what the server has asked to be spared.
     """
 
@@ -63,6 +64,7 @@ class ServerLink:
         self.throttled = 0
         self.unansweredTotal = 0
         self.unansweredInRow = 0
+        self.skipped = False
         self.throttle = Throttle(clock)
         self._back: float | None = None
         self._settings = settings = settings or LinkSettings()
@@ -104,6 +106,23 @@ class ServerLink:
         Seconds for which the server is still to be left alone; 0.0 when it is not counting down.
         """
         return self._core.countdown.left
+
+    @property
+    def latency(self) -> float | None:
+        """
+        Seconds that the last test took that got an answer; C{None} before.
+        """
+        return self._core.latency
+
+    @property
+    def testedEvery(self) -> float:
+        """
+        Seconds between tests while it could be sent INVITEs; 0.0 for none. One that is skipped gets none that
+        would show how it is.
+        """
+        if self.skipped and not self._settings.every:
+            return self._settings.tests.cap
+        return self._settings.every
 
     @property
     def returnsIn(self) -> float | None:
@@ -167,6 +186,7 @@ class ServerLink:
         The server is said to be back: it is tested now instead of at the end of its countdown or back-off.
         """
         self.throttle.release()
+        self._core.countdown.clear()
         self._machine.available()
 
     def scheduled(self, back: float | None) -> None:

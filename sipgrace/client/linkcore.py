@@ -39,7 +39,8 @@ class ILinkObserver(Interface):
         """
         No INVITEs any more. Called once after each L{linkUp}.
 
-        @param why: C{'unavailable'} (it asked to be left alone), C{'unanswered'}, C{'lost'} or C{'stopped'}.
+        @param why: C{'unavailable'} (it asked to be left alone), C{'unanswered'}, C{'tests'} (they failed),
+            C{'lost'} or C{'stopped'}.
         """
 
     def linkCounting(link: ServerLink, seconds: float) -> None:
@@ -64,10 +65,14 @@ class LinkSettings:
     @ivar tests: between status tests.
     @ivar testNew: whether a new association must pass a test before INVITEs are sent on it. A server that
         drains may accept associations, so yes unless the peer cannot answer OPTIONS.
-    @ivar down: how many INVITEs in a row without any answer take a server off the list; at least 1.
+    @ivar down: how many INVITEs in a row without any answer, or failed tests in a row, take a server off the
+        list; at least 1.
     @ivar up: how many tests in a row must pass before it is put back; at least 1.
     @ivar fresh: after how many unanswered tests in a row the association is given up and another one
         opened; 0 for never.
+    @ivar every: seconds between the tests of a server that is on the list; 0 for none.
+    @ivar early: whether a server is tested also while it counts down, and a good test brings it back before
+        its time. Without, nothing but its own word does.
     @ivar longest: seconds; no countdown is longer, whatever the server asks for.
     @ivar stopLimit: seconds that an association has to end in order when the link is stopped.
     """
@@ -78,6 +83,8 @@ class LinkSettings:
     down: int = 1
     up: int = 1
     fresh: int = 3
+    every: float = 0.0
+    early: bool = False
     longest: float = 86400.0
     stopLimit: float = 5.0
 
@@ -152,6 +159,11 @@ class Link(Protocol):
         A test was not good.
         """
 
+    def _doubtful(self) -> None:
+        """
+        A test of a server on the list was not good, and it takes more of them to take it off.
+        """
+
     def _exhausted(self) -> None:
         """
         So many tests went unanswered that the association itself is in doubt.
@@ -167,6 +179,7 @@ class LinkCore:
     @ivar since: when that state was entered, by the clock.
     @ivar openFailures: attempts to open that failed since the server was last good.
     @ivar testFailures: tests that failed since it was last good.
+    @ivar earlyTries: tests, and attempts to open, within the countdown since the server was last good.
     @ivar good: tests in a row that were good.
     @ivar silent: tests in a row on this association that went unanswered.
     """
@@ -187,6 +200,7 @@ class LinkCore:
     active: bool = False
     openFailures: int = 0
     testFailures: int = 0
+    earlyTries: int = 0
     good: int = 0
     silent: int = 0
     latency: float | None = None
@@ -235,6 +249,40 @@ class LinkCore:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = self.clock.callLater(seconds, due)
+
+    def retry(self, seconds: float, due: Callable[[], None]) -> None:
+        """
+        As L{wait}, but no longer than the countdown, should there be any left.
+        """
+        left = self.countdown.left
+        self.wait(min(seconds, left) if left else seconds, due)
+
+    def countDown(self, due: Callable[[], None]) -> None:
+        """
+        Waits for the end of the countdown, or for the next test before it.
+        """
+        if self.settings.early:
+            self.retry(self.settings.tests.delay(self.earlyTries, self.random), due)
+        else:
+            self.wait(self.countdown.left, due)
+
+    def leaveCountdown(self) -> None:
+        """
+        Something is tried before, or after, the countdown's end. It goes on where it is to be known until the
+        test is good.
+        """
+        if not self.settings.early:
+            self.countdown.clear()
+        elif self.countdown.left:
+            self.earlyTries += 1
+
+    def testAgain(self, due: Callable[[], None]) -> None:
+        """
+        Waits for the next test of a server that is on the list.
+        """
+        every = self.link.testedEvery
+        if every:
+            self.wait(every, due)
 
     @property
     def dueIn(self) -> float | None:
@@ -332,7 +380,9 @@ class LinkCore:
                 self.testFailures += 1
                 self.silent = self.silent + 1 if silent else 0
                 self.lastTrouble = f"test: {reason}"
-                if self.settings.fresh and self.silent >= self.settings.fresh:
+                if self.active and self.testFailures < self.settings.down:
+                    link._doubtful()
+                elif self.settings.fresh and self.silent >= self.settings.fresh:
                     link._exhausted()
                 else:
                     link._failed()

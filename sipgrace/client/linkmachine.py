@@ -25,11 +25,12 @@ about a state that is gone::
     _opened      .        Testing  .        .        .        .        .        .        .
     _trusted     .        Active   .        .        .        .        .        .        .
     _openFailed  .        Waiting  .        .        .        .        .        .        .
-    _due         .        .        Opening  .        Testing  .        Testing  Opening  Stopped
-    _passed      .        .        .        Active   .        .        .        .        .
-    _promising   .        .        .        Resting  .        .        .        .        .
-    _failed      .        .        .        Resting  .        .        .        .        .
-    _exhausted   .        .        .        Waiting  .        .        .        .        .
+    _due         .        .        Opening  .        Testing  test     Testing  Opening  Stopped
+    _passed      .        .        .        Active   .        again    .        .        .
+    _promising   .        .        .        Resting  .        again    .        .        .
+    _doubtful    .        .        .        .        .        doubt    .        .        .
+    _failed      .        .        .        Resting  .        Resting  .        .        .
+    _exhausted   .        .        .        Waiting  .        Waiting  .        .        .
 
  - C{available} comes from the server (a cancelled drain is announced) or from a controller. It is believed
    only as far as one test at once.
@@ -37,6 +38,9 @@ about a state that is gone::
    server can digest does not take the whole list away for longer than that.
  - C{_exhausted} gives the association up: a stream that a middlebox forgot stays "up" for a quarter of an
    hour, and a new one may be all that is needed.
+ - C{_due} in Counting and Away comes before the end of the countdown where a server may return early; then
+   the countdown goes on in the states that follow, until a test is good. C{_due} in Active tests a server
+   without taking it off the list.
  - C{_due} in Stopping aborts an association that did not end in order.
  - C{start} in Stopping leaves the old association to its shutdown and opens another.
 """
@@ -70,14 +74,14 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
 
     Input = Callable[[Link], None]
     opened: list[Input] = [Link._opened, Link._trusted, Link._openFailed]
-    tested: list[Input] = [Link._passed, Link._promising, Link._failed, Link._exhausted]
+    tested: list[Input] = [Link._passed, Link._promising, Link._doubtful, Link._failed, Link._exhausted]
     ignored = [
         (Stopped, [Link.available, Link.unanswered, Link.lost, *opened, Link._due, *tested]),
         (Opening, [Link.start, Link.available, Link.unanswered, Link.lost, Link._due, *tested]),
         (Waiting, [Link.start, Link.unanswered, Link.lost, *opened, *tested]),
-        (Testing, [Link.start, Link.available, Link.unanswered, *opened, Link._due]),
+        (Testing, [Link.start, Link.available, Link.unanswered, *opened, Link._due, Link._doubtful]),
         (Resting, [Link.start, Link.unanswered, *opened, *tested]),
-        (Active, [Link.start, Link.available, *opened, Link._due, *tested]),
+        (Active, [Link.start, Link.available, *opened]),
         (Counting, [Link.start, Link.unanswered, *opened, *tested]),
         (Away, [Link.start, Link.unanswered, Link.lost, *opened, *tested]),
         (Stopping, [Link.stop, Link.available, Link.unanswered, *opened, *tested]),
@@ -100,7 +104,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         Begins to open an association.
         """
         core.enter("Opening")
-        core.countdown.clear()
+        core.leaveCountdown()
         core.attemptOpening(link)
 
     @Stopping.upon(Link.start).to(Opening)
@@ -123,10 +127,11 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         core.enter("Waiting", "lost")
         core.association = None
         core.good = 0
-        core.wait(core.settings.reopen.delay(core.openFailures, core.random), link._due)
+        core.retry(core.settings.reopen.delay(core.openFailures, core.random), link._due)
         core.openFailures += 1
 
     @Testing.upon(Link._exhausted).to(Waiting)
+    @Active.upon(Link._exhausted).to(Waiting)
     def giveUpAssociation(link: Link, core: LinkCore) -> None:
         """
         Aborts the association that gives no answers, and waits for the back-off.
@@ -146,21 +151,22 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
     @Active.upon(Link.unanswered).to(Testing)
     def testNow(link: Link, core: LinkCore) -> None:
         """
-        Sends a status test; the countdown, if any, is over.
+        Sends a status test; the countdown, if any, is over, unless the server may return early.
         """
         core.enter("Testing", "unanswered")
-        core.countdown.clear()
+        core.leaveCountdown()
         core.attemptTest(link)
 
     @Testing.upon(Link._promising).to(Resting)
     @Testing.upon(Link._failed).to(Resting)
+    @Active.upon(Link._failed).to(Resting)
     def testLater(link: Link, core: LinkCore) -> None:
         """
         Waits for the back-off of the tests.
         """
-        core.enter("Resting")
+        core.enter("Resting", "tests")
         # The first wait after a failure is the base; after a good test, where more are asked for, too.
-        core.wait(core.settings.tests.delay(max(0, core.testFailures - 1), core.random), link._due)
+        core.retry(core.settings.tests.delay(max(0, core.testFailures - 1), core.random), link._due)
 
     @Opening.upon(Link._trusted).to(Active)
     @Testing.upon(Link._passed).to(Active)
@@ -169,11 +175,36 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         Reports the server as up; every count of failures begins anew.
         """
         core.enter("Active")
-        core.openFailures = core.testFailures = core.good = 0
+        core.openFailures = core.testFailures = core.earlyTries = core.good = 0
+        core.countdown.clear()
         core.active = True
         core.link.unansweredInRow = 0
         core.link.returned()
+        core.testAgain(link._due)
         core.tell("linkUp")
+
+    @Active.upon(Link._due).loop()
+    def testActive(link: Link, core: LinkCore) -> None:
+        """
+        Sends a status test while INVITEs go on.
+        """
+        core.attemptTest(link)
+
+    @Active.upon(Link._passed).loop()
+    @Active.upon(Link._promising).loop()
+    def stayActive(link: Link, core: LinkCore) -> None:
+        """
+        Waits for the next test.
+        """
+        core.good = 0
+        core.testAgain(link._due)
+
+    @Active.upon(Link._doubtful).loop()
+    def doubt(link: Link, core: LinkCore) -> None:
+        """
+        Tests again soon.
+        """
+        core.wait(core.settings.tests.delay(max(0, core.testFailures - 1), core.random), link._due)
 
     # The countdown.
 
@@ -187,7 +218,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         core.enter("Counting", "unavailable")
         core.openFailures = core.testFailures = core.good = 0
         core.countdown.ask(retryAfter)
-        core.wait(core.countdown.left, link._due)
+        core.countDown(link._due)
         core.tell("linkCounting", core.countdown.left)
 
     @Opening.upon(Link.unavailable).to(Away)
@@ -199,7 +230,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         core.enter("Away")
         core.openFailures = core.testFailures = core.good = 0
         core.countdown.ask(retryAfter)
-        core.wait(core.countdown.left, link._due)
+        core.countDown(link._due)
         core.tell("linkCounting", core.countdown.left)
 
     @Counting.upon(Link.unavailable).loop()
@@ -209,7 +240,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         Moves the end of the countdown, if the new one is later.
         """
         if core.countdown.ask(retryAfter):
-            core.wait(core.countdown.left, link._due)
+            core.countDown(link._due)
             core.tell("linkCounting", core.countdown.left)
 
     @Counting.upon(Link.lost).to(Away)
@@ -218,7 +249,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         Opens nothing until the countdown is over.
         """
         core.enter("Away")
-        core.wait(core.countdown.left, link._due)
+        core.countDown(link._due)
 
     # Towards the end.
 
@@ -234,7 +265,7 @@ def _machine() -> TypeMachineBuilder[Link, LinkCore]:
         core.enter("Stopped")
         core.association = None
         core.countdown.clear()
-        core.openFailures = core.testFailures = core.good = 0
+        core.openFailures = core.testFailures = core.earlyTries = core.good = 0
         core.finishStopping()
 
     @Testing.upon(Link.stop).to(Stopping)

@@ -182,6 +182,10 @@ class ClientService(Service):
         settings = LinkSettings(
             reopen=Backoff(config.reconnect.interval, config.reconnect.longest),
             tests=Backoff(config.probe.interval, config.probe.longest),
+            down=config.probe.down,
+            up=config.probe.up,
+            every=config.probe.every,
+            early=client.returns == "early",
         )
         for server in config.servers:
             self.links[server.name] = ServerLink(

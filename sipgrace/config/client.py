@@ -58,6 +58,10 @@ class ClientSection(Section):
     """How new calls are spread: each to the next server in turn; all to the first that is there; or all to
     the one that is there with the lowest cost, in turn among equals."""
 
+    returns: Annotated[Literal["countdown", "early"], Field(alias="return")] = "countdown"
+    """When a server that asked to be left alone may get calls again: not before its countdown is over, unless
+    it says itself that it is back; or as soon as a test is good, for which it is tested meanwhile."""
+
     responsePeriod: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
     """How long a server may take for its first answer to an INVITE before the next server is tried."""
 
@@ -134,9 +138,9 @@ class TDM(Section):
 
 class Probe(Section):
     """
-    How a server that was away is tested before it gets calls again: OPTIONS, until it answers 200. After each
-    test that fails the wait is twice as long; of each wait between half and all is waited, at random, so that
-    clients do not test all at once.
+    How servers are tested: OPTIONS, which one in service answers with 200. One that was away gets calls again
+    when it has done so. After each test that fails the wait is twice as long; of each wait between half and
+    all is waited, at random, so that clients do not test all at once.
     """
 
     timeout: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
@@ -147,6 +151,17 @@ class Probe(Section):
 
     longest: Annotated[Seconds, Field(ge=0.05, le=86400)] = 60.0
     """The longest wait."""
+
+    down: Annotated[int, Field(ge=1, le=100)] = 1
+    """So many calls in a row without any answer, or so many tests in a row that fail, take a server off the
+    active list."""
+
+    up: Annotated[int, Field(ge=1, le=100)] = 1
+    """So many good tests in a row put it back."""
+
+    every: Annotated[Seconds, Field(ge=0, le=86400)] = 0.0
+    """The time between tests of a server that is on the active list; 0 for none, since its calls show how it
+    is. One that is skipped is tested in any case."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
