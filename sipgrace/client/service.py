@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
+from sipgrace.client.consent import Consent
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
 from sipgrace.client.probe import Failed, OptionsProbe, Outcome
 from sipgrace.client.reroutes import Reroutes
@@ -224,6 +225,7 @@ class ClientService(Service):
                 quiet=config.timers.t1 + config.timers.t2,
             ),
         )
+        core.own[b"MESSAGE"] = Consent(self._serverAt, self._others).messageReceived
         core.own[b"NOTIFY"] = self.subscriptions.notifyReceived
         if offer:
             core.trail.offers[NETWORK] = offer
@@ -236,6 +238,12 @@ class ClientService(Service):
 
     def _test(self, name: str, association: IAssociation) -> Deferred[Outcome]:
         return self._probe.test(association, self.links[name].throttle.read)
+
+    def _serverAt(self, association: IAssociation) -> str:
+        return next((name for name, link in self.links.items() if link.association is association), "")
+
+    def _others(self, name: str) -> int:
+        return sum(link.active for link in self.links.values() if link.name != name)
 
     def _endLinks(self) -> None:
         for link in self.links.values():

@@ -5,6 +5,7 @@ Asking the clients of a server whether it may leave.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,7 +13,10 @@ from twisted.internet.interfaces import IReactorTime
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.orders import Order
 
-__all__ = ["Approval"]
+__all__ = ["CONTENT_TYPE", "Approval", "Ask"]
+
+#: What the order is that they are asked about: the text that L{sipgrace.lifecycle.orderform} makes of it.
+CONTENT_TYPE: Final = b"application/vnd.sipgrace.order+json"
 
 #: Puts the question to every client that is associated, by its name: each answers yes or no in its time, or
 #: fails, which is a no.

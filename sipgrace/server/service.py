@@ -17,11 +17,14 @@ from sipgrace.config.server import Route as RouteSection
 from sipgrace.config.server import ServerConfig
 from sipgrace.console import Console
 from sipgrace.element import Element
+from sipgrace.interfaces import IAssociation
+from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.events import State
 from sipgrace.proxy.core import ProxySettings
 from sipgrace.server.announcer import Announcer
 from sipgrace.server.clients import Clients
 from sipgrace.server.overloadcontrol import OverloadControl
+from sipgrace.server.question import Question
 from sipgrace.server.ramp import Ramp
 from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
@@ -150,6 +153,11 @@ class ServerService(Service):
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
+        if config.orders.clientsApprove:
+            question = Question(server.name, element.layer, self._associated)
+            element.door.approval = Approval(
+                element.clock, config.orders.clientsApprove, config.orders.approveWithin, question.ask
+            )
         element.oversight.drainItself(config.overload, config.schedule)
         ramp = Ramp(element.gate, self.control, partial(setattr, role, "throttles"))
         element.lifecycle.observe(ramp)
@@ -172,6 +180,12 @@ class ServerService(Service):
         for opener in self._openers:
             opener.stop()
         self.announcer.ending()
+
+    def _associated(self) -> Iterator[tuple[str, IAssociation]]:
+        for client in self.config.clients:
+            association = self.clients.associationTo(client.name)
+            if association is not None:
+                yield client.name, association
 
     def _announced(self, retryAfter: float, why: str, back: float | None) -> Iterator[tuple[str, bytes]]:
         for name, request in self.announcer.rehearse(retryAfter, why, back):
