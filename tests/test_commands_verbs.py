@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -263,6 +264,28 @@ class Ordering(VerbCase):
         outcome = await self.give("status")
         self.assertEqual(outcome.status, Exit.FAULT)
         self.assertIn("is it of another version?", outcome.text)
+
+    async def test_stranger(self) -> None:
+        """
+        Something else listens there.
+        """
+        await self.server()
+        self.patch(self.control._factory, "buildProtocol", lambda address: Stranger())
+        outcome = await self.give("status")
+        self.assertEqual(
+            (outcome.status, outcome.text),
+            (Exit.FAULT, f"{self.path}: it cannot answer that (TooLong); is it of another version?"),
+        )
+
+
+class Stranger(Protocol):
+    """
+    Speaks something else.
+    """
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
 
 
 class Ignorant(amp.AMP):

@@ -143,7 +143,8 @@ class Strings(SynchronousTestCase):
             ("sctp:1:interface=127.0.0.1,", "'' is not an IP address"),
             ("sctp:1:encaps=70000", "encaps=70000"),
             ("sctp:1:stack=linux", "stack=linux", "auto, userspace, kernel"),
-            ("sctp:1:colour=red:shape=round", "unknown colour, shape"),
+            ("sctp:1:colour=red:shape=round", "unknown colour, shape; expected some of encaps, "),
+            ("sctp:1:stack=", "stack="),
             ("sctp:1:rtoMin=2000", "rtoMin <= rtoInitial <= rtoMax"),
         ):
             self.refuses(serverFromString, text, "sctp server", *parts)
@@ -163,7 +164,7 @@ class Strings(SynchronousTestCase):
             ("sctp:127.0.0.1:5060:timeout=soon", "timeout=soon"),
             ("sctp:127.0.0.1:5060:bindAddress=here", "bindAddress=here"),
             ("sctp:127.0.0.1:5060:localEncaps=x", "localEncaps=x"),
-            ("sctp:127.0.0.1:5060:interface=127.0.0.1", "unknown interface"),
+            ("sctp:127.0.0.1:5060:interface=127.0.0.1", "unknown interface; expected some of bindAddress, "),
         ):
             self.refuses(clientFromString, text, "sctp client", *parts)
 

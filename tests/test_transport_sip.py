@@ -294,6 +294,17 @@ class TCPTests(StreamCase):
         self.assertTrue(self.protocol.up)
         self.assertEqual(self.counted(), {"unsendable": 1})
 
+    def test_unsendableHeld(self) -> None:
+        """
+        One that was kept is left out, too, and what was kept behind it is sent.
+        """
+        self.wire.producer.pauseProducing()
+        for data in (b"1", b"", b"2"):
+            self.assertTrue(self.protocol.send(data))
+        self.wire.producer.resumeProducing()
+        self.assertEqual(self.wire.done, [b"1", b"2"])
+        self.assertEqual(self.counted(), {"unsendable": 1})
+
     def test_shutdown(self) -> None:
         """
         First what is kept, then FIN; then the peer's end, which is the end.

@@ -77,8 +77,9 @@ class Reach:
         except Unreachable as error:
             return Outcome(Exit.UNREACHABLE, f"{error}")
         except AmpError as error:
+            why = str(error) or type(error).__name__
             return Outcome(
-                Exit.FAULT, f"{self.socket}: it cannot answer that ({error}); is it of another version?"
+                Exit.FAULT, f"{self.socket}: it cannot answer that ({why}); is it of another version?"
             )
         finally:
             if node is not None:

@@ -118,14 +118,7 @@ class SIPProtocol:
             return False
         self.traffic += 1
         if not self._paused:
-            try:
-                self._wire.write(data)
-            except ValueError as error:
-                # Longer than an SCTP message can be, or empty.
-                self.intake.counters.unsendable += 1
-                self.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=str(error))
-                return False
-            return True
+            return self._write(data)
         self._held.append(data)
         self._heldBytes += len(data)
         if self._heldBytes > self.intake.bounds.unsent:
@@ -288,7 +281,7 @@ class SIPProtocol:
         while self._held and not self._paused:
             data = self._held.popleft()
             self._heldBytes -= len(data)
-            self._wire.write(data)
+            self._write(data)
         if self._ending and not self._held:
             self._finish()
 
@@ -298,6 +291,16 @@ class SIPProtocol:
         """
 
     # And the rest it does by itself.
+
+    def _write(self, data: bytes) -> bool:
+        try:
+            self._wire.write(data)
+        except ValueError as error:
+            # Longer than an SCTP message can be, or empty.
+            self.intake.counters.unsendable += 1
+            self.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=str(error))
+            return False
+        return True
 
     def _up(self) -> None:
         self._made = self.up = True

@@ -216,12 +216,14 @@ class _Arguments:
     def __init__(self, kind: str, values: Mapping[str, str]) -> None:
         self._kind = kind
         self._left = dict(values)
+        self._known: set[str] = set()
 
-    def text(self, name: str, default: str | None = None) -> str | None:
-        return self._left.pop(name, default)
+    def text(self, name: str) -> str | None:
+        self._known.add(name)
+        return self._left.pop(name, None)
 
     def number(self, name: str, least: int, greatest: int, default: int | None = None) -> int | None:
-        text = self._left.pop(name, None)
+        text = self.text(name)
         if text is None:
             return default
         if not text.isascii() or not text.isdigit() or not least <= int(text) <= greatest:
@@ -229,7 +231,7 @@ class _Arguments:
         return int(text)
 
     def seconds(self, name: str, default: float) -> float:
-        text = self._left.pop(name, None)
+        text = self.text(name)
         if text is None:
             return default
         try:
@@ -241,7 +243,7 @@ class _Arguments:
         return value
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        text = self._left.pop(name, "")
+        text = self.text(name)
         hosts = tuple(text.split(",")) if text else ()
         for host in hosts:
             if not _isAddress(host):
@@ -249,7 +251,9 @@ class _Arguments:
         return hosts
 
     def stack(self) -> str:
-        text = self._left.pop("stack", "auto")
+        text = self.text("stack")
+        if text is None:
+            return "auto"
         if text not in STACKS:
             raise ConfigError(f"{self._kind} stack={text}: expected {', '.join(STACKS)}")
         return text
@@ -270,8 +274,8 @@ class _Arguments:
 
     def end(self) -> None:
         if self._left:
-            known = "see sipgrace.transport.sctp.endpoints"
-            raise ConfigError(f"{self._kind}: unknown {', '.join(sorted(self._left))} ({known})")
+            unknown, known = ", ".join(sorted(self._left)), ", ".join(sorted(self._known))
+            raise ConfigError(f"{self._kind}: unknown {unknown}; expected some of {known}")
 
 
 def _named(
