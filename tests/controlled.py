@@ -63,6 +63,11 @@ class Call:
         Nothing rings.
         """
 
+    def checkTimerC(self, now: float) -> None:
+        """
+        Nothing rings.
+        """
+
     def forceSettle(self, reason: str) -> bool:
         """
         Notes that it was settled by force.
