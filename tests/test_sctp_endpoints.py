@@ -149,6 +149,14 @@ class Strings(SynchronousTestCase):
         ):
             self.refuses(serverFromString, text, "sctp server", *parts)
 
+    def test_namedAsParameters(self) -> None:
+        """
+        A word that is also a parameter's name is as unknown as any.
+        """
+        given = {"port": "1", "reactor": "2"}
+        self.assertRaises(ConfigError, endpoints.serverFromArguments, reactor, **given)
+        self.assertRaises(ConfigError, endpoints.clientFromArguments, reactor, host="127.0.0.1", **given)
+
     def test_badClients(self) -> None:
         """
         The same of clients.

@@ -804,8 +804,8 @@ class DescriptionErrorTests(SocketCase):
             ("udp:65536:interface=127.0.0.1", "port"),
             ("udp:0:interface=127.0.0.1:colour=red", "colour"),
             ("udp:0:1:interface=127.0.0.1", "no name="),
-            ("tcp:sip:interface=127.0.0.1", "cannot be understood"),
-            ("tcp:0:interface=127.0.0.1:colour=red", "cannot be understood"),
+            ("tcp:sip:interface=127.0.0.1", "expected port"),
+            ("tcp:0:interface=127.0.0.1:colour=red", "colour"),
             ("tls:0:interface=127.0.0.1", "privateKey"),
             (f"tls:0:interface=127.0.0.1:privateKey={missing}", missing),
         ):
@@ -819,8 +819,8 @@ class DescriptionErrorTests(SocketCase):
 
     async def test_connect(self) -> None:
         for description, words in (
-            ("udp:host=127.0.0.1:port=5060", "listener"),
-            ("tcp:port=5060", "cannot be understood"),
+            ("udp:host=127.0.0.1:port=5060", "nothing to open"),
+            ("tcp:port=5060", "expected a host"),
             ("tls:host=127.0.0.1:port=0", "port"),
             ("quic:host=127.0.0.1:port=5060", "before the first colon"),
         ):

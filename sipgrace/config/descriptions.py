@@ -5,11 +5,11 @@ that a mistake in one is found before anything starts.
 
 from __future__ import annotations
 
-from sipgrace.errors import ConfigError
 from sipgrace.transport.address import isWildcard
+from sipgrace.transport.arguments import connectArguments, listenArguments
 from sipgrace.transport.description import Description, parseDescription
 from sipgrace.transport.sctp.endpoints import clientFromArguments, serverFromArguments
-from sipgrace.transport.tlsoptions import CERTIFICATE_ARGUMENTS, clientOptions, serverOptions
+from sipgrace.transport.tlsoptions import clientOptions, serverOptions
 
 __all__ = ["checkConnect", "checkListen", "listensEverywhere"]
 
@@ -25,15 +25,7 @@ def checkListen(text: str) -> str:
     if given.transport == b"SCTP":
         serverFromArguments(None, *given.positional, **given.arguments)
         return text
-    known: tuple[str, ...] = ("interface",)
-    if given.transport != b"UDP":
-        known += ("backlog",)
-    if given.transport == b"TLS":
-        known += CERTIFICATE_ARGUMENTS
-    values = given.named(("port",), known)
-    given.number(values, "port", 0, 65535)
-    if "backlog" in values:
-        given.number(values, "backlog", 1, 65535)
+    values = listenArguments(given)
     if given.transport == b"TLS":
         serverOptions(values)
     return text
@@ -50,17 +42,7 @@ def checkConnect(text: str) -> str:
     if given.transport == b"SCTP":
         clientFromArguments(None, *given.positional, **given.arguments)
         return text
-    if given.transport == b"UDP":
-        raise ConfigError(f"{text!r}: expected sctp, tcp or tls, for UDP has nothing to open")
-    known: tuple[str, ...] = ("timeout", "bindAddress")
-    if given.transport == b"TLS":
-        known += ("name", *CERTIFICATE_ARGUMENTS)
-    values = given.named(("host", "port"), known)
-    if not values.get("host"):
-        raise ConfigError(f"{text!r}: expected a host, as in tcp:host=192.0.2.1:port=5060")
-    given.number(values, "port", 1, 65535)
-    if "timeout" in values:
-        given.number(values, "timeout", 1, 3600)
+    values = connectArguments(given)
     if given.transport == b"TLS":
         clientOptions(values, values.get("name", values["host"]))
     return text

@@ -29,12 +29,13 @@ from zope.interface import implementer
 from sipgrace.errors import ConfigError, SIPGraceError, TransportError
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
 from sipgrace.transport.address import isWildcard, plainHost, splitHostPort, viaOf
+from sipgrace.transport.arguments import connectArguments, listenArguments
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.description import Description, parseDescription
 from sipgrace.transport.intake import Counters, Intake
 from sipgrace.transport.sctp.endpoints import clientFromArguments, serverFromArguments
 from sipgrace.transport.sip import SIPProtocol
-from sipgrace.transport.tlsoptions import CERTIFICATE_ARGUMENTS, clientOptions, serverOptions
+from sipgrace.transport.tlsoptions import clientOptions, serverOptions
 from sipgrace.transport.udp import UDPListener
 
 __all__ = ["StreamListener", "connect", "listen"]
@@ -244,8 +245,8 @@ class _TurnedAway(Protocol):
 def _listenUDP(
     reactor: Any, parsed: Description, intake: Intake, zone: str, advertised: tuple[str, int] | None
 ) -> UDPListener:
-    values = parsed.named(("port",), ("interface",))
-    port = parsed.number(values, "port", 0, 65535)
+    values = listenArguments(parsed)
+    port = int(values["port"])
     host = _interface(parsed, values, advertised is not None)
     try:
         return UDPListener(reactor, intake, zone, host or "0.0.0.0", port, advertised)
@@ -267,51 +268,32 @@ def _serverEndpoint(
     reactor: Any, parsed: Description, advertised: bool, bounds: Bounds
 ) -> IStreamServerEndpoint:
     host = _interface(parsed, parsed.arguments, advertised)
+    if parsed.transport == b"SCTP":
+        # Not by way of the plugins: a running element must not depend on files that an upgrade replaces.
+        return serverFromArguments(reactor, *parsed.positional, **_forSCTP(parsed, bounds))
+    values = listenArguments(parsed)
     if parsed.transport == b"TLS":
-        values = parsed.named(("port",), ("interface", "backlog", *CERTIFICATE_ARGUMENTS))
-        port = parsed.number(values, "port", 0, 65535)
-        backlog = parsed.number({"backlog": "50"} | values, "backlog", 1, 65535)
+        port, backlog = int(values["port"]), int(values.get("backlog", 50))
         return SSL4ServerEndpoint(reactor, port, serverOptions(values), backlog, host)
-    return cast(
-        IStreamServerEndpoint, _understood(parsed, serverFromString, serverFromArguments, reactor, bounds)
-    )
+    return cast(IStreamServerEndpoint, serverFromString(reactor, parsed.text))
 
 
 def _clientEndpoint(reactor: Any, parsed: Description, bounds: Bounds) -> IStreamClientEndpoint:
-    if parsed.transport == b"UDP":
-        raise ConfigError(f"{parsed.text!r}: UDP peers are reached through a listener")
+    if parsed.transport == b"SCTP":
+        return clientFromArguments(reactor, *parsed.positional, **_forSCTP(parsed, bounds))
+    values = connectArguments(parsed)
     if parsed.transport == b"TLS":
-        known = ("timeout", "bindAddress", "name", *CERTIFICATE_ARGUMENTS)
-        values = parsed.named(("host", "port"), known)
-        host = values.get("host", "")
-        port = parsed.number(values, "port", 1, 65535)
-        timeout = parsed.number({"timeout": "30"} | values, "timeout", 1, 3600)
+        host = values["host"]
+        port, timeout = int(values["port"]), int(values.get("timeout", 30))
         local = (values["bindAddress"], 0) if "bindAddress" in values else None
         tcp = TCP4ClientEndpoint(reactor, host, port, timeout, local)
         return wrapClientTLS(clientOptions(values, values.get("name", host)), tcp)
-    return cast(
-        IStreamClientEndpoint, _understood(parsed, clientFromString, clientFromArguments, reactor, bounds)
-    )
+    return cast(IStreamClientEndpoint, clientFromString(reactor, parsed.text))
 
 
-def _understood(
-    parsed: Description,
-    make: Callable[[Any, str], object],
-    makeSCTP: Callable[..., object],
-    reactor: Any,
-    bounds: Bounds,
-) -> object:
-    try:
-        if parsed.transport == b"TCP":
-            return make(reactor, parsed.text)
-        # Not by way of the plugins: a running element must not depend on files that an upgrade replaces.
-        # What is somewhat too long is to reach the intake, which answers it.
-        longest = {"maxMessage": str(min(2 * bounds.message.message, 1 << 24))}
-        return makeSCTP(reactor, *parsed.positional, **(longest | dict(parsed.arguments)))
-    except SIPGraceError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ConfigError(f"{parsed.text!r} cannot be understood: {error}") from error
+def _forSCTP(parsed: Description, bounds: Bounds) -> dict[str, str]:
+    # What is somewhat too long is to reach the intake, which answers it.
+    return {"maxMessage": str(min(2 * bounds.message.message, 1 << 24)), **parsed.arguments}
 
 
 def _explain(what: str) -> Callable[[Failure], Failure]:

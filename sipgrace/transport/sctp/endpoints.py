@@ -291,7 +291,7 @@ def _named(
     return _Arguments(kind, values)
 
 
-def serverFromArguments(reactor: Any, *args: object, **kwargs: object) -> SCTPServerEndpoint:
+def serverFromArguments(reactor: Any, /, *args: object, **kwargs: object) -> SCTPServerEndpoint:
     """
     The server endpoint of a string's parts.
 
@@ -313,7 +313,7 @@ def serverFromArguments(reactor: Any, *args: object, **kwargs: object) -> SCTPSe
     return endpoint
 
 
-def clientFromArguments(reactor: Any, *args: object, **kwargs: object) -> SCTPClientEndpoint:
+def clientFromArguments(reactor: Any, /, *args: object, **kwargs: object) -> SCTPClientEndpoint:
     """
     The client endpoint of a string's parts.
 
