@@ -602,6 +602,7 @@ class Right(SynchronousTestCase):
                     "strategy": "round-robin",
                     "responsePeriod": 2.0,
                     "returns": "countdown",
+                    "skips": None,
                     "overloadControl": True,
                 },
                 "servers": (
@@ -621,6 +622,7 @@ class Right(SynchronousTestCase):
                     "down": 1,
                     "up": 1,
                     "every": 0.0,
+                    "grace": 5.0,
                 },
                 "reconnect": {"interval": 1.0, "longest": 30.0},
                 "control": None,

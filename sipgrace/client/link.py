@@ -189,6 +189,13 @@ class ServerLink:
         self._core.countdown.clear()
         self._machine.available()
 
+    def watchNow(self) -> None:
+        """
+        L{testedEvery} has changed.
+        """
+        if self._core.active and self._core.dueIn is None and not self._core.testing:
+            self._core.testAgain(self._machine._due)
+
     def scheduled(self, back: float | None) -> None:
         """
         The server has said when it is to return.

@@ -276,6 +276,13 @@ class LinkCore:
         elif self.countdown.left:
             self.earlyTries += 1
 
+    @property
+    def testing(self) -> bool:
+        """
+        Whether a test is under way.
+        """
+        return self._testing is not None
+
     def testAgain(self, due: Callable[[], None]) -> None:
         """
         Waits for the next test of a server that is on the list.

@@ -232,7 +232,7 @@ class ClientRole:
 
     def _named(self, links: Iterable[ServerLink]) -> Iterator[Target]:
         for link in links:
-            if link.active:
+            if link in self._active:
                 self._active.used(link)
                 yield Target(link.association, period=self._period, token=link)
 

@@ -18,9 +18,11 @@ from zope.interface import implementer
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.consent import Consent
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
+from sipgrace.client.overdue import Overdue
 from sipgrace.client.probe import Failed, OptionsProbe, Outcome
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
+from sipgrace.client.skips import Skips
 from sipgrace.client.strategies import strategyNamed
 from sipgrace.client.subscriber import Subscriptions
 from sipgrace.client.tdm import SIPGateway
@@ -30,7 +32,9 @@ from sipgrace.config.server import Drain
 from sipgrace.console import Console
 from sipgrace.element import Element
 from sipgrace.interfaces import IAssociation, IAssociationUser
-from sipgrace.lifecycle.events import State
+from sipgrace.lifecycle.events import Change, State
+from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.lifecycle.orders import Kind
 from sipgrace.message.message import Response
 from sipgrace.proxy.core import ProxySettings
 from sipgrace.proxy.overload import OFFER
@@ -61,6 +65,29 @@ def _heard(response: Response, target: Target) -> None:
         target.token.throttle.read(response)
 
 
+class _Notices:
+    """
+    Tells those who watch the client of overdue servers.
+    """
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    def overdue(self, name: str, seconds: float) -> None:
+        """
+        See L{sipgrace.client.overdue.Notices}.
+        """
+        self._lifecycle.remark(Change.OVERDUE, f"{name} announced to be back {seconds:.1f} s ago, and is not")
+
+    def back(self, name: str, seconds: float) -> None:
+        """
+        See L{sipgrace.client.overdue.Notices}.
+        """
+        self._lifecycle.remark(
+            Change.BACK, f"{name} is back, {seconds:.1f} s after it was known to be overdue"
+        )
+
+
 @implementer(ILinkObserver, IAssociationUser)
 class _Servers:
     """
@@ -71,9 +98,14 @@ class _Servers:
     log = Logger()
 
     def __init__(
-        self, active: ActiveList[ServerLink], subscriptions: Subscriptions, subscribed: Collection[str]
+        self,
+        active: ActiveList[ServerLink],
+        subscriptions: Subscriptions,
+        subscribed: Collection[str],
+        overdue: Overdue,
     ) -> None:
         self.active = active
+        self.overdue = overdue
         self._subscriptions = subscriptions
         self._subscribed = subscribed
         self.links: dict[str, ServerLink] = {}
@@ -82,8 +114,12 @@ class _Servers:
         """
         See L{ILinkObserver}.
         """
-        self.active.add(link)
-        self.log.info("{server} is active", server=link.name)
+        if link.skipped:
+            self.log.info("{server} is skipped, and could be active", server=link.name)
+        else:
+            self.active.add(link)
+            self.log.info("{server} is active", server=link.name)
+        self.overdue.returned(link)
         self._subscribe(link)
 
     def linkDown(self, link: ServerLink, why: str) -> None:
@@ -98,6 +134,7 @@ class _Servers:
         See L{ILinkObserver}.
         """
         self.log.info("{server} is left alone for {seconds:.0f} s", server=link.name, seconds=seconds)
+        self.overdue.announced(link, seconds)
 
     def linkTested(self, link: ServerLink, outcome: Outcome, latency: float) -> None:
         """
@@ -170,8 +207,12 @@ class ClientService(Service):
             self.active,
             self.subscriptions,
             frozenset(server.name for server in config.servers if server.subscribe),
+            Overdue(element.clock, config.probe.grace, _Notices(element.lifecycle)),
         )
         self.links = self._servers.links
+        self.skips = Skips(client.name, client.skips, self.links, self.active, element.lifecycle.remark)
+        element.door.kinds[Kind.SKIP] = self.skips.skip
+        element.door.kinds[Kind.UNSKIP] = self.skips.unskip
         element.watchers.append(self._servers)
         self._probe = OptionsProbe(
             element.layer,
@@ -246,6 +287,7 @@ class ClientService(Service):
         return sum(link.active for link in self.links.values() if link.name != name)
 
     def _endLinks(self) -> None:
+        self._servers.overdue.stop()
         for link in self.links.values():
             link.stop()
 
@@ -257,7 +299,12 @@ class ClientService(Service):
             "role": "client",
             **self.element.status(),
             "servers": [
-                {**link.status(), "subscription": self.subscriptions.stateOf(link)}
+                {
+                    **link.status(),
+                    "subscription": self.subscriptions.stateOf(link),
+                    "skipped": self.skips.of(link.name),
+                    "overdue": self._servers.overdue.late(link),
+                }
                 for link in self.links.values()
             ],
             "lastUsed": self.active.lastUsed,
@@ -275,7 +322,9 @@ class ClientService(Service):
         Listens, and opens an association to each server.
 
         @return: fails with what kept it from listening.
+        @raise ConfigError: when the file of skipped servers cannot be read.
         """
+        self.skips.load()
         super().startService()  # type: ignore[no-untyped-call]
         return self.element.start()
 
@@ -289,6 +338,7 @@ class ClientService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self.subscriptions.stop()
+        self._servers.overdue.stop()
         stopped = [link.stop() for link in self.links.values()]
         self.element.leaveNow("stop")
         return DeferredList([*stopped, self.element.stop()])

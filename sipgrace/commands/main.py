@@ -24,6 +24,8 @@ VERBS = {
     "extend": "sipgrace.commands.orders:extend",
     "resume": "sipgrace.commands.orders:resume",
     "offline": "sipgrace.commands.orders:offline",
+    "skip": "sipgrace.commands.orders:skip",
+    "unskip": "sipgrace.commands.orders:unskip",
     "demo": "sipgrace.commands.demo:demo",
     "completion": "sipgrace.commands.completion:completion",
 }

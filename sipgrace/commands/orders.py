@@ -15,7 +15,7 @@ from sipgrace.commands.reach import Left, Reach, reaching
 from sipgrace.commands.words import count, seconds, standing
 from sipgrace.control.remote import Answer, RemoteNode, Unreachable
 
-__all__ = ["cancel", "drain", "extend", "offline", "resume"]
+__all__ = ["cancel", "drain", "extend", "offline", "resume", "skip", "unskip"]
 
 _why = click.option("--why", metavar="TEXT", default="", help="The reason, for those who ask.")
 
@@ -62,6 +62,9 @@ class Giving:
             keys = ("state", "waiting", "associations", "guardLeft", "retryAfter")
             facts |= {key: status[key] for key in keys}
             text = standing(status)
+        if isinstance(answer.result, dict) and "skipped" in answer.result:
+            facts |= answer.result
+            text = _skipped(name, answer.result)
         sums = self._sums(answer)
         return Outcome(Exit.DONE, text + _byForce(sums), facts | sums)
 
@@ -96,6 +99,11 @@ def _byForce(sums: dict[str, int]) -> str:
     if sums["aborted"]:
         text += f", {count(sums['aborted'], 'association')} aborted"
     return text
+
+
+def _skipped(name: str, result: dict[str, Any]) -> str:
+    text = f"{name}: {result['server']} is {'skipped' if result['skipped'] else 'not skipped any more'}"
+    return text if result["kept"] else f"{text}, until its process ends: client.skips names no file"
 
 
 def _goesOn(kind: str) -> str:
@@ -201,3 +209,29 @@ def offline(reach: Reach, why: str) -> None:
     what you want unless there is no time at all.
     """
     reach.carryOut(Giving(reach, "offline", why=why))
+
+
+@click.command()
+@reaching
+@click.argument("server")
+@_why
+def skip(reach: Reach, server: str, why: str) -> None:
+    """
+    Have a client leave SERVER alone.
+
+    It sends it no new calls, whatever the server itself says, and tests it all the same. Calls that are under
+    way there go on. This is kept over a restart of the client, where [client] skips names a file, until
+    'sipgrace unskip'.
+    """
+    reach.carryOut(Giving(reach, "skip", server=server, why=why))
+
+
+@click.command()
+@reaching
+@click.argument("server")
+@_why
+def unskip(reach: Reach, server: str, why: str) -> None:
+    """
+    Have a client use SERVER again.
+    """
+    reach.carryOut(Giving(reach, "unskip", server=server, why=why))

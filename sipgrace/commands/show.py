@@ -59,6 +59,11 @@ def _server(server: dict[str, Any]) -> str:
     text = f"{server['name']}: {server['state'].lower()} for {seconds(server['for'])}"
     if server["countdown"]:
         text += f", left alone for {seconds(server['countdown'])}"
+    if server.get("skipped") is not None:
+        skipped = server["skipped"]
+        text += f", skipped by {skipped['who']}" + (f": {skipped['why']}" if skipped["why"] else "")
+    if server.get("overdue") is not None:
+        text += ", overdue"
     if not server["active"] and server["lastTrouble"]:
         text += f" ({server['lastTrouble'].rstrip('.')})"
     return text

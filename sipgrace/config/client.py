@@ -19,7 +19,17 @@ from sipgrace.config.sections import (
     Timers,
     checkListeners,
 )
-from sipgrace.config.values import Advertise, Connect, Listen, Name, Prefix, Seconds, SipURI, mistakes
+from sipgrace.config.values import (
+    Advertise,
+    Connect,
+    FilePath,
+    Listen,
+    Name,
+    Prefix,
+    Seconds,
+    SipURI,
+    mistakes,
+)
 
 __all__ = [
     "TDM",
@@ -64,6 +74,10 @@ class ClientSection(Section):
 
     responsePeriod: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
     """How long a server may take for its first answer to an INVITE before the next server is tried."""
+
+    skips: FilePath | None = None
+    """The file that keeps which servers are skipped (sipgrace skip), so that this client still knows when it is
+    started again. Without, it does not."""
 
     overloadControl: bool = True
     """Whether to offer servers to send them a smaller share of the new calls when they ask for it (RFC
@@ -158,6 +172,10 @@ class Probe(Section):
 
     up: Annotated[int, Field(ge=1, le=100)] = 1
     """So many good tests in a row put it back."""
+
+    grace: Annotated[Seconds, Field(ge=0, le=86400)] = 5.0
+    """A server that has passed no test so long after its announced return is overdue, of which those who watch
+    are told."""
 
     every: Annotated[Seconds, Field(ge=0, le=86400)] = 0.0
     """The time between tests of a server that is on the active list; 0 for none, since its calls show how it

@@ -69,6 +69,18 @@ class Change(StrEnum):
     SERVING = "serving"
     """It is (again) in service."""
 
+    SKIPPED = "skipped"
+    """A client was told to leave a server alone; C{text} says which."""
+
+    UNSKIPPED = "unskipped"
+    """It was told to use it again."""
+
+    OVERDUE = "overdue"
+    """A client's server is not back at the time that it announced; C{text} says which."""
+
+    BACK = "back"
+    """One that was overdue is back; C{text} says which, and how late."""
+
     REFUSED = "refused"
     """An order did not fit; C{text} says why. Nothing has changed."""
 

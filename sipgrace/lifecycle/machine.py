@@ -179,7 +179,13 @@ class Lifecycle:
         """
         The command that was to be run after the drain is done.
         """
-        self._core.tell(Change.MAINTAINED, self._core.order, text=text)
+        self.remark(Change.MAINTAINED, text, self._core.order)
+
+    def remark(self, change: Change, text: str, order: Order | None = None) -> None:
+        """
+        Something happened that is not the machine's, and those who watch are to know.
+        """
+        self._core.tell(change, order, text=text)
         self._work()
 
     # ------------------------------------------------------------------ waiting and watching

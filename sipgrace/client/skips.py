@@ -1,0 +1,143 @@
+"""
+Servers that are left alone because an operator, or a controller, says so: they get no INVITEs, and are tested
+all the same. This is kept in a file, so that a client that was started again still knows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sipgrace.client.activelist import ActiveList
+from sipgrace.client.link import ServerLink
+from sipgrace.errors import ConfigError, OrderRefused
+from sipgrace.lifecycle.door import Carried
+from sipgrace.lifecycle.events import Change
+from sipgrace.lifecycle.orders import Order
+
+
+class Skips:
+    """
+    Which servers are skipped. The file is a JSON object of them, each with who said so, when (in seconds
+    since the epoch) and why; it is replaced as a whole.
+    """
+
+    def __init__(
+        self,
+        client: str,
+        path: Path | None,
+        links: Mapping[str, ServerLink],
+        active: ActiveList[ServerLink],
+        tell: Callable[[Change, str, Order | None], None],
+    ) -> None:
+        """
+        @param client: this client's name.
+        @param path: the file; C{None} for none, and then the end of the process is the end of it.
+        @param tell: hears of every skip and its end.
+        """
+        self._client = client
+        self._path = path
+        self._links = links
+        self._active = active
+        self._tell = tell
+        self._skipped: dict[str, dict[str, Any]] = {}
+
+    def load(self) -> None:
+        """
+        Reads the file. Servers that are not configured any more are forgotten.
+
+        @raise ConfigError: when it is there and cannot be read, or is none of ours: to use a server that is
+            to be skipped would be worse than not to start.
+        """
+        if self._path is None:
+            return
+        try:
+            found = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"client.skips {self._path}: cannot be read: {error}") from None
+        if not (isinstance(found, dict) and all(isinstance(facts, dict) for facts in found.values())):
+            raise ConfigError(f"client.skips {self._path}: expected an object of objects, found another")
+        for name, facts in found.items():
+            if name in self._links:
+                self._skipped[name] = {"who": "", "when": 0.0, "why": "", **facts}
+                self._links[name].skipped = True
+
+    def of(self, name: str) -> dict[str, Any] | None:
+        """
+        Who had a server skipped, when and why; C{None} where nobody did.
+        """
+        return self._skipped.get(name)
+
+    def skip(self, order: Order) -> Carried:
+        """
+        Leaves a server alone. Calls that are under way there go on.
+
+        @raise OrderRefused: for a server that there is not, or when it cannot be written down.
+        """
+        link = self._meant(order)
+        facts = {"who": order.who, "when": order.when, "why": order.why}
+        self._write({**self._skipped, link.name: facts})
+        if not link.skipped:
+            link.skipped = True
+            self._active.remove(link)
+            link.watchNow()
+        self._tell(Change.SKIPPED, f"{link.name} is skipped", order)
+        return self._carried(link)
+
+    def unskip(self, order: Order) -> Carried:
+        """
+        Uses a server again, as soon as it is good.
+
+        @raise OrderRefused: for a server that is not skipped, or when it cannot be written down.
+        """
+        link = self._meant(order)
+        if not link.skipped:
+            raise OrderRefused(f"{link.name} is not skipped")
+        self._write({name: facts for name, facts in self._skipped.items() if name != link.name})
+        link.skipped = False
+        if link.active:
+            self._active.add(link)
+        self._tell(Change.UNSKIPPED, f"{link.name} is not skipped any more", order)
+        return self._carried(link)
+
+    def _meant(self, order: Order) -> ServerLink:
+        link = self._links.get(order.server)
+        if link is None:
+            known = ", ".join(self._links)
+            raise OrderRefused(f"{self._client} has no server {order.server!r}; one of {known} is expected")
+        return link
+
+    def _carried(self, link: ServerLink) -> Carried:
+        return Carried({"server": link.name, "skipped": link.skipped, "kept": self._path is not None})
+
+    def _write(self, skipped: dict[str, dict[str, Any]]) -> None:
+        if self._path is not None:
+            try:
+                _replace(self._path, json.dumps(skipped, indent=1).encode("ascii") + b"\n")
+            except OSError as error:
+                raise OrderRefused(
+                    f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
+                ) from None
+        self._skipped = skipped
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """
+    Puts a file in the place of another: whoever reads finds the one or the other, whenever the power fails.
+    """
+    beside = path.with_name(path.name + ".new")
+    with open(beside, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
