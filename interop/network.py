@@ -4,23 +4,50 @@ The network of the tests (L{tests.scenarios.network}), and the same over the ker
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sipgrace.transport.sctp.stack import kernelSpeaksSCTP
 from tests.scenarios.addresses import bound
-from tests.scenarios.network import ENCAPS, Network
+from tests.scenarios.network import ENCAPS, PORT, Network
 from tests.scenarios.waiting import poll
 
 
 class KernelNetwork(Network):
     """
     Servers and clients meshed over the kernel's SCTP.
+
+    @ivar inner: the port where clients are reached by servers and other clients.
     """
+
+    inner = PORT
 
     def _write(self, name: str, text: str) -> str:
         text = text.replace(f":encaps={ENCAPS}", "").replace(f":localEncaps={ENCAPS}", "")
         text = text.replace("stack=userspace", "stack=kernel").replace('"userspace"', '"kernel"')
         return super()._write(name, text)
+
+
+class TCPNetwork(Network):
+    """
+    Clients that open TCP connections to their servers, and listen for others of the network at a TCP port.
+
+    @ivar inner: that port.
+    """
+
+    inner = 5064
+
+    def _write(self, name: str, text: str) -> str:
+        place = rf'(?m)^listen_network = \["sctp:{PORT}:interface=([\d.]+):encaps={ENCAPS}"\]$'
+        return super()._write(
+            name, re.sub(place, rf'listen_network = ["tcp:{self.inner}:interface=\1"]', text)
+        )
+
+    def toServer(self, number: int, host: str, encaps: int = 0) -> str:
+        """
+        @return: where to connect.
+        """
+        return f"tcp:host={self.serverHost(number)}:port={PORT}:bindAddress={host}"
 
 
 def networkOf(test: Any, **keywords: Any) -> Network:
