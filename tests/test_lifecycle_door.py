@@ -335,6 +335,10 @@ class SignedTests(DoorCase):
             self.assertEqual(records[-1]["what"], "refused")
             self.assertEqual(records[-1]["reason"], expected)
             self.assertEqual(records[-1]["claimed"]["key"], signed.key)
+            # Which key it is known to be from.
+            right = not expected.startswith(("the signature is not", "the order is signed with"))
+            if signed.text != "\ud800":
+                self.assertEqual(records[-1].get("key"), signed.key if right else None)
         self.assertEqual(self.world.events, [])
         # None of these has used up the nonce.
         self.successResultOf(self.door.take(self.signed(good), LINK))
@@ -636,7 +640,7 @@ class ApprovalTests(DoorCase):
         self.clients("110")
         self.assertEqual(
             self.refused(self.door.give(self.order(), SOCKET)),
-            "2 clients must approve of it; of 1 that were asked 0 did (110 silent)",
+            "2 clients must approve of it; of 1 that were asked 0 did (110 not waited for)",
         )
         self.clients()
         self.assertEqual(

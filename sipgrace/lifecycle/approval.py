@@ -58,7 +58,7 @@ class Approval:
                 call.cancel()
             silent = [name for name in asked if name not in answers]
             for name in silent:
-                answers[name] = "silent"
+                answers[name] = "silent" if last else "not waited for"
             for name in silent:
                 asked[name].cancel()
             if yes >= self._need:

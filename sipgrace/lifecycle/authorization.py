@@ -21,7 +21,7 @@ from sipgrace.lifecycle.nonces import Nonces
 from sipgrace.lifecycle.orderform import SignedOrder, fromText, signedBytes
 from sipgrace.lifecycle.orders import Kind, Order
 
-__all__ = ["MAY", "Authority", "Giver", "Grant", "Key", "Role", "Source", "Verify"]
+__all__ = ["MAY", "Authority", "Giver", "Grant", "Key", "Role", "SignedRefused", "Source", "Verify"]
 
 
 class Role(StrEnum):
@@ -126,6 +126,18 @@ class Grant:
     key: str = ""
 
 
+class SignedRefused(OrderRefused):
+    """
+    An order that is rightly signed, and refused all the same.
+
+    @ivar key: the name of the key.
+    """
+
+    def __init__(self, reason: str, key: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
 #: Asks a controller whether an order is its own.
 Confirm = Callable[[SignedOrder, Giver], Deferred[bool]]
 
@@ -196,11 +208,14 @@ class Authority:
         else:
             key = self._keyOf(signed, data)
             role, name, whose = key.role, key.name, f"the key {key.name} has"
-        order = fromText(signed.text)
-        self._current(order, now)
-        granted = self._allowed(Grant(order, role, name), whose)
-        assert order.expires is not None
-        self._nonces.take(order.nonce, order.expires, now)
+        try:
+            order = fromText(signed.text)
+            self._current(order, now)
+            granted = self._allowed(Grant(order, role, name), whose)
+            assert order.expires is not None
+            self._nonces.take(order.nonce, order.expires, now)
+        except OrderRefused as error:
+            raise SignedRefused(str(error), name) from None
         return granted
 
     def _keyOf(self, signed: SignedOrder, data: bytes) -> Key:

@@ -19,7 +19,7 @@ from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.aside import Beside
 from sipgrace.lifecycle.audit import AuditLog, stamp
-from sipgrace.lifecycle.authorization import Authority, Giver, Grant, Source
+from sipgrace.lifecycle.authorization import Authority, Giver, Grant, SignedRefused, Source
 from sipgrace.lifecycle.events import State
 from sipgrace.lifecycle.machine import Lifecycle
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce
@@ -190,6 +190,8 @@ class Door:
                 "an order from {giver} is refused: {reason}", giver=giver.name, reason=str(error)
             )
             facts = self._facts(giver, "refused", str(error))
+            if isinstance(error, SignedRefused) and error.key:
+                facts["key"] = error.key
             # What it says of itself proves nothing.
             self._noteFacts({**facts, "claimed": {"key": signed.key[:100], "order": signed.text[:1000]}})
             raise
