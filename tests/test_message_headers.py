@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipgrace.errors import ParseError
 from sipgrace.message import params
 from sipgrace.message.headers import Date, Event, NameAddr, Reason, RetryAfter, SubscriptionState, Via
-from sipgrace.message.names import canonicalName
 from sipgrace.message.uri import SIPURI, OtherURI
 
 
@@ -199,15 +198,3 @@ class ParamsTests(SynchronousTestCase):
         )
         for text in (b"a", b";", b";a;", b";a=", b';a="', b";a=1 2", b";a=1,b", b";\xff"):
             self.assertRaises(ParseError, params.split, text)
-
-    def test_canonicalName(self) -> None:
-        """
-        The long form as RFC 3261 writes it.
-        """
-        for name, expected in (
-            (b"v", b"Via"),
-            (b"CALL-id", b"Call-ID"),
-            (b"K", b"Supported"),
-            (b"X-y", b"X-y"),
-        ):
-            self.assertEqual(canonicalName(name), expected)

@@ -17,13 +17,13 @@ class Call:
 
     @ivar callId: its Call-ID.
     @ivar startedAt: when its INVITE was sent, in seconds of the clock; C{rungAt} and C{answeredAt} when the
-        180 and the 200 were received, C{endedAt} when it was over; C{None} before.
+        180 and the 200 were received; C{None} before.
     @ivar byCallee: whether it is the callee that hangs up.
     @ivar outcome: C{'completed'}, C{'failed'} or C{'lost'}; empty before its end.
     @ivar why: what went wrong.
     """
 
-    __slots__ = ("answeredAt", "byCallee", "callId", "endedAt", "outcome", "rungAt", "startedAt", "why")
+    __slots__ = ("answeredAt", "byCallee", "callId", "outcome", "rungAt", "startedAt", "why")
 
     def __init__(self, callId: bytes, byCallee: bool, startedAt: float) -> None:
         self.callId = callId
@@ -31,7 +31,6 @@ class Call:
         self.startedAt = startedAt
         self.rungAt: float | None = None
         self.answeredAt: float | None = None
-        self.endedAt: float | None = None
         self.outcome = ""
         self.why = ""
 
@@ -86,7 +85,6 @@ class Book:
             return
         call.outcome = outcome
         call.why = why
-        call.endedAt = self._seconds()
         self.outcomes[outcome] += 1
         self.onEnd(call)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["CODES", "OTHER", "canonicalName", "codeOf", "codeOfReceived"]
+__all__ = ["CODES", "OTHER", "codeOf", "codeOfReceived"]
 
 CONTENT_LENGTH: Final = 0
 MAX_FORWARDS: Final = 1
@@ -111,7 +111,6 @@ The C{token} of RFC 3261 §25.1, as a pattern.
 
 _NAME: Final = re.compile(TOKEN + rb"[ \t]*")
 
-_NAMES: Final[dict[int, bytes]] = {code: long for code, (long, _) in enumerate(_TABLE)}
 _LOWER: Final[dict[bytes, int]] = {}
 CODES: Final[dict[bytes, int]] = {}
 """
@@ -158,12 +157,3 @@ def codeOfReceived(name: bytes) -> int:
     if len(CODES) < _MEMO_BOUND and len(name) <= _MEMO_NAME:
         CODES[name] = code
     return code
-
-
-def canonicalName(name: bytes) -> bytes:
-    """
-    @return: the long form as RFC 3261 writes it (C{b"v"} → C{b"Via"}); the name itself where it is
-        not a known one.
-    """
-    code = codeOf(name)
-    return name if code == OTHER else _NAMES[code]

@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from sipgrace.config.server import Party as PartySection
 from sipgrace.config.server import Route as RouteSection
@@ -86,8 +85,6 @@ class ServerService(Service):
     @ivar announcer: tells clients of drains.
     @ivar control: asks clients for less.
     """
-
-    log = Logger()
 
     def __init__(self, reactor: Any, config: ServerConfig) -> None:
         server = config.server
