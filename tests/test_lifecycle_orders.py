@@ -5,13 +5,17 @@ Orders, and the one form of bytes that they are signed in.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from math import inf, nan
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.authorization import MAY, Role
 from sipgrace.lifecycle.orderform import DOMAIN, SignedOrder, fromText, newNonce, sign, signedBytes, toText
 from sipgrace.lifecycle.orders import Announce, Kind, Order
 
@@ -210,3 +214,65 @@ class SignedTests(SynchronousTestCase):
         for values, reason in cases:
             error = self.assertRaises(OrderRefused, SignedOrder.fromJSON, values)
             self.assertEqual(str(error), reason)
+
+
+class PageTests(SynchronousTestCase):
+    """
+    C{docs/orders.rst}, which other programs are written by.
+    """
+
+    page = Path(__file__).parent.parent / "docs" / "orders.rst"
+
+    def setUp(self) -> None:
+        if not self.page.exists():
+            self.skipTest(f"{self.page} is not there")
+        self.text = self.page.read_text(encoding="utf-8")
+
+    def test_vector(self) -> None:
+        """
+        The text, its signature and the key to check other programs by.
+        """
+        key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        signature = b64encode(sign(FULL, "alice", key).signature).decode()
+        for expected in (f"    {TEXT}\n", f"    {signature}\n", f'public = "{public}"'):
+            self.assertIn(expected, self.text)
+
+    def test_members(self) -> None:
+        """
+        All members are there, and no others; what is needed is said to be.
+        """
+        table = self.text[self.text.index("   * - member") : self.text.index("What is signed is")]
+        found = dict(re.findall(r"   \* - ``(\w+)``\n     - (.+)", table))
+        order = Order(
+            kind=Kind.SKIP,
+            who="x",
+            when=1,
+            why="x",
+            guard=1,
+            retryAfter=1,
+            announce=Announce.BOTH,
+            back=1,
+            over=1,
+            then="stay",
+            server="x",
+            node="x",
+            nonce="x",
+            expires=1,
+        )
+        self.assertEqual(list(found), list(json.loads(toText(order))))
+        needed = [name for name, meaning in found.items() if "needed" in meaning]
+        self.assertEqual(needed, ["expires_ms", "kind", "node", "nonce", "when_ms", "who"])
+
+    def test_kinds(self) -> None:
+        """
+        Every kind, with the least role that may give it.
+        """
+        table = self.text[self.text.index("   * - kind") : self.text.index("Ways\n")]
+        found = {
+            kind: role
+            for kinds, role in re.findall(r"   \* - (``.+``)\n     - .+\n     - (\w+)\n", table)
+            for kind in re.findall(r"``(\w+)``", kinds)
+        }
+        expected = {str(kind): str(next(role for role in Role if kind in MAY[role])) for kind in Kind}
+        self.assertEqual(found, expected)
