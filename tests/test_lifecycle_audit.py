@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,19 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(failure.value.errno, errno.EISDIR)
         log.note({"what": "obeyed"})
         log.recordNow({"what": "refused"})
+
+    def test_stuck(self) -> None:
+        """
+        The end of a process does not wait for a disk that does not answer.
+        """
+        go = threading.Event()
+        self.addCleanup(go.set)
+        self.patch(audit.os, "fsync", lambda descriptor: go.wait(20))
+        log = AuditLog(self.path, atOnce)
+        log.HURRY = 0.2
+        began = time.monotonic()
+        log.recordNow({"what": "obeyed"})
+        self.assertTrue(0.2 <= time.monotonic() - began < 5)
 
     def test_flood(self) -> None:
         """

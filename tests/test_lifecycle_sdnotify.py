@@ -116,6 +116,25 @@ class SystemdTests(SynchronousTestCase):
         self.assertEqual(manager.told(), ["STATUS=Offline"])
         self.assertEqual(world.clock.getDelayedCalls(), [])
 
+    def test_gradual(self) -> None:
+        """
+        From when it begins to slow down.
+        """
+        world = World()
+        Call(world, "call")
+        manager, _ = self.watch(world)
+        world.lifecycle.drain(order(over=2))
+        told = "STATUS=About to drain, in {} s\nEXTEND_TIMEOUT_USEC=10000000"
+        self.assertEqual(manager.told(), [told.format(2)])
+        world.clock.advance(1)
+        self.assertEqual(manager.told(), [told.format(1)])
+        world.clock.advance(1)
+        self.assertEqual(world.lifecycle.status().state, "draining")
+        world.clock.advance(1)
+        self.assertIn("STATUS=Draining: 1 accepted INVITEs", manager.told()[-1])
+        world.lifecycle.cancel()
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+
     def test_cancelled(self) -> None:
         world = World()
         Call(world, "call")

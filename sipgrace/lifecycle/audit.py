@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,12 @@ class AuditLog:
 
     @cvar MOST: how many records may wait to be written. Of refusals beyond that, which nothing depends on,
         only the number is kept, so that whoever sends orders that are refused cannot fill the memory.
+    @cvar HURRY: how many seconds the end of a process waits for a record.
     @ivar unrecorded: how many were left out so since the last record.
     """
 
     MOST = 1000
+    HURRY = 1.0
 
     _log = Logger()
 
@@ -100,11 +103,24 @@ class AuditLog:
 
     def recordNow(self, facts: dict[str, Any]) -> None:
         """
-        Adds a record before this returns, if that is possible: for when the process is ending.
+        Adds a record before this returns, if that is possible: for when the process is ending, and threads of
+        the reactor's may not be there any more. A disk that does not answer is not waited for.
         """
-        try:
-            addLine(self._path, self._line(facts))
-        except OSError as error:
+        line = self._line(facts)
+        errors: list[Exception] = [TimeoutError(f"no answer from the disk within {self.HURRY:g} s")]
+
+        def write() -> None:
+            try:
+                addLine(self._path, line)
+                errors.clear()
+            except OSError as error:
+                errors[:] = [error]
+
+        # One that is stuck does not keep the process.
+        writer = threading.Thread(target=write, daemon=True)
+        writer.start()
+        writer.join(self.HURRY)
+        for error in errors:
             self._complain(error, facts)
 
     def _line(self, facts: dict[str, Any]) -> bytes:

@@ -100,7 +100,7 @@ class Systemd:
         """
         if not self._notifier.wanted:
             return
-        if event.change is Change.DRAINING:
+        if event.change in (Change.SLOWING, Change.DRAINING):
             if not self._repeating.running:
                 self._repeating.start(_INTERVAL)
         elif event.change in (Change.SERVING, Change.CANCELLED, Change.OFFLINE, Change.FAILED):
@@ -117,6 +117,9 @@ class Systemd:
 
     def _stillDraining(self) -> None:
         status = self._status()
+        if status.slowLeft is not None:
+            self._notifier.send(f"STATUS=About to drain, in {status.slowLeft:.0f} s", _extension())
+            return
         self._notifier.send(
             f"STATUS=Draining: {status.waiting} accepted INVITEs and {status.associations} associations left,"
             f" guard in {status.guardLeft or 0.0:.0f} s",
