@@ -1211,6 +1211,8 @@ class StatusTests(SynchronousTestCase):
                 "for": 10.0,
                 "active": False,
                 "cost": 7,
+                "weight": 1,
+                "underWay": 0,
                 "association": "SCTP 127.0.0.2 5060",
                 "countdown": 20.0,
                 "scheduledReturn": None,

@@ -478,7 +478,7 @@ class Wrong(SynchronousTestCase):
                 [client]
                 name = "c"
                 listen = ["udp:5060:interface=127.0.0.1"]
-                strategy = "random"
+                strategy = "at random"
                 response_period = 0
                 [[servers]]
                 name = "s"
@@ -503,7 +503,8 @@ class Wrong(SynchronousTestCase):
                 """
             ),
             [
-                "client.strategy: expected 'round-robin', 'primary-secondary' or 'priority', found 'random'",
+                "client.strategy: expected a name (a letter, then letters, digits, '_', '.', '-'; 63 at most)"
+                ", found 'at random'",
                 "client.response_period: expected at least 0.05, found 0",
                 "servers[1].address: sctp client: host and port are needed, as in sctp:192.0.2.1:5060",
                 "servers[1].cost: expected at least 0, found -1",
@@ -610,6 +611,7 @@ class Right(SynchronousTestCase):
                         "name": "s",
                         "address": "sctp:host=127.0.0.1:port=5060",
                         "cost": 0,
+                        "weight": 1,
                         "subscribe": True,
                     },
                 ),

@@ -626,6 +626,40 @@ class RoundRobinTests(NetworkCase):
         self.assertEqual(servers, ["110>102 INVITE", "110>104 INVITE"] * 2)
 
 
+class LeastLoadedTests(NetworkCase):
+    """
+    INVITEs go where the fewest are.
+    """
+
+    strategy = "least-loaded"
+
+    def loads(self) -> list[int]:
+        return [link.underWay for link in self.world.clients["110"].links.values()]
+
+    def test_counted(self) -> None:
+        """
+        From when they are sent until nothing more can come of them, however they end.
+        """
+        self.bob.rings = None
+        calls = []
+        for expected in ([1, 0], [1, 1], [2, 1]):
+            calls.append(self.alice.call("1121", "110"))
+            self.world.run(0.1)
+            self.assertEqual(self.loads(), expected)
+        calls[0].cancel()
+        calls[2].cancel()
+        self.world.run(0.2)
+        self.assertEqual(self.loads(), [0, 1])
+        self.alice.call("1121", "110")
+        self.world.run(0.1)
+        self.assertEqual(self.loads(), [1, 1])
+        # One server is gone with its call; the call goes on at the other.
+        for association in self.world.between("110", "102"):
+            association.abort()
+        self.world.run(0.2)
+        self.assertEqual(self.loads(), [0, 2])
+
+
 class NoServerTests(NetworkCase):
     """
     All servers are away.

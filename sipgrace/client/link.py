@@ -28,6 +28,8 @@ class ServerLink:
 
     @ivar name: the server's name in the configuration.
     @ivar cost: its location cost.
+    @ivar weight: its share of the calls.
+    @ivar underWay: INVITEs that are being set up there.
     @ivar invites: INVITEs that got an answer of any kind from it.
     @ivar refused: 503 answers with a C{Retry-After}.
     @ivar throttled: 503 answers without one.
@@ -48,6 +50,7 @@ class ServerLink:
         observer: ILinkObserver,
         settings: LinkSettings | None = None,
         cost: int = 0,
+        weight: int = 1,
         random: Callable[[], float] = _random,
     ) -> None:
         """
@@ -59,6 +62,8 @@ class ServerLink:
         """
         self.name = name
         self.cost = cost
+        self.weight = weight
+        self.underWay = 0
         self.invites = 0
         self.refused = 0
         self.throttled = 0
@@ -236,6 +241,8 @@ class ServerLink:
             "for": core.clock.seconds() - core.since,
             "active": core.active,
             "cost": self.cost,
+            "weight": self.weight,
+            "underWay": self.underWay,
             "association": None
             if association is None
             else f"{association.transport.decode('ascii')} {association.peerHost} {association.peerPort}",

@@ -65,6 +65,14 @@ def _heard(response: Response, target: Target) -> None:
         target.token.throttle.read(response)
 
 
+def _busy(target: Target, more: int) -> None:
+    """
+    An INVITE is sent to a server, or is done with there.
+    """
+    if isinstance(target.token, ServerLink):
+        target.token.underWay += more
+
+
 class _Notices:
     """
     Tells those who watch the client of overdue servers.
@@ -238,6 +246,7 @@ class ClientService(Service):
                 self._servers,
                 settings,
                 cost=server.cost,
+                weight=server.weight,
             )
         self.reroutes = Reroutes()
         element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
@@ -271,6 +280,7 @@ class ClientService(Service):
         if offer:
             core.trail.offers[NETWORK] = offer
             core.heard = _heard
+        core.busy = _busy
         element.associations.onEnding = self._endLinks
         element.onServing = self._startLinks
 

@@ -64,9 +64,13 @@ class ClientSection(Section):
     stack: Literal["auto", "userspace", "kernel"] = "auto"
     """The SCTP stack: the kernel's, the one in userspace (libusrsctp), or the kernel's where it has one."""
 
-    strategy: Literal["round-robin", "primary-secondary", "priority"] = "round-robin"
-    """How new calls are spread: each to the next server in turn; all to the first that is there; or all to
-    the one that is there with the lowest cost, in turn among equals."""
+    strategy: Name = "round-robin"
+    """How new calls are spread. round-robin: each to the next server in turn; primary-secondary: all to the
+    first that is there; priority: all to the one that is there with the lowest cost, in turn among equals;
+    weighted: at random, by their weights; least-loaded: each to the one with the fewest calls of this client
+    that are being set up; latency: each to the one that answers tests soonest, in turn among those that are
+    near it (probe.every says how often they are tested). Or any other that is installed as a Twisted plugin
+    (sipgrace.client.strategies.IStrategy)."""
 
     returns: Annotated[Literal["countdown", "early"], Field(alias="return")] = "countdown"
     """When a server that asked to be left alone may get calls again: not before its countdown is over, unless
@@ -76,8 +80,8 @@ class ClientSection(Section):
     """How long a server may take for its first answer to an INVITE before the next server is tried."""
 
     skips: FilePath | None = None
-    """The file that keeps which servers are skipped (sipgrace skip), so that this client still knows when it is
-    started again. Without, it does not."""
+    """The file that keeps which servers are skipped (sipgrace skip), so that this client still knows when it
+    is started again. Without, it does not."""
 
     overloadControl: bool = True
     """Whether to offer servers to send them a smaller share of the new calls when they ask for it (RFC
@@ -107,6 +111,9 @@ class ClientServer(Section):
 
     cost: Annotated[int, Field(ge=0, le=1000000)] = 0
     """How far the server is; the priority strategy takes the lowest."""
+
+    weight: Annotated[int, Field(ge=0, le=1000000)] = 1
+    """Its share of the calls with the weighted strategy; 0 for none while another is there."""
 
     subscribe: bool = True
     """Whether to ask this server to tell at once when it leaves and when it is back (SUBSCRIBE). One that
@@ -174,8 +181,8 @@ class Probe(Section):
     """So many good tests in a row put it back."""
 
     grace: Annotated[Seconds, Field(ge=0, le=86400)] = 5.0
-    """A server that has passed no test so long after its announced return is overdue, of which those who watch
-    are told."""
+    """A server that has passed no test so long after its announced return is overdue, of which those who
+    watch are told."""
 
     every: Annotated[Seconds, Field(ge=0, le=86400)] = 0.0
     """The time between tests of a server that is on the active list; 0 for none, since its calls show how it

@@ -74,6 +74,8 @@ class Branch:
         Sends the request, after making an association where there is none yet.
         """
         target = self.target
+        if self.context.isInvite and self.context.core.busy is not None:
+            self.context.core.busy(target, 1)
         if target.period and self.context.isInvite:
             self.context.core.timers.after(target.period, self._answerOverdue)
         if target.association is not None:
@@ -162,7 +164,7 @@ class Branch:
             if not self.abandoned:
                 context.provisional(response)
             return
-        self.done = True
+        self._end()
         context.final(self, response)
 
     def endGhost(self, response: Response) -> None:
@@ -188,10 +190,16 @@ class Branch:
         """
         self._fail(reason)
 
+    def _end(self) -> None:
+        if not self.done:
+            self.done = True
+            if self.context.core.busy is not None and self.context.isInvite:
+                self.context.core.busy(self.target, -1)
+
     def _fail(self, reason: str) -> None:
         if self.done:
             return
-        self.done = True
+        self._end()
         self.outcome = reason
         if self.abandoned:
             self.context.settleIfDone()

@@ -66,6 +66,8 @@ class ProxyCore:
     @ivar marks: given each response but 100 that leaves for a client, to add something to its top Via;
         C{None} while there is nothing to add.
     @ivar heard: given each response that a target sends, our Via still on it; C{None} where nobody listens.
+    @ivar busy: given each target to which an INVITE is sent, with 1, and again, with -1, when nothing more
+        can come of it there; C{None} where nobody counts.
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
         2xx), refused, looped, merged, joined to another copy; responses and ACKs that belong to nothing;
         calls ended because nobody could be given their 2xx.
@@ -92,6 +94,7 @@ class ProxyCore:
         self.own: dict[bytes, Callable[[Any, Request], bool]] = {}
         self.marks: Callable[[Response, IAssociation], None] | None = None
         self.heard: Callable[[Response, Target], None] | None = None
+        self.busy: Callable[[Target, int], None] | None = None
         self.counters: dict[str, int] = dict.fromkeys(
             (
                 *("accepted", "answered", "refused", "loops", "merged", "joined"),

@@ -10,6 +10,7 @@ from twisted.application.service import IService
 
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.load import loadClient
+from sipgrace.errors import ConfigError
 from sipgrace.tap.control import controlBeside
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.options import RoleOptions
@@ -35,7 +36,14 @@ class Options(RoleOptions):
         """
         Reads a client's file.
         """
-        return loadClient(path)
+        from sipgrace.client.strategies import strategyNamed
+
+        config = loadClient(path)
+        try:
+            strategyNamed(config.client.strategy)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+        return config
 
 
 def makeService(options: Options) -> IService:
