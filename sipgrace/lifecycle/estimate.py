@@ -122,8 +122,14 @@ class SetupTimes:
         rising = [-count for count in left]
         needed = 0.0
         last = len(self.counts) - 1
+        # Many have been waiting for as many steps; of these the one with the least time behind it counts.
+        least: dict[int, float] = {}
         for age in ages:
-            at = min(max(0, int(age / STEP)), last)
+            at = int(age / STEP)
+            if age < least.get(at, age + 1):
+                least[at] = age
+        for steps, age in least.items():
+            at = min(max(0, steps), last)
             end = bisect_left(rising, -left[at] * risk / len(ages))
             if not left[at] or end > last:
                 return 0.0, "longer than any"
