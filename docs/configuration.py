@@ -102,6 +102,7 @@ KINDS = [
     (values.Domain, "domain", ""),
     (values.Prefix, "string", ""),
     (values.Phrase, "string", ""),
+    (values.Argument, "", "strings"),
     (values.FilePath, "path", ""),
     (values.Listen, "listen string", "listen strings"),
     (values.Connect, "connect string", ""),

@@ -511,7 +511,7 @@ class Wrong(SynchronousTestCase):
                 "servers[2].address: 'tcp:host=127.0.0.1:port=0': expected port from 1 to 65535, not '0'",
                 "users[1]: expected exactly one of uri, aor and prefix, found uri and prefix",
                 "users[2].contact: expected this key, found none",
-                "tdm.gateway: expected this key, found none",
+                "tdm: expected exactly one of gateway and command, found none",
                 "probe.longest: expected at least interval, which is 5, found 4",
                 "reconnect.longest: expected at most 86400, found 100000",
             ],

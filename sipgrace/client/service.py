@@ -25,9 +25,10 @@ from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
 from sipgrace.client.skips import Skips
 from sipgrace.client.strategies import strategyNamed
 from sipgrace.client.subscriber import Subscriptions
-from sipgrace.client.tdm import SIPGateway
+from sipgrace.client.tdm import ITDMRoute, SIPGateway
+from sipgrace.client.tdmcommand import CommandRoute
 from sipgrace.client.users import Users
-from sipgrace.config.client import ClientConfig, ClientServer, ClientUser
+from sipgrace.config.client import TDM, ClientConfig, ClientServer, ClientUser
 from sipgrace.config.server import Drain
 from sipgrace.console import Console
 from sipgrace.element import Element
@@ -251,9 +252,10 @@ class ClientService(Service):
         self.reroutes = Reroutes()
         element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
         pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
-        tdm = None
+        self._commands: CommandRoute | None = None
+        tdm: ITDMRoute | None = None
         if config.tdm is not None:
-            tdm = SIPGateway(bytes(config.tdm.gateway).decode("ascii"))
+            tdm = self._tdmRoute(config.tdm)
         role = ClientRole(
             element.gate,
             element.identity,
@@ -283,6 +285,12 @@ class ClientService(Service):
         core.busy = _busy
         element.associations.onEnding = self._endLinks
         element.onServing = self._startLinks
+
+    def _tdmRoute(self, tdm: TDM) -> ITDMRoute:
+        if tdm.gateway is not None:
+            return SIPGateway(bytes(tdm.gateway).decode("ascii"))
+        self._commands = CommandRoute(self.element.reactor, tdm.command, tdm.limit, tdm.most)
+        return self._commands
 
     def _connector(self, server: ClientServer) -> Callable[[], Deferred[IAssociation]]:
         return partial(self.element.connect, server.address, NETWORK)
@@ -349,6 +357,8 @@ class ClientService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self.subscriptions.stop()
         self._servers.overdue.stop()
+        if self._commands is not None:
+            self._commands.stop()
         stopped = [link.stop() for link in self.links.values()]
         self.element.leaveNow("stop")
         return DeferredList([*stopped, self.element.stop()])

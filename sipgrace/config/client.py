@@ -21,6 +21,7 @@ from sipgrace.config.sections import (
 )
 from sipgrace.config.values import (
     Advertise,
+    Argument,
     Connect,
     FilePath,
     Listen,
@@ -150,11 +151,32 @@ class ClientUser(Section):
 
 class TDM(Section):
     """
-    The way out when no server answers.
+    The way out when no server answers: exactly one of gateway and command.
     """
 
-    gateway: SipURI
+    gateway: SipURI | None = None
     """The SIP address of a gateway to the telephone network."""
+
+    command: Annotated[tuple[Argument, ...], Many] = ()
+    """A program, by its absolute path, and its arguments; it is run for each call, without a shell. It finds
+    the call in its environment (SIPGRACE_URI, SIPGRACE_FROM, SIPGRACE_TO, SIPGRACE_CALL_ID,
+    SIPGRACE_RESOURCE_PRIORITY, SIPGRACE_TRIED) and writes the SIP URI to which it is to go; the user part of
+    this one, if any, replaces what was dialled. An exit status other than 0 refuses the call."""
+
+    limit: Annotated[Seconds, Field(ge=0.05, le=32)] = 2.0
+    """How long the command may take."""
+
+    most: Annotated[int, Field(ge=1, le=1000)] = 20
+    """How many of it may run at a time; for calls beyond that there is no way out."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        if (self.gateway is None) == (not self.command):
+            found = "both" if self.command else "none"
+            mistakes([((), f"expected exactly one of gateway and command, found {found}")])
+        if self.command and not self.command[0].startswith("/"):
+            mistakes([(("command",), f"expected an absolute path first, found {self.command[0]!r}")])
+        return self
 
 
 class Probe(Section):

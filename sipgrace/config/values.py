@@ -23,6 +23,7 @@ from sipgrace.transport.address import splitHostPort
 
 __all__ = [
     "Advertise",
+    "Argument",
     "Connect",
     "Domain",
     "FilePath",
@@ -142,6 +143,12 @@ def _phrase(value: str) -> str:
     return value
 
 
+def _argument(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError(f"expected an argument of a program, found {value[:30]!r}")
+    return value
+
+
 def _guard(value: object) -> object:
     if value == "auto":
         return value
@@ -223,6 +230,9 @@ Domain = Annotated[str, AfterValidator(_domain)]
 
 Prefix = Annotated[str, AfterValidator(_prefix)]
 """The first characters of the user part of a SIP URI."""
+
+Argument = Annotated[str, AfterValidator(_argument)]
+"""One argument of a program, the program's own path included."""
 
 Phrase = Annotated[str, AfterValidator(_phrase)]
 """A reason phrase: 1 to 200 printable ASCII characters."""
