@@ -322,6 +322,7 @@ class Element:
             "forced": self.ledger.forced,
             "refused": self.gate.refused,
             "listeners": [listener.via.decode("ascii") for listener in self.associations.listeners],
+            "paths": self.associations.paths(),
             "proxy": dict(self.core.counters) if self.core is not None else {},
             "transactions": self.layer.counts(),
             "transport": self.counters.asDict(),

@@ -46,6 +46,9 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         )
     )
     found += [("listens at", listener) for listener in status["listeners"]]
+    for path in status.get("paths", ()):
+        chosen = ", primary" if path["primary"] else ""
+        found.append(("path", f"to {path['peer']} by {path['host']}: {path['state']}{chosen}, {path['rtt']} ms"))
     for name, up in status.get("clients", {}).items():
         found.append(("client", f"{name}: {count(up, 'association')}"))
     for server in status.get("servers", ()):

@@ -6,13 +6,19 @@ what resume brings back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from dataclasses import asdict
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
+from sipgrace.transport.address import hostPort
+from sipgrace.transport.sip import SIPProtocol
+
+#: How many paths a status shows: it must fit into one message.
+SHOWN = 64
 
 #: Begins to listen at one place, with what stands above the associations made there.
 Listen = Callable[[IAssociationUser], Deferred[IListener]]
@@ -60,6 +66,21 @@ class Associations:
         How many associations are not yet gone.
         """
         return len(self._associations)
+
+    def paths(self) -> list[dict[str, Any]]:
+        """
+        How the ways to peers with several addresses are doing; everything in it fits JSON. At most
+        L{SHOWN} of them.
+        """
+        found: list[dict[str, Any]] = []
+        for association in self._associations:
+            if not isinstance(association, SIPProtocol):
+                continue
+            peer = hostPort(association.peerHost, association.peerPort)
+            found += ({"peer": peer, **asdict(path)} for path in association.paths())
+            if len(found) >= SHOWN:
+                break
+        return found[:SHOWN]
 
     # ------------------------------------------------------------------ for the lifecycle
 

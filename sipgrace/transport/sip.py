@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost
@@ -151,6 +151,18 @@ class SIPProtocol:
         See L{sipgrace.transport.intake.Source.returnPath}: the same connection (RFC 3261 §18.2.2).
         """
         return self
+
+    def paths(self) -> list[Any]:
+        """
+        How the ways to a peer with several addresses are doing, over the kernel's SCTP.
+
+        @return: a L{sipgrace.transport.sctp.kernelsocket.PathStatus} for each of its addresses; none where
+            it has but one, or its stack does not say.
+        """
+        wire = self._wire
+        if self._lost or len(getattr(wire.getPeer(), "hosts", ())) < 2 or not hasattr(wire, "paths"):
+            return []
+        return cast("list[Any]", wire.paths())
 
     # The wire calls these.
 
