@@ -99,7 +99,7 @@ class PeerTests(TestCase):
             )
         for association in associations:
             at, why = self.lostAt(association)
-            self.assertLess(at - began, 6 + TOLERANCE)
+            self.assertLess(at - began, 6)
             self.assertIs(why, ConnectionDone)
         self.assertEqual(await server.end(), 0)
         self.assertEqual([ring.cancelledAt is None for ring in self.callee.rings], [True, False])
