@@ -26,6 +26,7 @@ from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.identity import Identity
+from sipgrace.proxy.overload import Control
 from sipgrace.proxy.target import Answer, Hop, Target
 from sipgrace.testing import MemoryElement, MemoryNetwork, Recorder, makeRequest
 from tests.proxyrig import Line
@@ -568,6 +569,29 @@ class ExhaustedTests(RoleCase):
         self.assertEqual(self.exhausted(links[2]), Answer(503))
         links[2].unavailable(40.0)
         self.clock.advance(0.5)
+        self.assertEqual(self.exhausted(), Answer(503, ((b"Retry-After", b"20"),)))
+
+    def test_fullStop(self) -> None:
+        """
+        One that asks by overload control to be sent nothing is away, too; one that asks for less is not.
+        """
+        first, second, third = self.links.values()
+        first.unavailable(30.0)
+        second.throttle.heard(Control(100, 25000, 1))
+        third.throttle.heard(Control(99, 10000, 1))
+        self.assertEqual(self.exhausted(), Answer(503))
+        third.throttle.heard(Control(100, 26000, 2))
+        self.assertEqual(self.exhausted(), Answer(503, ((b"Retry-After", b"25"),)))
+        self.clock.advance(25.5)
+        self.assertEqual(self.exhausted(), Answer(503))
+
+    def test_skipped(self) -> None:
+        """
+        One that is skipped is nobody's to wait for.
+        """
+        for link, seconds in zip(self.links.values(), (10.0, 20.0, 30.0), strict=True):
+            link.unavailable(seconds)
+        self.links["server-102"].skipped = True
         self.assertEqual(self.exhausted(), Answer(503, ((b"Retry-After", b"20"),)))
 
     def test_notServers(self) -> None:

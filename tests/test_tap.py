@@ -252,6 +252,19 @@ class CommandLine(TestCase):
             status, output, errors = await self.end("sipgrace-server", "--config", path, *more)
             self.assertEqual((status, output, errors), (1, "", expected))
 
+    async def test_unknownStrategy(self) -> None:
+        """
+        One that is neither ours nor installed is a mistake in the file, and the known ones are named.
+        """
+        text = CLIENT.format(port=1).replace("[client]\n", '[client]\nstrategy = "random"\n', 1)
+        path = self.file(text)
+        expected = (
+            f"{path}: client.strategy: expected one of latency, least-loaded, primary-secondary, priority, "
+            "round-robin, weighted, found 'random'\n"
+        )
+        for more in ((), ("--check",)):
+            self.assertEqual(await self.end("sipgrace-client", "--config", path, *more), (1, "", expected))
+
     async def test_noFile(self) -> None:
         self.assertEqual(
             await self.end("sipgrace-client", "--config", "/none"),

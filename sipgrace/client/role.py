@@ -260,8 +260,15 @@ class ClientRole:
         if context.branches and not isinstance(context.branches[-1].target.token, ServerLink):
             # The TDM route was tried and has failed by itself, or it was no call for servers.
             return None
-        waits = [link.countdown for link in self._links.values()]
-        known = min((wait for wait in waits if wait > 0), default=0.0)
-        if len(self._active) or not known:
+        waits = {link: _wait(link) for link in self._links.values() if not link.skipped}
+        known = min((wait for wait in waits.values() if wait > 0), default=0.0)
+        if not known or any(not waits[link] for link in self._active):
             return Answer(503)
         return Answer(503, ((b"Retry-After", b"%d" % ceil(known)),))
+
+
+def _wait(link: ServerLink) -> float:
+    """
+    For how many seconds a server has asked to be sent nothing at all, in whichever way; 0.0 where it has not.
+    """
+    return max(link.countdown, link.throttle.left if link.throttle.loss == 100 else 0.0)
