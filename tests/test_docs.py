@@ -132,7 +132,7 @@ class Shell:
         for path in (self.folder / "examples").iterdir():
             text = self._own(path.read_text(encoding="utf-8"))
             # Nobody waits for a test.
-            text = re.sub(r"(?m)^guard = 10$", "guard = 6", text)
+            text = re.sub(r"(?m)^guard = 10$", "guard = 5", text)
             text = re.sub(r"(?m)^retry_after_period = 10$", "retry_after_period = 0", text)
             text = re.sub(r"(?m)^spread = 2$", "spread = 0", text)
             path.write_text(text, encoding="utf-8")
