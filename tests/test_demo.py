@@ -149,5 +149,5 @@ class Runs(TestCase):
         self.assertEqual(
             child.errors.decode(),
             f"sipgrace: {self.loopback}.104, UDP port 9899 (SCTP in userspace): another process has this "
-            "address, perhaps another demo; end it and try again\n",
+            "address, perhaps another demo; end it, or try again beside it with --loopback 127.0.1\n",
         )

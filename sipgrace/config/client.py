@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 
+# By name: pydoctor takes a string within an annotation for one more annotation.
+_RETURN = "return"
+
+
 class ClientSection(Section):
     """
     What this client is called, where it meets its users, and how it picks servers.
@@ -73,7 +77,7 @@ class ClientSection(Section):
     near it (probe.every says how often they are tested). Or any other that is installed as a Twisted plugin
     (sipgrace.client.strategies.IStrategy)."""
 
-    returns: Annotated[Literal["countdown", "early"], Field(alias="return")] = "countdown"
+    returns: Annotated[Literal["countdown", "early"], Field(alias=_RETURN)] = "countdown"
     """When a server that asked to be left alone may get calls again: not before its countdown is over, unless
     it says itself that it is back; or as soon as a test is good, for which it is tested meanwhile."""
 

@@ -254,6 +254,7 @@ def _checkFree(host: str, transport: str, port: int, what: str) -> None:
             place = f"{host}, {transport} port {port}{what}"
             if error.errno == errno.EADDRINUSE:
                 raise DemoError(
-                    f"{place}: another process has this address, perhaps another demo; end it and try again"
+                    f"{place}: another process has this address, perhaps another demo; end it, or try again "
+                    "beside it with --loopback 127.0.1"
                 ) from None
             raise DemoError(f"{place}: cannot be had: {error.strerror}") from None
