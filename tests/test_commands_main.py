@@ -77,6 +77,10 @@ class Processes(ControlledCase):
         service = await self.server()
         status = await self.json("status")
         self.assertEqual((status["outcome"], status["state"], status["waiting"]), ("done", "serving", 0))
+        rehearsed = await self.json("rehearse", "--guard", "5", "--over", "10")
+        self.assertEqual(
+            [rehearsed[key] for key in ("outcome", "state", "guard", "over")], ["done", "serving", 5, 10]
+        )
         refused = await self.json("cancel", wanted=1)
         self.assertEqual(
             refused,
@@ -358,6 +362,13 @@ class CommandLine(SynchronousTestCase):
             (("drain", "--guard", "-1"), "-1.0 is not in the range x>=0."),
             (("drain", "--guard", "soon"), "'soon' is not a valid float range."),
             (("drain", "--retry-after", "-1"), "-1.0 is not in the range x>=0."),
+            (("drain", "--over", "-1"), "-1.0 is not in the range x>=0."),
+            (("drain", "--then", "halt"), "'halt' is not one of 'stay', 'exit', 'run'."),
+            (
+                ("rehearse", "--announce", "loudly"),
+                "'loudly' is not one of 'in-answer', 'broadcast', 'both'.",
+            ),
+            (("rehearse", "--back", "-1"), "-1.0 is not in the range x>=0."),
             (("extend", "0"), "0.0 is not in the range x>0."),
             (("extend",), "Missing argument 'SECONDS'."),
             (("status", "--timeout", "0"), "0.0 is not in the range x>0."),

@@ -20,6 +20,7 @@ VERBS = {
     "watch": "sipgrace.commands.show:watch",
     "reroutes": "sipgrace.commands.show:reroutes",
     "drain": "sipgrace.commands.orders:drain",
+    "rehearse": "sipgrace.commands.rehearse:rehearse",
     "cancel": "sipgrace.commands.orders:cancel",
     "extend": "sipgrace.commands.orders:extend",
     "resume": "sipgrace.commands.orders:resume",

@@ -12,12 +12,11 @@ from twisted.internet.defer import CancelledError
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.progress import displayFor, follow
 from sipgrace.commands.reach import Left, Reach, reaching
+from sipgrace.commands.wishes import reason, wishing
 from sipgrace.commands.words import count, seconds, standing
 from sipgrace.control.remote import Answer, RemoteNode, Unreachable
 
 __all__ = ["cancel", "drain", "extend", "offline", "resume", "skip", "unskip"]
-
-_why = click.option("--why", metavar="TEXT", default="", help="The reason, for those who ask.")
 
 
 class Giving:
@@ -114,28 +113,16 @@ def _goesOn(kind: str) -> str:
 
 @click.command()
 @reaching
-@click.option(
-    "--guard",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    help="When its associations are gone at the latest; by default as configured.",
-)
-@click.option(
-    "--retry-after",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    help="How long clients are asked to stay away, from now; never less than the guard. By default as "
-    "configured.",
-)
-@_why
+@wishing
 @click.option("--wait", is_flag=True, help="Wait until it is offline, and show the calls and the time left.")
-def drain(reach: Reach, guard: float | None, retry_after: float | None, why: str, wait: bool) -> None:
+def drain(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
     """
     Take it out of service without losing a call.
 
     New calls are refused from now on, so that clients try other servers; accepted ones are set up to their
     end. When none is left, or the guard is near, its associations are shut down, and it is offline until
-    'sipgrace resume'. Its process goes on.
+    'sipgrace resume'. Its process goes on, unless --then says otherwise. 'sipgrace rehearse' says beforehand
+    what all this would come to.
 
     A drain that is under way is joined, unless a later guard is asked for (see 'sipgrace extend').
 
@@ -145,22 +132,14 @@ def drain(reach: Reach, guard: float | None, retry_after: float | None, why: str
     \b
       sipgrace drain --wait --why "new kernel" && systemctl reboot
       sipgrace drain --guard 60 --retry-after 300
+      sipgrace drain --over 120 --then exit --back 1800
     """
-    reach.carryOut(
-        Giving(
-            reach,
-            "drain",
-            ("offline", "serving") if wait else None,
-            guard=guard,
-            retryAfter=retry_after,
-            why=why,
-        )
-    )
+    reach.carryOut(Giving(reach, "drain", ("offline", "serving") if wait else None, **wishes))
 
 
 @click.command()
 @reaching
-@_why
+@reason
 def cancel(reach: Reach, why: str) -> None:
     """
     Take a drain back: it serves again at once.
@@ -174,7 +153,7 @@ def cancel(reach: Reach, why: str) -> None:
 @click.command()
 @reaching
 @click.argument("seconds", type=click.FloatRange(min=0, min_open=True))
-@_why
+@reason
 def extend(reach: Reach, seconds: float, why: str) -> None:
     """
     Give a drain SECONDS more.
@@ -186,7 +165,7 @@ def extend(reach: Reach, seconds: float, why: str) -> None:
 
 @click.command()
 @reaching
-@_why
+@reason
 @click.option("--wait", is_flag=True, help="Wait until it serves.")
 def resume(reach: Reach, why: str, wait: bool) -> None:
     """
@@ -200,7 +179,7 @@ def resume(reach: Reach, why: str, wait: bool) -> None:
 
 @click.command()
 @reaching
-@_why
+@reason
 def offline(reach: Reach, why: str) -> None:
     """
     Take it out of service at once, ending accepted calls.
@@ -214,7 +193,7 @@ def offline(reach: Reach, why: str) -> None:
 @click.command()
 @reaching
 @click.argument("server")
-@_why
+@reason
 def skip(reach: Reach, server: str, why: str) -> None:
     """
     Have a client leave SERVER alone.
@@ -229,7 +208,7 @@ def skip(reach: Reach, server: str, why: str) -> None:
 @click.command()
 @reaching
 @click.argument("server")
-@_why
+@reason
 def unskip(reach: Reach, server: str, why: str) -> None:
     """
     Have a client use SERVER again.
