@@ -6,7 +6,7 @@ peer and second, whatever is thrown at us.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -145,7 +145,7 @@ class Intake:
             # An error of ours. It must cost this message alone.
             self._failed(source, "parsing")
             return
-        association = cast(IAssociation, source)
+        association: IAssociation = source  # type: ignore[assignment]  # a cast would be a call
         try:
             if isinstance(message, Request):
                 if not source.up and message.method != b"ACK":

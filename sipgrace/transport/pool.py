@@ -102,6 +102,8 @@ class AssociationPool:
         self._connect = connect
         self._listeners: dict[tuple[bytes, bool], IListener] = {}
         self._up: dict[Key, IAssociation] = {}
+        # UDP peers by the addresses that were asked for, as many as are remembered of others.
+        self._peers: dict[Key, IAssociation] = {}
         self._opened: dict[IAssociation, _Opened] = {}
         self._waiting: dict[Key, list[Deferred[IAssociation]]] = {}
         self._attempts: dict[Key, Deferred[IAssociation]] = {}
@@ -115,6 +117,7 @@ class AssociationPool:
         for each transport, and for each of IPv4 and IPv6: the last one given counts.
         """
         self._listeners[listener.transport, ":" in listener.host] = listener
+        self._peers.clear()
 
     def disuse(self, listener: IListener) -> None:
         """
@@ -122,6 +125,7 @@ class AssociationPool:
         """
         for key in [key for key, used in self._listeners.items() if used is listener]:
             del self._listeners[key]
+        self._peers.clear()
 
     def reach(self, transport: bytes, host: str, port: int) -> IAssociation | Deferred[IAssociation]:
         """
@@ -132,14 +136,18 @@ class AssociationPool:
             L{TransportError}. All who wait for the same share one attempt, and may cancel their wait.
         """
         key = (transport, host, port)
-        association = self._up.get(key)
+        association = self._up.get(key) or self._peers.get(key)
         if association is not None and association.up:
             return association
         if transport == b"UDP" and isLiteral(host):
             try:
-                return self._peer(host, port)
+                peer = self._peer(host, port)
             except TransportError:
                 return fail()
+            if len(self._peers) >= _KEPT:
+                self._peers.clear()
+            self._peers[key] = peer
+            return peer
         return self._wait(key)
 
     def __len__(self) -> int:

@@ -43,6 +43,13 @@ _FORCED: Final = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 
 _DATAGRAM: Final = 65535
 
+#: What is sent while datagrams are read is sent after them, so many at a time: waking its reader is the
+#: dearest part of sending, and one that finds many is woken once.
+_TOGETHER: Final = 32
+
+#: The longest that leaves so: a datagram of any length up to this is taken by every path.
+_SURE: Final = 32768
+
 #: C{rport}, with or without a value, among the parameters of the first Via of a field.
 _RPORT: Final = re.compile(rb"(?i)[^,]*;[ \t]*rport[ \t]*(?:[=;,]|\Z)")
 
@@ -61,6 +68,7 @@ class UDPPeer:
         "__weakref__",
         "_address",
         "_listener",
+        "_reached",
         "_sentBy",
         "opened",
         "peerHost",
@@ -84,6 +92,8 @@ class UDPPeer:
         self.zone = listener.zone
         self.opened = opened
         self.up = True
+        # Whether the kernel took the last datagram: only then can the next one wait for others.
+        self._reached = False
         # The last sent-by seen whose responses come here, so that most requests need no closer look.
         self._sentBy: bytes | None = None
 
@@ -108,10 +118,26 @@ class UDPPeer:
         """
         See L{IAssociation.send}: a datagram that the kernel cannot take now is dropped and counted.
 
-        @return: false, too, for what can never leave: longer than a datagram, or without a route.
+        @return: false, too, for what can never leave: longer than a datagram, or without a route. (Where the
+            last one did leave, one that meets this for the first time is taken for lost on its way.)
         """
         if not self.up:
             return False
+        listener = self._listener
+        outgoing = listener.outgoing
+        if outgoing is not None:
+            if self._reached and len(data) <= _SURE:
+                outgoing.append((data, self))
+                return True
+            listener.flush()
+        return self.sendNow(data)
+
+    def sendNow(self, data: bytes) -> bool:
+        """
+        Hands one datagram to the kernel.
+
+        @return: as L{send}.
+        """
         listener = self._listener
         try:
             listener.sendto(data, self._address)
@@ -119,12 +145,14 @@ class UDPPeer:
             if error.errno in _PASSING:
                 listener.counters.dropped += 1
                 return True
+            self._reached = False
             if listener.fileno() < 0:
                 self.up = False  # forgotten before the listener stopped
                 return False
             listener.counters.unsendable += 1
             listener.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=error.strerror)
             return False
+        self._reached = True
         return True
 
     def shutdown(self) -> None:
@@ -166,6 +194,7 @@ class UDPListener:
 
     @ivar intake: what gets the datagrams.
     @ivar counters: of the intake.
+    @ivar outgoing: while datagrams are read: what is to be sent after them; C{None} at all other times.
     """
 
     log: Final = Logger()
@@ -196,6 +225,7 @@ class UDPListener:
         self._young: dict[Address, UDPPeer] = {}
         self._old: dict[Address, UDPPeer] = {}
         self._generation = max(1, intake.bounds.peers // 2)
+        self.outgoing: list[tuple[bytes, UDPPeer]] | None = None
         self._socket = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
@@ -309,15 +339,16 @@ class UDPListener:
         receive = self._socket.recvfrom
         young = self._young
         take = self.intake.receive
+        outgoing = self.outgoing = []
         for _ in range(self.intake.bounds.burst):
             try:
                 data, address = receive(_DATAGRAM)
             except BlockingIOError:
-                return
+                break
             except OSError:
                 # ICMP errors of what was sent before; or we were closed from within.
                 if self._socket.fileno() < 0:
-                    return
+                    break
                 self.counters.readErrors += 1
                 continue
             try:
@@ -326,6 +357,20 @@ class UDPListener:
                 self.counters.failed += 1
                 self.log.failure("reading from UDP failed")
             young = self._young
+            if len(outgoing) >= _TOGETHER:
+                self.flush()
+        self.flush()
+        self.outgoing = None
+
+    def flush(self) -> None:
+        """
+        Sends what waits for the end of reading.
+        """
+        outgoing = self.outgoing
+        if outgoing:
+            for data, peer in outgoing:
+                peer.sendNow(data)
+            outgoing.clear()
 
     def fileno(self) -> int:
         """
