@@ -310,6 +310,10 @@ class ResponseContext:
             self.finalStatus = response.status
             self.request = None
             self._responses.clear()
+            self._targets = _NO_TARGETS
+            if not self.isInvite:
+                # Nothing more can come of them, and this may have to stay for its 32 s.
+                self.branches.clear()
             if not self.association.reliable and (response.status < 300 or not self.isInvite):
                 self.core.timers.after(self.core.settings.quiet, self._quiet)
             if response.status >= 300:
@@ -356,6 +360,9 @@ class ResponseContext:
     def _settle(self) -> None:
         if not self.settled:
             self.settled = True
+            # They hold this, and nobody looks for them here any more: so that memory is free at once.
+            self.branches.clear()
+            self._targets = _NO_TARGETS
             self.core.settled(self, self._forced)
 
 

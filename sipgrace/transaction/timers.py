@@ -35,7 +35,9 @@ class TimerQueue:
         self.tick = tick
         self._clock = clock
         self._seconds: Callable[[], float] = clock.seconds
-        self._queues: dict[float, deque[tuple[float, Callable[[], None]]]] = {}
+        # By duration: when each is due, and what is called then. Two lists take less than one of pairs, and
+        # there are very many.
+        self._queues: dict[float, tuple[deque[float], deque[Callable[[], None]]]] = {}
         self._next: IDelayedCall | None = None
 
     def after(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -48,8 +50,9 @@ class TimerQueue:
         """
         queue = self._queues.get(seconds)
         if queue is None:
-            queue = self._queues[seconds] = deque()
-        queue.append((self._seconds() + seconds, callback))
+            queue = self._queues[seconds] = (deque(), deque())
+        queue[0].append(self._seconds() + seconds)
+        queue[1].append(callback)
         if self._next is None:
             self._next = self._clock.callLater(self.tick, self._run)
 
@@ -64,8 +67,9 @@ class TimerQueue:
         """
         Forgets every timer and ends the tick (not what L{soon} was given). A later L{after} starts anew.
         """
-        for queue in self._queues.values():
-            queue.clear()
+        for times, callbacks in self._queues.values():
+            times.clear()
+            callbacks.clear()
         self._queues.clear()
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -75,21 +79,23 @@ class TimerQueue:
         """
         How many timers are queued, those that no longer matter included.
         """
-        return sum(map(len, self._queues.values()))
+        return sum([len(times) for times, _ in self._queues.values()])
 
     def _run(self) -> None:
         now = self._seconds()
         for seconds, queue in list(self._queues.items()):
+            times, callbacks = queue
             # Not more than are there now: one that sets itself anew with 0 seconds must not loop here.
-            for _ in range(len(queue)):
-                if not queue or queue[0][0] > now:
+            for _ in range(len(times)):
+                if not times or times[0] > now:
                     break
-                callback = queue.popleft()[1]
+                times.popleft()
+                callback = callbacks.popleft()
                 try:
                     callback()
                 except Exception:
                     self._failed(callback)
-            if not queue and self._queues.get(seconds) is queue:
+            if not times and self._queues.get(seconds) is queue:
                 del self._queues[seconds]
         if not self._queues:
             self._next = None
