@@ -50,21 +50,17 @@ def respond(
         raise ValueError("line break in the reason phrase")
     if 0x0D in toTag or 0x0A in toTag:
         raise ValueError("line break in the tag")
-    lines: list[bytes] = []
-    codes: list[int] = []
+    lines = [line for line, code in zip(request.lines, request.codes, strict=True) if FROM <= code <= VIA]
+    codes = [code for code in request.codes if FROM <= code <= VIA]
     toValue = request.toValue
     theTag: bytes = request.toTag
-    for place, code in enumerate(request.codes):
-        if FROM <= code <= VIA:
-            line = request.lines[place]
-            if code == TO and status > 100 and not theTag:
-                theTag = toTag or stableTag(
-                    b"\n".join((request.branch, request.sentBy, request.callId, request.fromValue))
-                )
-                toValue = toValue + b";tag=" + theTag
-                line = line.rstrip() + b";tag=" + theTag
-            lines.append(line)
-            codes.append(code)
+    if status > 100 and not theTag:
+        theTag = toTag or stableTag(
+            b"\n".join((request.branch, request.sentBy, request.callId, request.fromValue))
+        )
+        toValue = toValue + b";tag=" + theTag
+        place = codes.index(TO)
+        lines[place] = lines[place].rstrip() + b";tag=" + theTag
     if status == 100:
         timestamp = request.get(b"Timestamp")
         if timestamp is not None:
@@ -75,7 +71,7 @@ def respond(
         codes.append(codeOf(name))
     lines.append(b"Content-Length: 0")
     codes.append(CONTENT_LENGTH)
-    response = Response.__new__(Response)
+    response = Response()
     response.startLine = b"SIP/2.0 %d %b" % (status, reason)
     response.status = status
     response.reason = reason
@@ -129,7 +125,7 @@ def _hopByHop(
         codes.append(codeOf(name))
     lines.append(b"Content-Length: 0")
     codes.append(CONTENT_LENGTH)
-    request = Request.__new__(Request)
+    request = Request()
     request.method = method
     request.body = b""
     request.uri = invite.uri

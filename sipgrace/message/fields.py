@@ -4,7 +4,7 @@ The header fields of a message, kept as the lines they came in (RFC 3261 §7.3).
 
 from __future__ import annotations
 
-from sipgrace.message.names import OTHER, codeOf
+from sipgrace.message.names import CODES, LAST_READ, OTHER, codeOf
 from sipgrace.message.scan import cutFirst, splitElements, unfold, valueOf
 from sipgrace.message.values import headerLine
 
@@ -35,32 +35,38 @@ class HeaderFields:
         Where the lines of that name stand.
         """
         code = codeOf(name)
-        places = [place for place, other in enumerate(self.codes) if other == code]
+        codes = self.codes
         if code == OTHER:
             wanted = name.lower()
-            places = [
+            return [
                 place
-                for place in places
-                if self.lines[place].partition(b":")[0].rstrip(b" \t").lower() == wanted
+                for place, other in enumerate(codes)
+                if other == OTHER and self.lines[place].partition(b":")[0].rstrip(b" \t").lower() == wanted
             ]
-        return places
+        count = codes.count(code)
+        if count <= 1:
+            return [codes.index(code)] if count else []
+        return [place for place, other in enumerate(codes) if other == code]
 
     def _place(self, name: bytes) -> int:
         """
         Where the first line of that name stands, -1 when there is none.
         """
-        code = codeOf(name)
-        if code != OTHER:
-            return self.codes.index(code) if code in self.codes else -1
-        places = self._places(name)
-        return places[0] if places else -1
+        code = CODES.get(name, OTHER)
+        if code == OTHER:
+            places = self._places(name)
+            return places[0] if places else -1
+        return self.codes.index(code) if code in self.codes else -1
 
     def get(self, name: bytes) -> bytes | None:
         """
         @return: the value of the first field of that name, C{None} when there is none.
         """
-        place = self._place(name)
-        return None if place < 0 else valueOf(self.lines[place])
+        code = CODES.get(name, OTHER)
+        if code != OTHER:
+            return valueOf(self.lines[self.codes.index(code)]) if code in self.codes else None
+        places = self._places(name)
+        return valueOf(self.lines[places[0]]) if places else None
 
     def getAll(self, name: bytes) -> list[bytes]:
         """
@@ -82,7 +88,19 @@ class HeaderFields:
         """
         @return: whether there is a field of that name.
         """
-        return self._place(name) >= 0
+        code = CODES.get(name, OTHER)
+        return code in self.codes if code != OTHER else bool(self._places(name))
+
+    def holds(self, name: bytes, part: bytes) -> bool:
+        """
+        @param part: of a value, without blanks.
+        @return: whether it stands in any field of that name.
+        """
+        lines = self.lines
+        for place in self._places(name):  # noqa: SIM110 (any() makes a generator)
+            if part in lines[place]:
+                return True
+        return False
 
     def set(self, name: bytes, value: bytes) -> None:
         """
@@ -92,7 +110,7 @@ class HeaderFields:
         @raise ValueError: where the value holds a line break.
         """
         line = headerLine(name, value)
-        places = self._places(name)
+        places = self._places(name) if self.has(name) else None
         if not places:
             self.lines.append(line)
             self.codes.append(codeOf(name))
@@ -109,9 +127,11 @@ class HeaderFields:
 
         @raise ValueError: where the value holds a line break.
         """
+        code = codeOf(name)
         self.lines.append(headerLine(name, value))
-        self.codes.append(codeOf(name))
-        self._read(codeOf(name))
+        self.codes.append(code)
+        if code <= LAST_READ:
+            self._read(code)
 
     def insert(self, name: bytes, value: bytes) -> None:
         """

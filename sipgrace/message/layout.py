@@ -49,7 +49,7 @@ class Layout:
 
     @ivar names: as they stand in the message, each with its colon.
     @ivar codes: the code of each; to be copied before it is changed.
-    @ivar via: the place of the first Via; C{viaValue} cuts the value out of its line. The others
+    @ivar via: the place of the first Via; C{viaValue} is where the value begins in its line. The others
         likewise; -1 where there is none.
     """
 
@@ -73,13 +73,13 @@ class Layout:
     names: list[bytes]
     codes: list[int]
     via: int
-    viaValue: slice
+    viaValue: int
     source: int
-    sourceValue: slice
+    sourceValue: int
     target: int
-    targetValue: slice
+    targetValue: int
     callId: int
-    callIdValue: slice
+    callIdValue: int
     cseq: int
     length: int
     forwards: int
@@ -98,13 +98,13 @@ class Layout:
         self.names = names
         self.codes = codes
         self.via = codes.index(VIA)
-        self.viaValue = slice(len(names[self.via]), None)
+        self.viaValue = len(names[self.via])
         self.source = codes.index(FROM)
-        self.sourceValue = slice(len(names[self.source]), None)
+        self.sourceValue = len(names[self.source])
         self.target = codes.index(TO)
-        self.targetValue = slice(len(names[self.target]), None)
+        self.targetValue = len(names[self.target])
         self.callId = codes.index(CALL_ID)
-        self.callIdValue = slice(len(names[self.callId]), None)
+        self.callIdValue = len(names[self.callId])
         self.cseq = codes.index(CSEQ)
         self.length = codes.index(CONTENT_LENGTH) if CONTENT_LENGTH in codes else -1
         self.forwards = codes.index(MAX_FORWARDS) if MAX_FORWARDS in codes else -1

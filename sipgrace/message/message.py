@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from sipgrace.message.fields import HeaderFields
-from sipgrace.message.names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, ROUTE, TO, VIA, codeOf
+from sipgrace.message.names import (
+    CALL_ID,
+    CONTENT_LENGTH,
+    CSEQ,
+    FROM,
+    LAST_READ,
+    MAX_FORWARDS,
+    ROUTE,
+    TO,
+    VIA,
+    codeOf,
+)
 from sipgrace.message.scan import tagOf, valueOf
 from sipgrace.message.status import reasonOf
 from sipgrace.message.topvia import markedVia, readTopVia, wantsMarks
@@ -72,24 +83,30 @@ class Message(HeaderFields):
     fromTag: bytes
     toTag: bytes
 
-    def __init__(self, startLine: bytes, lines: list[bytes], codes: list[int], body: bytes) -> None:
-        """
-        Takes over lines and codes; reads what is read at once.
+    # There is no __init__: whoever makes one sets all of these, and most know them already.
 
+    def _fill(self, startLine: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """
+        Makes a new one. Content-Length is added where it is not among the headers.
+
+        @raise ValueError: where a value holds a line break.
         @raise ParseError: where one of the fields read at once is malformed.
         """
         self.startLine = startLine
-        self.lines = lines
-        self.codes = codes
+        self.lines = [headerLine(name, value) for name, value in headers]
+        self.codes = [codeOf(name) for name, _ in headers]
+        if CONTENT_LENGTH not in self.codes:
+            self.lines.append(b"Content-Length: %d" % len(body))
+            self.codes.append(CONTENT_LENGTH)
         self.body = body
-        for code in range(ROUTE + 1):
+        for code in range(LAST_READ + 1):
             self._read(code)
 
     def _read(self, code: int) -> None:
         """
         Reads anew what is kept of the header fields with this code.
         """
-        if code > ROUTE:
+        if code > LAST_READ:
             return
         codes = self.codes
         there = code in codes
@@ -142,12 +159,17 @@ class Message(HeaderFields):
         codes = self.codes
         if VIA not in codes:
             return
+        lines = self.lines
         place = codes.index(VIA)
-        if 0x2C in self.lines[place]:
+        if 0x2C in lines[place]:
             self._cut(place)
         else:
-            del self.lines[place]
+            del lines[place]
             del codes[place]
+            # As a rule the next one follows at once.
+            if place < len(codes) and codes[place] == VIA:
+                self.branch, self.sentBy, self.viaTransport = readTopVia(valueOf(lines[place]))
+                return
         self._read(VIA)
 
     def markReceived(self, host: bytes, port: int) -> None:
@@ -221,18 +243,6 @@ class Message(HeaderFields):
         return b"\r\n".join([self.startLine, *self.lines, b"", self.body])
 
 
-def _made(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> tuple[list[bytes], list[int]]:
-    """
-    Lines and codes of a new message; Content-Length is added where it is not among the headers.
-    """
-    lines = [headerLine(name, value) for name, value in headers]
-    codes = [codeOf(name) for name, _ in headers]
-    if CONTENT_LENGTH not in codes:
-        lines.append(b"Content-Length: %d" % len(body))
-        codes.append(CONTENT_LENGTH)
-    return lines, codes
-
-
 class Request(Message):
     """
     A request.
@@ -244,13 +254,6 @@ class Request(Message):
 
     method: bytes
     _uri: bytes
-
-    def __init__(
-        self, method: bytes, uri: bytes, startLine: bytes, lines: list[bytes], codes: list[int], body: bytes
-    ) -> None:
-        super().__init__(startLine, lines, codes, body)
-        self.method = method
-        self._uri = uri
 
     @classmethod
     def make(
@@ -266,8 +269,11 @@ class Request(Message):
             raise ValueError(f"not a method: {method!r}")
         if _NO_BLANKS.fullmatch(uri) is None:
             raise ValueError(f"not a URI: {uri!r}")
-        lines, codes = _made(headers, body)
-        return cls(method, uri, method + b" " + uri + b" SIP/2.0", lines, codes, body)
+        request = cls()
+        request.method = method
+        request._uri = uri
+        request._fill(method + b" " + uri + b" SIP/2.0", headers, body)
+        return request
 
     @property
     def uri(self) -> bytes:
@@ -287,7 +293,7 @@ class Request(Message):
         """
         @return: a copy that can be changed without changing this one.
         """
-        other = Request.__new__(Request)
+        other = Request()
         self._copyInto(other)
         other.method = self.method
         other._uri = self._uri
@@ -309,13 +315,6 @@ class Response(Message):
     status: int
     reason: bytes
 
-    def __init__(
-        self, status: int, reason: bytes, startLine: bytes, lines: list[bytes], codes: list[int], body: bytes
-    ) -> None:
-        super().__init__(startLine, lines, codes, body)
-        self.status = status
-        self.reason = reason
-
     @classmethod
     def make(
         cls,
@@ -336,14 +335,17 @@ class Response(Message):
             reason = reasonOf(status)
         if 0x0D in reason or 0x0A in reason:
             raise ValueError("line break in the reason phrase")
-        lines, codes = _made(headers, body)
-        return cls(status, reason, b"SIP/2.0 %d %b" % (status, reason), lines, codes, body)
+        response = cls()
+        response.status = status
+        response.reason = reason
+        response._fill(b"SIP/2.0 %d %b" % (status, reason), headers, body)
+        return response
 
     def copy(self) -> Response:
         """
         @return: a copy that can be changed without changing this one.
         """
-        other = Response.__new__(Response)
+        other = Response()
         self._copyInto(other)
         other.status = self.status
         other.reason = self.reason

@@ -24,6 +24,11 @@ OTHER: Final = 255
 The code of all names that are not in the table; such lines are told apart by their text.
 """
 
+LAST_READ: Final = ROUTE
+"""
+Codes up to here are those of what the parser reads at once.
+"""
+
 LAST_SINGLE: Final = CSEQ
 """
 Codes up to here may stand once in a message (of those that the parser reads at once).
@@ -63,6 +68,7 @@ _TABLE: Final = (
     (b"Identity", b"y"),
     (b"In-Reply-To", b""),
     (b"MIME-Version", b""),
+    (b"Max-Breadth", b""),
     (b"Min-Expires", b""),
     (b"Min-SE", b""),
     (b"Organization", b""),
@@ -110,6 +116,11 @@ The C{token} of RFC 3261 §25.1, as a pattern.
 """
 
 _NAME: Final = re.compile(TOKEN + rb"[ \t]*")
+
+KNOWN: Final = frozenset(long for long, _ in _TABLE)
+"""
+The long forms as RFC 3261 writes them.
+"""
 
 _LOWER: Final[dict[bytes, int]] = {}
 CODES: Final[dict[bytes, int]] = {}

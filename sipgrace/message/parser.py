@@ -90,13 +90,13 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message = _readStatusLine(startLine) if startLine[:8] == b"SIP/2.0 " else _readRequestLine(startLine)
     message.lines = lines
     message.codes = layout.codes[:]
-    message.branch, message.sentBy, message.viaTransport = readTopVia(plain[layout.via][layout.viaValue])
-    message.callId = callId = plain[layout.callId][layout.callIdValue].strip()
-    message.fromValue = source = plain[layout.source][layout.sourceValue].strip()
+    message.branch, message.sentBy, message.viaTransport = readTopVia(plain[layout.via][layout.viaValue :])
+    message.callId = callId = plain[layout.callId][layout.callIdValue :].strip()
+    message.fromValue = source = plain[layout.source][layout.sourceValue :].strip()
     if 0x22 in source and (source.count(b'"') != 2 or 0x5C in source):
         _checkQuotes(source)
     message.fromTag = tagOf(source)
-    message.toValue = target = plain[layout.target][layout.targetValue].strip()
+    message.toValue = target = plain[layout.target][layout.targetValue :].strip()
     if 0x22 in target and (target.count(b'"') != 2 or 0x5C in target):
         _checkQuotes(target)
     message.toTag = tagOf(target)
@@ -136,7 +136,7 @@ def _checkLengths(lines: list[bytes], limits: Limits) -> None:
 
 
 def _readStatusLine(startLine: bytes) -> Response:
-    message = Response.__new__(Response)
+    message = Response()
     known = _statusLines.get(startLine)
     if known is None:
         match = _STATUS.fullmatch(startLine)
@@ -166,7 +166,7 @@ def _readRequestLine(startLine: bytes) -> Request | Response:
         raise ParseError("Malformed method")
     if _USUAL_URI.fullmatch(uri) is None:
         _checkURI(uri)
-    message = Request.__new__(Request)
+    message = Request()
     message.startLine = startLine
     message.method = method
     message._uri = uri

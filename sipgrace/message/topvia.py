@@ -129,7 +129,11 @@ def wantsMarks(line: bytes, sentBy: bytes, host: bytes) -> bool:
     @param line: the first Via line.
     @return: whether L{markedVia} may have something to do; a quick look.
     """
-    return _RPORT.search(line) is not None or not _sameHost(hostOf(sentBy), host)
+    # A branch is all that most Vias have besides.
+    plain = b";branch=" in line and line.count(b";") == 1
+    if not plain and _RPORT.search(line) is not None:
+        return True
+    return not (sentBy.startswith(host + b":") or _sameHost(hostOf(sentBy), host))
 
 
 def markedVia(value: bytes, sentBy: bytes, host: bytes, port: int) -> bytes:

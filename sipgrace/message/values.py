@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from sipgrace.errors import ParseError
-from sipgrace.message.names import TOKEN
+from sipgrace.message.names import KNOWN, TOKEN
 
 __all__ = [
     "METHODS",
@@ -98,6 +98,6 @@ def headerLine(name: bytes, value: bytes) -> bytes:
     """
     if 0x0D in value or 0x0A in value:
         raise ValueError(f"line break in the value of {name!r}")
-    if _TOKEN.fullmatch(name) is None:
+    if name not in KNOWN and _TOKEN.fullmatch(name) is None:
         raise ValueError(f"not a header name: {name!r}")
     return name + b": " + value

@@ -15,6 +15,12 @@ _MARKS = "-_.!~*'()&=+$,;?/"
 _PLAIN = re.compile(rb"[A-Za-z0-9" + re.escape(_MARKS.encode("ascii")) + rb"]*")
 
 
+#: What most URIs are made of: nothing to be unescaped, folded or left out.
+_USUAL = re.compile(
+    rb"(sips?):(?:([A-Za-z0-9" + re.escape(_MARKS.encode("ascii")) + rb"]*)@)?([a-z0-9.\-]+)(?:[:;?][^@]*)?"
+)
+
+
 def glance(uri: bytes) -> tuple[bytes, bytes, bytes]:
     """
     Reads scheme, user and host of a URI, on the path of every request. Parameters may stand within a user
@@ -25,6 +31,10 @@ def glance(uri: bytes) -> tuple[bytes, bytes, bytes]:
         its number as the user, without visual separators, and no host; a SIP URI without a user has an empty
         one.
     """
+    usual = _USUAL.fullmatch(uri)
+    if usual is not None:
+        scheme, user, host = usual.groups(b"")
+        return scheme, user, host
     scheme, _, rest = uri.partition(b":")
     scheme = scheme.lower()
     if scheme == b"tel":

@@ -58,8 +58,7 @@ class Trail:
         Whether we have sent this very request on before (RFC 3261 §16.3 step 4, RFC 5393 §4.2).
         """
         prefix = self._prefix
-        ours = [via for via in request.getAll(b"Via") if prefix in via]
-        if not ours:
+        if not request.holds(b"Via", prefix):
             return False
         end = b".%08x" % mark
-        return any(end in via for via in ours)
+        return any(prefix in via and end in via for via in request.getAll(b"Via"))

@@ -143,11 +143,11 @@ class ServerRole:
         if outZone is None or not request.toTag:
             route = self._table.find(request.uri)
         if route is not None:
-            for to in route.to:
+            for to in route.ways:
                 if isinstance(to, str):
                     yield Target(self._clients.associationTo(to), self._hops.get(to), token=to)
                 else:
-                    yield self.towards(hopOf(to), zone)
+                    yield self.towards(to, zone)
         elif request.toTag:
             uri = parseURI(request.uri)
             if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:

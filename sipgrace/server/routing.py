@@ -4,10 +4,11 @@ The routing table of a server: from a Request-URI to where it leads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sipgrace.message.uri import SIPURI, parseURI, sameURI
 from sipgrace.proxy.glance import glance
+from sipgrace.proxy.target import Hop, hopOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,16 @@ class Route:
 
     @ivar to: the names of clients, or SIP URIs, to try one after another.
     @ivar redirect: where to send the caller instead (302).
+    @ivar ways: the same as C{to}, the next hop in place of each URI.
     """
 
     to: tuple[str | SIPURI, ...] = ()
     redirect: SIPURI | None = None
+    ways: tuple[str | Hop, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        ways = tuple(to if isinstance(to, str) else hopOf(to) for to in self.to)
+        object.__setattr__(self, "ways", ways)
 
 
 class RoutingTable:

@@ -19,6 +19,8 @@ from sipgrace.transaction.noninviteclient import NonInviteClient
 from sipgrace.transaction.noninviteserver import COMPLETED, NonInviteServer
 from sipgrace.transaction.timers import TimerQueue, Timers
 
+#: Branches that begin so identify a transaction by themselves (§8.1.1.7). A bare cookie (RFC 4475 §3.2.1)
+#: does not get here: the parser refuses it.
 _COOKIE: Final = b"z9hG4bK"
 
 LOST_AT_ONCE: Final = 500
@@ -134,7 +136,7 @@ class TransactionLayer:
         The INVITE that a CANCEL means (§9.2), whether it was answered or not; C{None} where there is
         none (to be answered 481).
         """
-        if _modern(cancel.branch):
+        if cancel.branch.startswith(_COOKIE):
             return self.inviteServers.get((cancel.branch, cancel.sentBy))
         return self.inviteServers.get((*_legacy(cancel), cancel.toTag))
 
@@ -153,7 +155,7 @@ class TransactionLayer:
         }
 
     def _inviteReceived(self, request: Request, association: IAssociation) -> None:
-        modern = _modern(request.branch)
+        modern = request.branch.startswith(_COOKIE)
         key: tuple[object, ...]
         key = (request.branch, request.sentBy) if modern else (*_legacy(request), request.toTag)
         server = self.inviteServers.get(key)
@@ -174,7 +176,7 @@ class TransactionLayer:
 
     def _requestReceived(self, request: Request, association: IAssociation) -> None:
         key: tuple[object, ...]
-        if _modern(request.branch):
+        if request.branch.startswith(_COOKIE):
             key = (request.branch, request.sentBy, request.method)
         else:
             key = (*_legacy(request), request.toTag, request.method)
@@ -197,7 +199,7 @@ class TransactionLayer:
 
     def _ackReceived(self, ack: Request, association: IAssociation) -> None:
         server: InviteServer | None
-        if _modern(ack.branch):
+        if ack.branch.startswith(_COOKIE):
             server = self.inviteServers.get((ack.branch, ack.sentBy))
         else:
             # The INVITE had no To tag where it opened a dialog; the ACK has that of the response.
@@ -232,14 +234,6 @@ class TransactionLayer:
                 self._log.failure("telling of a lost association failed")
         if found:
             self.timers.soon(lambda: self._lose(found))
-
-
-def _modern(branch: bytes) -> bool:
-    """
-    Whether a branch identifies a transaction by itself (§8.1.1.7). A bare cookie (RFC 4475 §3.2.1) does not
-    get here: the parser refuses it.
-    """
-    return branch.startswith(_COOKIE)
 
 
 def _legacy(request: Request) -> tuple[object, ...]:
