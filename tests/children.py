@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
@@ -104,5 +104,6 @@ class Child(ProcessProtocol):
         for pattern, done in waiting:
             seen = (self.output + self.errors).decode("utf-8", "replace")
             done.errback(AssertionError(f"ended with {self.status} before {pattern!r}: {seen}"))
-        ended, self.ended = self.ended, Deferred()
+        # Whoever asks later is told at once.
+        ended, self.ended = self.ended, succeed(self.status)
         ended.callback(self.status)

@@ -19,6 +19,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.control.node import Node, NodeLink
@@ -85,6 +86,8 @@ class LocalControl(Service):
     @param node: what is watched and given orders.
     """
 
+    _log = Logger()
+
     #: So many seconds those who have connected may take to read what they were told last.
     PATIENCE = 1.0
 
@@ -105,6 +108,7 @@ class LocalControl(Service):
         except ConfigError as error:
             raise ConfigError(f"control.socket {self._path}: {error}") from None
         super().startService()  # type: ignore[no-untyped-call]
+        self._log.info("control socket at {path}", path=str(self._path))
 
     def stopService(self) -> Deferred[Any]:
         """

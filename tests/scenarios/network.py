@@ -228,6 +228,9 @@ socket = "{self.socket("client", number)}"
         """
         @return: a link to the control socket of a process.
         """
+        process = (self.servers if role == "server" else self.clients)[number]
+        # It is there a moment after the role itself serves.
+        await process.said("control socket at ")
         node = await connectLocal(reactor, self.socket(role, number))
         self.test.addCleanup(_end, node)
         return node
