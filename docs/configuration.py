@@ -106,6 +106,8 @@ KINDS = [
     (values.FilePath, "path", ""),
     (values.Listen, "listen string", "listen strings"),
     (values.Connect, "connect string", ""),
+    (values.ConnectOrDomain, "connect string, or SIP URI", ""),
+    (values.Resolving, "", "addresses"),
     (values.Advertise, "string", ""),
     (values.Seconds, "seconds", ""),
     (values.Then, '``"stay"``, ``"exit"`` or ``"run COMMAND"``', ""),

@@ -155,7 +155,7 @@ class EachTests(SynchronousTestCase):
         """
         Each provides L{IStrategy} under its own name.
         """
-        ours = {"round-robin", "primary-secondary", "priority", "weighted", "least-loaded", "latency"}
+        ours = {"round-robin", "primary-secondary", "priority", "weighted", "srv", "least-loaded", "latency"}
         self.assertEqual(set(strategies()), ours)
         for name, strategy in strategies().items():
             verifyObject(IStrategy, strategy)
@@ -185,5 +185,5 @@ class EachTests(SynchronousTestCase):
         self.assertEqual(
             str(error),
             "client.strategy: expected one of latency, least-loaded, primary-secondary, priority, "
-            "round-robin, weighted, found 'random'",
+            "round-robin, srv, weighted, found 'random'",
         )

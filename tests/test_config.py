@@ -517,6 +517,56 @@ class Wrong(SynchronousTestCase):
             ],
         )
 
+    def test_domains(self) -> None:
+        """
+        Servers that are to be looked up, and whom to ask.
+        """
+        self.assertEqual(
+            self.clientErrors(
+                """
+                [client]
+                name = "c"
+                listen = ["udp:5060:interface=127.0.0.1"]
+                [[servers]]
+                name = "a"
+                address = "sip:example.org;transport=udp"
+                [[servers]]
+                name = "b"
+                address = "sip:somebody@example.org"
+                [[servers]]
+                name = "c"
+                address = "sip:example.org;transport=TCP"
+                options = "colour=green"
+                [[servers]]
+                name = "d"
+                address = "tcp:host=127.0.0.1:port=5060"
+                options = "timeout=5"
+                [[servers]]
+                name = "e"
+                address = "sips:example.org"
+                options = "bindPort=7"
+                [dns]
+                servers = ["ns.example.org", "192.0.2.1:port"]
+                shortest = 0
+                """
+            ),
+            [
+                "servers[1].address: expected a domain to look up, as in 'sip:example.org' or "
+                "'sip:example.org;transport=sctp' (or tcp, tls), found 'sip:example.org;transport=udp'",
+                "servers[2].address: expected a domain to look up, as in 'sip:example.org' or "
+                "'sip:example.org;transport=sctp' (or tcp, tls), found 'sip:somebody@example.org'",
+                "servers[3].options: 'tcp:host=192.0.2.1:port=5060:colour=green': unknown argument 'colour'; "
+                "expected some of bindAddress, host, port, timeout",
+                "servers[4].options: expected them within address, which is not looked up",
+                "servers[5].options: 'tls:host=192.0.2.1:port=5060:bindPort=7': unknown argument 'bindPort'; "
+                "expected some of bindAddress, caCerts, certKey, host, name, port, privateKey, timeout",
+                "dns.servers[1]: expected an IP address, with or without a port, found 'ns.example.org'",
+                "dns.servers[2]: expected an address or address:port, found '192.0.2.1:port' "
+                "(expected a port from 1 to 65535 after the colon of '192.0.2.1:port')",
+                "dns.shortest: expected at least 0.05, found 0",
+            ],
+        )
+
     def test_clientTogether(self) -> None:
         """
         What can be seen only when each part by itself is right.
@@ -610,6 +660,7 @@ class Right(SynchronousTestCase):
                     {
                         "name": "s",
                         "address": "sctp:host=127.0.0.1:port=5060",
+                        "options": "",
                         "cost": 0,
                         "weight": 1,
                         "subscribe": True,
@@ -627,6 +678,7 @@ class Right(SynchronousTestCase):
                     "grace": 5.0,
                 },
                 "reconnect": {"interval": 1.0, "longest": 30.0},
+                "dns": {"servers": (), "shortest": 1.0, "longest": 3600.0},
                 "control": None,
                 "manhole": None,
             },

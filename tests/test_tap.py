@@ -260,7 +260,7 @@ class CommandLine(TestCase):
         path = self.file(text)
         expected = (
             f"{path}: client.strategy: expected one of latency, least-loaded, primary-secondary, priority, "
-            "round-robin, weighted, found 'random'\n"
+            "round-robin, srv, weighted, found 'random'\n"
         )
         for more in ((), ("--check",)):
             self.assertEqual(await self.end("sipgrace-client", "--config", path, *more), (1, "", expected))

@@ -70,11 +70,23 @@ class ActiveList(Generic[L]):
         """
         A server is left alone from now on. Nothing happens when it already was.
         """
-        rank = self._ranks[link.name]
-        at = bisect_left(self._places, rank)
-        if at < len(self._places) and self._places[at] == rank:
+        if link in self._links:
+            at = self._links.index(link)
             del self._places[at]
             del self._links[at]
+
+    def arrange(self, names: Sequence[str]) -> None:
+        """
+        Other servers than at first, or in another order. Those on the list that are not among them leave it;
+        the pointer stays with the server that it marks, if that is among them.
+        """
+        self._ranks = {name: rank for rank, name in enumerate(names)}
+        self._links = sorted(
+            (link for link in self._links if link.name in self._ranks),
+            key=lambda link: self._ranks[link.name],
+        )
+        self._places = [self._ranks[link.name] for link in self._links]
+        self._last = self._ranks.get(self._lastName or "", -1)
 
     def candidates(self) -> list[L]:
         """

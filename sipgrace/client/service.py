@@ -5,7 +5,7 @@ A running client: its configuration made into links, role, element and orders.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,8 @@ from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.consent import Consent
+from sipgrace.client.discovery import Discovery, opening
+from sipgrace.client.found import Found
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
 from sipgrace.client.overdue import Overdue
 from sipgrace.client.probe import Failed, OptionsProbe, Outcome
@@ -28,7 +30,7 @@ from sipgrace.client.subscriber import Subscriptions
 from sipgrace.client.tdm import ITDMRoute, SIPGateway
 from sipgrace.client.tdmcommand import CommandRoute
 from sipgrace.client.users import Users
-from sipgrace.config.client import TDM, ClientConfig, ClientServer, ClientUser
+from sipgrace.config.client import TDM, ClientConfig, ClientUser
 from sipgrace.config.server import Drain
 from sipgrace.console import Console
 from sipgrace.element import Element
@@ -40,7 +42,9 @@ from sipgrace.message.message import Response
 from sipgrace.proxy.core import ProxySettings
 from sipgrace.proxy.overload import OFFER
 from sipgrace.proxy.target import Target
+from sipgrace.transport.address import splitHostPort
 from sipgrace.transport.backoff import Backoff
+from sipgrace.transport.naming import Locator, Place, resolverOf
 
 
 def usersOf(sections: tuple[ClientUser, ...]) -> Users:
@@ -118,6 +122,7 @@ class _Servers:
         self._subscriptions = subscriptions
         self._subscribed = subscribed
         self.links: dict[str, ServerLink] = {}
+        self.leaving: Iterable[ServerLink] = ()
 
     def linkUp(self, link: ServerLink) -> None:
         """
@@ -154,7 +159,7 @@ class _Servers:
             self._subscribe(link)
 
     def _subscribe(self, link: ServerLink) -> None:
-        if link.name in self._subscribed:
+        if link.name.partition("/")[0] in self._subscribed:
             self._subscriptions.use(link)
 
     def associationMade(self, association: IAssociation) -> None:
@@ -172,7 +177,7 @@ class _Servers:
         See L{IAssociationUser}.
         """
         self._subscriptions.associationLost(association)
-        for link in self.links.values():
+        for link in (*self.links.values(), *self.leaving):
             link.associationLost(association, reason.getErrorMessage())
 
 
@@ -230,7 +235,7 @@ class ClientService(Service):
             config.probe.timeout,
             offer=offer,
         )
-        settings = LinkSettings(
+        self._linkSettings = LinkSettings(
             reopen=Backoff(config.reconnect.interval, config.reconnect.longest),
             tests=Backoff(config.probe.interval, config.probe.longest),
             down=config.probe.down,
@@ -239,16 +244,10 @@ class ClientService(Service):
             early=client.returns == "early",
         )
         for server in config.servers:
-            self.links[server.name] = ServerLink(
-                server.name,
-                self._connector(server),
-                partial(self._test, server.name),
-                element.clock,
-                self._servers,
-                settings,
-                cost=server.cost,
-                weight=server.weight,
-            )
+            if server.domain is None:
+                connect = partial(element.connect, server.address, NETWORK)
+                self.links[server.name] = self._link(server.name, connect, server.cost, server.weight)
+        self.found = self._servers.leaving = self._finding()
         self.reroutes = Reroutes()
         element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
         pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
@@ -292,11 +291,60 @@ class ClientService(Service):
         self._commands = CommandRoute(self.element.reactor, tdm.command, tdm.limit, tdm.most)
         return self._commands
 
-    def _connector(self, server: ClientServer) -> Callable[[], Deferred[IAssociation]]:
-        return partial(self.element.connect, server.address, NETWORK)
+    def _link(
+        self, name: str, connect: Callable[[], Deferred[IAssociation]], cost: int, weight: int
+    ) -> ServerLink:
+        def test(association: IAssociation) -> Deferred[Outcome]:
+            return self._probe.test(association, link.throttle.read)
 
-    def _test(self, name: str, association: IAssociation) -> Deferred[Outcome]:
-        return self._probe.test(association, self.links[name].throttle.read)
+        link = ServerLink(
+            name,
+            connect,
+            test,
+            self.element.clock,
+            self._servers,
+            self._linkSettings,
+            cost=cost,
+            weight=weight,
+        )
+        return link
+
+    def _finding(self) -> Found:
+        """
+        What finds the servers whose address is a domain.
+        """
+        config, element = self.config, self.element
+        servers = {server.name: server for server in config.servers}
+        domains = [(server.name, server.domain) for server in config.servers if server.domain is not None]
+        asked = [splitHostPort(server, 53) for server in config.dns.servers]
+        locator = Locator(resolverOf(asked, element.reactor) if domains else None)
+        bounds = (config.dns.shortest, config.dns.longest)
+        backoff = Backoff(config.reconnect.interval, config.reconnect.longest)
+
+        def cost(discovery: Discovery, place: Place) -> int:
+            return servers[discovery.name].cost + place.priority
+
+        def make(discovery: Discovery, name: str, place: Place) -> ServerLink:
+            connect = opening(
+                lambda: discovery.places.get(name),
+                discovery.uri.host.decode("ascii"),
+                servers[discovery.name].options,
+                self._connectFound,
+            )
+            return self._link(name, connect, cost(discovery, place), place.weight)
+
+        discoveries = [
+            Discovery(name, domain, locator, element.clock, self._lookedUp, backoff, bounds)
+            for name, domain in domains
+        ]
+        forget = self.subscriptions.forget
+        return Found(servers, discoveries, self.links, self.active, element.clock, cost, make, forget)
+
+    def _lookedUp(self, discovery: Discovery) -> None:
+        self.found.update(discovery)
+
+    def _connectFound(self, description: str) -> Deferred[IAssociation]:
+        return self.element.connect(description, NETWORK)
 
     def _serverAt(self, association: IAssociation) -> str:
         return next((name for name, link in self.links.items() if link.association is association), "")
@@ -306,6 +354,7 @@ class ClientService(Service):
 
     def _endLinks(self) -> None:
         self._servers.overdue.stop()
+        self.found.stop()
         for link in self.links.values():
             link.stop()
 
@@ -325,6 +374,7 @@ class ClientService(Service):
                 }
                 for link in self.links.values()
             ],
+            "domains": self.found.status(),
             "lastUsed": self.active.lastUsed,
             "reroutes": self.reroutes.total,
         }
@@ -349,6 +399,7 @@ class ClientService(Service):
     def _startLinks(self) -> None:
         for link in self.links.values():
             link.start()
+        self.found.start()
 
     def stopService(self) -> Deferred[Any]:
         """
@@ -359,7 +410,7 @@ class ClientService(Service):
         self._servers.overdue.stop()
         if self._commands is not None:
             self._commands.stop()
-        stopped = [link.stop() for link in self.links.values()]
+        stopped = [*self.found.stop(), *(link.stop() for link in self.links.values())]
         self.element.leaveNow("stop")
         return DeferredList([*stopped, self.element.stop()])
 

@@ -148,6 +148,22 @@ class Weighted:
         return sorted(links, key=lambda link: -keys[link.name])
 
 
+@implementer(IPlugin, IStrategy)
+class SRV(Weighted):
+    """
+    By location cost, lowest first; those that cost the same at random by weight. So a client uses servers
+    that it found by DNS as RFC 2782 says: their priority is their cost.
+    """
+
+    name: str = "srv"
+
+    def order(self, links: list[L], start: int) -> list[L]:
+        """
+        See L{IStrategy.order}.
+        """
+        return sorted(super().order(links, start), key=_cost)
+
+
 _load = attrgetter("underWay")
 
 
@@ -197,6 +213,7 @@ OURS: tuple[IStrategy, ...] = (
     PrimarySecondary(),
     Priority(),
     Weighted(),
+    SRV(),
     LeastLoaded(),
     Latency(),
 )

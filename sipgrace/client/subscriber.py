@@ -180,6 +180,14 @@ class Subscriptions:
         subscriber = self._all.get(link)
         return "Idle" if subscriber is None else subscriber.state
 
+    def forget(self, link: ServerLink) -> None:
+        """
+        There will be no more of this link.
+        """
+        subscriber = self._all.pop(link, None)
+        if subscriber is not None:
+            subscriber.lost()
+
     def associationLost(self, association: IAssociation) -> None:
         """
         An association has gone.

@@ -48,14 +48,26 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     found += [("listens at", listener) for listener in status["listeners"]]
     for path in status.get("paths", ()):
         chosen = ", primary" if path["primary"] else ""
-        found.append(("path", f"to {path['peer']} by {path['host']}: {path['state']}{chosen}, {path['rtt']} ms"))
+        way = f"to {path['peer']} by {path['host']}"
+        found.append(("path", f"{way}: {path['state']}{chosen}, {path['rtt']} ms"))
     for name, up in status.get("clients", {}).items():
         found.append(("client", f"{name}: {count(up, 'association')}"))
+    for domain in status.get("domains", ()):
+        found.append(("domain", _domain(domain)))
     for server in status.get("servers", ()):
         found.append(("server", _server(server)))
     if "reroutes" in status:
         found.append(("reroutes", str(status["reroutes"])))
     return found
+
+
+def _domain(domain: dict[str, Any]) -> str:
+    text = f"{domain['name']}, {domain['uri']}: {count(len(domain['servers']), 'server')}"
+    if domain["again"] is not None:
+        text += f", to be looked up in {seconds(domain['again'])}"
+    if domain["trouble"]:
+        text += f" ({domain['trouble']})"
+    return text
 
 
 def _server(server: dict[str, Any]) -> str:

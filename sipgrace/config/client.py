@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sipgrace.config.descriptions import checkConnect
 from sipgrace.config.orders import OrdersSection
 from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import (
@@ -22,17 +23,21 @@ from sipgrace.config.sections import (
 from sipgrace.config.values import (
     Advertise,
     Argument,
-    Connect,
+    ConnectOrDomain,
     FilePath,
     Listen,
     Name,
     Prefix,
+    Resolving,
     Seconds,
     SipURI,
     mistakes,
 )
+from sipgrace.errors import ConfigError
+from sipgrace.message.uri import SIPURI, parseURI
 
 __all__ = [
+    "DNS",
     "TDM",
     "ClientConfig",
     "ClientSection",
@@ -74,7 +79,8 @@ class ClientSection(Section):
     first that is there; priority: all to the one that is there with the lowest cost, in turn among equals;
     weighted: at random, by their weights; least-loaded: each to the one with the fewest calls of this client
     that are being set up; latency: each to the one that answers tests soonest, in turn among those that are
-    near it (probe.every says how often they are tested). Or any other that is installed as a Twisted plugin
+    near it (probe.every says how often they are tested); srv: by cost and then by weight, as DNS means its
+    priorities and weights. Or any other that is installed as a Twisted plugin
     (sipgrace.client.strategies.IStrategy)."""
 
     returns: Annotated[Literal["countdown", "early"], Field(alias=_RETURN)] = "countdown"
@@ -111,18 +117,55 @@ class ClientServer(Section):
     name: Name
     """The server's name."""
 
-    address: Connect
-    """Where to connect to open the association."""
+    address: ConnectOrDomain
+    """Where to connect to open the association. Or the domain of several servers, as in sip:example.org: DNS
+    says which they are, and over which transport (NAPTR, SRV; RFC 3263), and is asked again when its answer
+    has become old. Each of them is called after this one: name/host:port."""
+
+    options: str = ""
+    """Further words of where to connect, for servers that are found by DNS: bindAddress=192.0.2.1, say."""
 
     cost: Annotated[int, Field(ge=0, le=1000000)] = 0
-    """How far the server is; the priority strategy takes the lowest."""
+    """How far the server is; the priority and srv strategies take the lowest. To servers that are found by
+    DNS the priority that it gives them is added."""
 
     weight: Annotated[int, Field(ge=0, le=1000000)] = 1
-    """Its share of the calls with the weighted strategy; 0 for none while another is there."""
+    """Its share of the calls with the weighted and srv strategies; 0 for none while another is there. Servers
+    that are found by DNS have the weight that it gives them."""
 
     subscribe: bool = True
     """Whether to ask this server to tell at once when it leaves and when it is back (SUBSCRIBE). One that
     does not know what is asked keeps its calls all the same."""
+
+    @property
+    def domain(self) -> SIPURI | None:
+        """
+        What DNS is asked for; C{None} where the address itself says where to connect.
+        """
+        if self.address.partition(":")[0].lower() not in ("sip", "sips"):
+            return None
+        uri = parseURI(self.address.encode("ascii"))
+        assert isinstance(uri, SIPURI)
+        return uri
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        domain = self.domain
+        if not self.options:
+            return self
+        if domain is None:
+            mistakes([(("options",), "expected them within address, which is not looked up")])
+            return self
+        named = (domain.param(b"transport") or b"").decode("ascii").lower()
+        wrong = []
+        for transport in ("tls",) if domain.scheme == b"sips" else (named,) if named else ("sctp", "tcp"):
+            try:
+                checkConnect(f"{transport}:host=192.0.2.1:port=5060:{self.options}")
+                return self
+            except ConfigError as error:
+                wrong.append(str(error))
+        mistakes([(("options",), wrong[0])])
+        return self
 
 
 class ClientUser(Section):
@@ -254,6 +297,22 @@ class Reconnect(Section):
         return self
 
 
+class DNS(Section):
+    """
+    How servers are looked up whose address is a domain.
+    """
+
+    servers: Annotated[tuple[Resolving, ...], Many] = ()
+    """The DNS servers to ask, the first that answers: an address, or address:port. Those of /etc/resolv.conf
+    when none is named."""
+
+    shortest: Annotated[Seconds, Field(ge=0.05, le=3600)] = 1.0
+    """The least time between two look-ups, however short the TTLs are."""
+
+    longest: Annotated[Seconds, Field(ge=1, le=86400)] = 3600.0
+    """The most time between two look-ups, however long the TTLs are."""
+
+
 class ClientConfig(Section):
     """
     A client's whole file.
@@ -276,6 +335,9 @@ class ClientConfig(Section):
 
     reconnect: Reconnect = Reconnect()
     """How associations are opened again."""
+
+    dns: DNS = DNS()
+    """How servers are looked up."""
 
     orders: OrdersSection = OrdersSection()
     """Who may give orders, and where they are written down."""

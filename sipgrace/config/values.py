@@ -25,6 +25,7 @@ __all__ = [
     "Advertise",
     "Argument",
     "Connect",
+    "ConnectOrDomain",
     "Domain",
     "FilePath",
     "Guard",
@@ -35,6 +36,7 @@ __all__ = [
     "NetworkOrName",
     "Phrase",
     "Prefix",
+    "Resolving",
     "Seconds",
     "SipURI",
     "SipURIOrName",
@@ -178,11 +180,36 @@ def _connect(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _connectOrDomain(value: str) -> str:
+    if value.partition(":")[0].lower() not in ("sip", "sips"):
+        return _connect(value)
+    uri = _uri(value)
+    transport = (uri.param(b"transport") or b"").lower()
+    if uri.user or uri.headers or transport not in (b"", b"sctp", b"tcp", b"tls"):
+        raise ValueError(
+            f"expected a domain to look up, as in 'sip:example.org' or 'sip:example.org;transport=sctp' "
+            f"(or tcp, tls), found {value!r}"
+        )
+    return value
+
+
 def _advertise(value: str) -> str:
     try:
         splitHostPort(value, 0)
     except SIPGraceError as error:
         raise ValueError(f"expected host or host:port, found {value!r} ({error})") from None
+    return value
+
+
+def _resolving(value: str) -> str:
+    try:
+        host, _ = splitHostPort(value, 53)
+    except SIPGraceError as error:
+        raise ValueError(f"expected an address or address:port, found {value!r} ({error})") from None
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError(f"expected an IP address, with or without a port, found {value!r}") from None
     return value
 
 
@@ -243,8 +270,14 @@ FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(named)]
 Advertise = Annotated[str, AfterValidator(_advertise)]
 """What peers are told in place of a bound address: C{host} or C{host:port}."""
 
+Resolving = Annotated[str, AfterValidator(_resolving)]
+"""A DNS server: an IP address, or address and port."""
+
 Listen = Annotated[str, AfterValidator(_listen)]
 """Where to listen: C{udp:5060:interface=192.0.2.1}, C{sctp:5060:encaps=9899} and so on."""
 
 Connect = Annotated[str, AfterValidator(_connect)]
 """Where to connect: C{sctp:host=192.0.2.1:port=5060}, C{tcp:host=...:port=...} and so on."""
+
+ConnectOrDomain = Annotated[str, AfterValidator(_connectOrDomain)]
+"""The same, or a SIP URI whose domain DNS knows the servers of: C{sip:example.org}."""
