@@ -4,13 +4,14 @@
 #   make test-kernel                            the tests that need SCTP in the kernel
 #   make interop                                runs against SIPp, Kamailio and baresip; writes docs/interop.rst
 #   make lint                                   ruff and mypy
+#   make bench ARGS="--json FILE"               processor time a call, beside Kamailio
 #   make docs                                   docs/_build/html/index.html
 
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: demo test test-kernel interop lint docs clean
+.PHONY: bench demo test test-kernel interop lint docs clean
 
 demo:
 	@tools/setup.sh demo
@@ -35,6 +36,11 @@ lint:
 	@tools/setup.sh lint
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+
+# Needs a quiet machine: what else runs is in the figures.
+bench:
+	@tools/setup.sh bench
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 docs:
 	@tools/setup.sh docs

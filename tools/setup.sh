@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up what a make target needs: tools/setup.sh demo|test|interop|lint|docs
+# Sets up what a make target needs: tools/setup.sh demo|test|interop|bench|lint|docs
 #
 # The virtual environment is .venv. Debian packages are installed where this is root, or sudo asks no password;
 # else one sentence says what to install. What was set up is remembered in .venv/ready-*, keyed by all that
@@ -43,13 +43,16 @@ flock 9
 
 # Packages of the system are asked for each time, for that is quick, and they come and go.
 case $kind in
-demo | test | interop)
+demo | test | interop | bench)
     "$python" -c 'import ctypes; ctypes.CDLL("libusrsctp.so.2")' 2>/dev/null \
         || apt libusrsctp2 "SCTP in userspace"
     ;;
 esac
 case $kind in
-test | interop) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
+test | interop | bench) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
+esac
+case $kind in
+bench) command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside" ;;
 esac
 # Unpacked, not installed: some of them would start a service.
 case $kind in
@@ -68,7 +71,7 @@ if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
         echo "$made" >.venv/made
     fi
     case $kind in
-    demo | interop) extras= ;;
+    demo | interop | bench) extras= ;;
     *) extras="[$kind]" ;;
     esac
     echo "installing sipgrace$extras into .venv"

@@ -1,0 +1,152 @@
+"""
+The programs that are compared: each takes calls over UDP at one address and sends them on to a callee.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load import listens
+from benchmarks.processes import Failed, Process, waitFor
+
+__all__ = ["SUBJECTS", "Place", "Subject"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_KAMAILIO = """#!KAMAILIO
+debug=0
+log_stderror=yes
+children=1
+listen=udp:{host}:{port}
+disable_tcp=yes
+auto_aliases=no
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "textops.so"
+request_route {{
+  $du = "sip:{calleeHost}:{calleePort}";
+  t_relay();
+}}
+"""
+
+_SERVER = """[server]
+name = "bench"
+listen = ["udp:{port}:interface={host}"]
+max_accepted = 1000000
+[limits]
+transactions = 1000000
+[[routes]]
+domain = "*"
+to = ["sip:{calleeHost}:{calleePort}"]
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    Where a subject listens, and where the callee is.
+    """
+
+    host: str
+    port: int
+    calleeHost: str
+    calleePort: int
+
+    def fill(self, text: str) -> str:
+        """
+        Puts these in.
+        """
+        return text.format(**vars(self))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """
+    One program.
+
+    @ivar name: its key in the results.
+    @ivar label: what tables call it.
+    @ivar rate: how many calls a second it is given in the comparison.
+    @ivar command: makes its command line, and writes what files it needs.
+    @ivar messages: how many messages of a call it sends.
+    """
+
+    name: str
+    label: str
+    command: Callable[[Place, Path], list[str]]
+    rate: int = 1500
+    messages: int = 7
+
+    def start(self, place: Place, folder: Path) -> Process:
+        """
+        Starts it and waits until it listens.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        process = Process(self.command(place, folder), folder, {"PYTHONPATH": str(ROOT)})
+        try:
+            waitFor(
+                lambda: not process.running() or listens(place.host, place.port), f"{self.name} to listen"
+            )
+            if not process.running():
+                raise Failed(f"{self.name} has ended; {process.story()}")
+        except BaseException:
+            process.kill()
+            raise
+        return process
+
+
+def _kamailio(*options: str) -> Callable[[Place, Path], list[str]]:
+    def command(place: Place, folder: Path) -> list[str]:
+        (folder / "kamailio.cfg").write_text(place.fill(_KAMAILIO), encoding="ascii")
+        return ["kamailio", "-f", "kamailio.cfg", "-DD", "-E", "-m", "4096", *options]
+
+    return command
+
+
+def _sipgrace(place: Place, folder: Path) -> list[str]:
+    (folder / "server.toml").write_text(place.fill(_SERVER), encoding="ascii")
+    return [
+        sys.executable,
+        "-m",
+        "twisted",
+        "--log-format=text",
+        "sipgrace-server",
+        "--config",
+        "server.toml",
+    ]
+
+
+def _relay(place: Place, folder: Path) -> list[str]:
+    there = [place.host, str(place.port), place.calleeHost, str(place.calleePort)]
+    return [sys.executable, "-m", "benchmarks.relay", *there]
+
+
+def _sippy(place: Place, folder: Path) -> list[str]:
+    return [
+        str(ROOT / "build" / "bench-venv" / "bin" / "b2bua_simple"),
+        "-f",
+        "-l",
+        place.host,
+        "-p",
+        str(place.port),
+        "-n",
+        f"{place.calleeHost}:{place.calleePort}",
+    ]
+
+
+SUBJECTS = {
+    subject.name: subject
+    for subject in (
+        Subject("sipgrace", "sipgrace", _sipgrace),
+        # What bursts need is asked of the kernel by all alike.
+        Subject("kamailio", "Kamailio, tuned", _kamailio("-x", "fm", "-X", "fm", "-b", "4194304")),
+        Subject("kamailio_default", "Kamailio, as Debian starts it", _kamailio()),
+        Subject("relay", "bare relay on Twisted", _relay, messages=6),
+        Subject("sippy", "sippy b2bua_simple", _sippy, rate=60),
+    )
+}
