@@ -71,6 +71,8 @@ class SIPp(Process):
             "sipp",
             *arguments,
             *("-t", f"{transport[0]}1", "-i", network.host, "-p", str(port), "-nostdin", "-skip_rlimit"),
+            # An ACK that SIPp's own socket drops while the machine is busy would fail a call.
+            *("-buff_size", "4194304"),
             *("-trace_stat", "-stf", str(self._statistics), "-fd", "1"),
             *("-trace_err", "-error_file", str(self._errors), "-f", "60"),
             *("-timeout", "300", "-timeout_error", "-default_behaviors", "all"),
