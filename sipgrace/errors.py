@@ -6,10 +6,13 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "NotAllowed",
     "OrderRefused",
     "ParseError",
     "SIPGraceError",
+    "StoreError",
     "TransportError",
+    "Unknown",
 ]
 
 
@@ -69,3 +72,25 @@ class OrderRefused(SIPGraceError):
     """
 
     status = 403
+
+
+class NotAllowed(OrderRefused):
+    """
+    An order that the role of whoever gives it does not cover.
+    """
+
+
+class Unknown(SIPGraceError):
+    """
+    Something that is asked for by a name, and is not there.
+    """
+
+    status = 404
+
+
+class StoreError(SIPGraceError):
+    """
+    What must be kept cannot be, or what was kept cannot be had; says where and why.
+    """
+
+    status = 503

@@ -1,0 +1,466 @@
+"""
+The seams of the controller: what is kept, what is asked of it by people (over HTTP, the command line)
+and by other controllers, and what keeps it.
+
+All facts are dataclasses whose fields fit JSON; times are seconds since the epoch unless a name says else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from sipgrace.lifecycle.authorization import Role
+
+__all__ = [
+    "Hello",
+    "IController",
+    "IFleetStore",
+    "INodeLink",
+    "Notice",
+    "OrderRecord",
+    "Outcome",
+    "Person",
+    "Progress",
+    "RollingRecord",
+    "ScheduleRecord",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """
+    Who asks something of the controller.
+
+    @ivar name: as the token, or the peer that passes it on, has it.
+    @ivar role: what they may.
+    """
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """
+    What a node says of itself when its link comes up.
+
+    @ivar name: the node's name; its certificate says the same.
+    @ivar role: C{'server'} or C{'client'}.
+    @ivar version: of this package.
+    @ivar boot: tells this run of the process from every other.
+    @ivar number: the number of its last event.
+    @ivar labels: what selectors go by: C{{'site': 'north'}}.
+    @ivar group: whose budget it counts in; empty for C{'default'}.
+    """
+
+    name: str
+    role: str
+    version: str
+    boot: str
+    number: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
+
+
+class Outcome(StrEnum):
+    """
+    Where an order stands.
+    """
+
+    QUEUED = "queued"
+    """It waits for the budget to have room."""
+
+    SENT = "sent"
+    """It is on its way to the node, and not answered yet."""
+
+    OBEYED = "obeyed"
+    """The node obeyed; a drain is under way."""
+
+    DONE = "done"
+    """It was carried out: for a drain, the server is offline."""
+
+    REFUSED = "refused"
+    """The node, or the controller, refused it; C{text} says why."""
+
+    UNDONE = "undone"
+    """A drain that was cancelled."""
+
+    FAILED = "failed"
+    """It came to nothing: the node could not be reached, its maintenance failed; C{text} says why."""
+
+
+#: Outcomes after which nothing follows.
+ENDED = frozenset((Outcome.DONE, Outcome.REFUSED, Outcome.UNDONE, Outcome.FAILED))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRecord:
+    """
+    One order to one node, and what became of it.
+
+    @ivar id: the order's nonce: the node's audit log has the same.
+    @ivar node: whom it is for.
+    @ivar order: as L{sipgrace.lifecycle.orders.Order.facts} has it.
+    @ivar who: who asked for it.
+    @ivar by: the controller that gave it.
+    @ivar at: when.
+    @ivar outcome: where it stands.
+    @ivar text: why, where a word is due.
+    @ivar ended: when it came to its end; C{None} before.
+    @ivar rolling: the rolling maintenance that it is part of, or empty.
+    @ivar result: what a rehearsal found, the report of a drain.
+    """
+
+    id: str
+    node: str
+    order: Mapping[str, Any]
+    who: str
+    by: str
+    at: float
+    outcome: Outcome
+    text: str = ""
+    ended: float | None = None
+    rolling: str = ""
+    result: Any = None
+
+
+class Progress(StrEnum):
+    """
+    Where a rolling maintenance stands.
+    """
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    STOPPED = "stopped"
+    """A person ended it."""
+
+    TROUBLE = "trouble"
+    """It stopped by itself; C{text} says at which server and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollingRecord:
+    """
+    One rolling maintenance: servers drained, maintained, resumed and seen healthy, so many at a time.
+
+    @ivar id: its name.
+    @ivar servers: all of them, in order.
+    @ivar steps: by server: C{'waiting'}, C{'draining'}, C{'maintaining'}, C{'returning'},
+        C{'settling'}, C{'done'}, C{'trouble'}.
+    @ivar orders: by server: the ids of the orders that were given for it.
+    @ivar values: what was asked for: C{atOnce}, C{guard}, C{retryAfter}, C{announce}, C{over}, C{then},
+        C{settle}, C{why}.
+    """
+
+    id: str
+    servers: Sequence[str]
+    steps: Mapping[str, str]
+    orders: Mapping[str, Sequence[str]]
+    values: Mapping[str, Any]
+    who: str
+    by: str
+    at: float
+    progress: Progress
+    text: str = ""
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRecord:
+    """
+    What is to be ordered later, once or time and again.
+
+    @ivar what: C{'order'} or C{'rolling'}, and in C{values} what L{IController.order} or
+        L{IController.rolling} take.
+    @ivar at: when, for once; C{None} with C{cron}.
+    @ivar cron: five fields, as cron has them; empty for once.
+    @ivar zone: the time zone of C{cron}.
+    @ivar next: when it is due next; C{None} when it is over.
+    """
+
+    id: str
+    what: str
+    values: Mapping[str, Any]
+    who: str
+    role: str
+    at: float | None = None
+    cron: str = ""
+    zone: str = "UTC"
+    next: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    Something has changed, as told to those who watch the fleet (server-sent events, rolling
+    maintenance, alerts).
+
+    @ivar number: counts notices from 1, without gaps, within one run of the controller.
+    @ivar kind: C{'node'} (a node's view changed), C{'event'} (something happened to a node),
+        C{'order'}, C{'rolling'}, C{'schedule'}, C{'report'}, C{'alert'}.
+    @ivar node: which node; empty where none is meant.
+    @ivar facts: the view, the event, the record: fit for JSON.
+    """
+
+    number: int
+    kind: str
+    node: str
+    facts: Mapping[str, Any]
+
+
+class INodeLink(Interface):
+    """
+    The way to one node, while it lasts.
+    """
+
+    def signed(signed: Any) -> Deferred[Any]:
+        """
+        Gives it a L{sipgrace.lifecycle.orderform.SignedOrder}.
+
+        @return: fires with a L{sipgrace.control.remote.Answer} when it is obeyed; fails with
+            L{sipgrace.errors.OrderRefused} or L{sipgrace.control.remote.Unreachable}.
+        """
+
+    def rehearsed(answer: Any) -> Deferred[Any]:
+        """
+        See L{sipgrace.control.remote.RemoteNode.rehearsed}.
+        """
+
+    def status() -> Deferred[dict[str, Any]]:
+        """
+        Everything that the node tells of itself.
+        """
+
+    def unavailable(server: str, retryAfter: float, back: float | None, why: str) -> Deferred[None]:
+        """
+        Tells a client on a server's behalf that it is unavailable for so many seconds, and back at such
+        a time.
+        """
+
+    def available(server: str, why: str) -> Deferred[None]:
+        """
+        Takes that back.
+        """
+
+    def end() -> None:
+        """
+        Ends the link.
+        """
+
+
+class IFleetStore(Interface):
+    """
+    Where a controller keeps what must outlive it. Every Deferred fires when it is on the disk (or
+    agreed upon), and fails with L{sipgrace.errors.StoreError} when that cannot be had.
+    """
+
+    shared = Attribute("Whether other controllers have the same store, so that claims hold for all.")
+
+    def start() -> Deferred[None]:
+        """
+        Opens it.
+        """
+
+    def stop() -> Deferred[None]:
+        """
+        Closes it when all is written.
+        """
+
+    def putOrder(record: OrderRecord) -> Deferred[None]:
+        """
+        Keeps an order, or what became of it.
+        """
+
+    def orders(limit: int = 100, before: float | None = None, node: str = "") -> Deferred[list[OrderRecord]]:
+        """
+        The latest, newest first, given before that time.
+        """
+
+    def order(id: str) -> Deferred[OrderRecord | None]:
+        """
+        One.
+        """
+
+    def openOrders() -> Deferred[list[OrderRecord]]:
+        """
+        Those that have not ended, oldest first.
+        """
+
+    def putRolling(record: RollingRecord) -> Deferred[None]:
+        """
+        Keeps a rolling maintenance as it stands.
+        """
+
+    def rollings(limit: int = 100) -> Deferred[list[RollingRecord]]:
+        """
+        The latest, newest first.
+        """
+
+    def putSchedule(record: ScheduleRecord) -> Deferred[None]:
+        """
+        Keeps it.
+        """
+
+    def removeSchedule(id: str) -> Deferred[None]:
+        """
+        Forgets it.
+        """
+
+    def schedules() -> Deferred[list[ScheduleRecord]]:
+        """
+        All.
+        """
+
+    def addAudit(facts: Mapping[str, Any]) -> Deferred[None]:
+        """
+        Adds a record; none is ever changed or removed.
+        """
+
+    def audit(limit: int = 100, before: float | None = None) -> Deferred[list[dict[str, Any]]]:
+        """
+        The latest, newest first.
+        """
+
+    def addReport(node: str, at: float, facts: Mapping[str, Any]) -> Deferred[None]:
+        """
+        Keeps the report of a finished drain.
+        """
+
+    def reports(node: str = "", limit: int = 20) -> Deferred[list[dict[str, Any]]]:
+        """
+        The latest, newest first: C{node}, C{at}, C{report}.
+        """
+
+    def claim(group: str, server: str, allowed: Callable[[frozenset[str]], str]) -> Deferred[None]:
+        """
+        Counts a server as away, if that is allowed, as one step: whoever else claims at the same
+        instant, here or at another controller with the same store, is looked at before or after, never
+        in between.
+
+        @param allowed: is called, perhaps more than once, with those claimed in that group now (without
+            this one); returns why not, or an empty string.
+        @return: fails with L{sipgrace.errors.OrderRefused} where it is not. To claim again what one has
+            claimed is no mistake.
+        """
+
+    def release(group: str, server: str) -> Deferred[None]:
+        """
+        Counts it as back.
+        """
+
+    def claims(group: str) -> Deferred[frozenset[str]]:
+        """
+        Who is claimed.
+        """
+
+
+class IController(Interface):
+    """
+    What people and peers can ask of a controller. Who may not gets L{sipgrace.errors.OrderRefused} with
+    C{status} 403, an unknown name L{sipgrace.errors.Unknown}, and that is in the audit log.
+    """
+
+    name = Attribute("Its own name.")
+    fleet = Attribute("The L{sipgrace.controller.fleet.Fleet}, which tells of L{Notice}s.")
+
+    def order(values: Mapping[str, Any], person: Person) -> Deferred[OrderRecord]:
+        """
+        Gives an order: C{node}, C{kind}, and as it fits C{why}, C{guard}, C{retryAfter}, C{announce},
+        C{back}, C{over}, C{then}, C{server} (see L{sipgrace.lifecycle.orders.Order}), C{queue} (true:
+        wait for the budget rather than be refused), C{at} (do it then).
+
+        @return: fires when the node has obeyed (C{OBEYED}, C{DONE}), when it was queued; fails with
+            L{sipgrace.errors.OrderRefused} where it is refused, by the budget, the node, or for the
+            person's role.
+        """
+
+    def withdraw(id: str, person: Person) -> Deferred[OrderRecord]:
+        """
+        Takes back an order that is queued.
+        """
+
+    def orders(limit: int = 100, before: float | None = None, node: str = "") -> Deferred[list[OrderRecord]]:
+        """
+        See L{IFleetStore.orders}.
+        """
+
+    def rolling(values: Mapping[str, Any], person: Person) -> Deferred[RollingRecord]:
+        """
+        Begins a rolling maintenance: C{servers} (names), or C{select} (labels; C{{}} for all),
+        C{atOnce} (1), C{settle} (10 s), C{why}, C{guard}, C{retryAfter}, C{announce}, C{over}, C{then}
+        (C{'run'}, C{'stay'}), C{timeout} (seconds for one server, 600).
+
+        @return: fires when it is kept and under way.
+        """
+
+    def pause(id: str, person: Person) -> Deferred[RollingRecord]:
+        """
+        Begins with no further server until L{proceed}.
+        """
+
+    def proceed(id: str, person: Person) -> Deferred[RollingRecord]:
+        """
+        Goes on, also after trouble.
+        """
+
+    def stopRolling(id: str, person: Person) -> Deferred[RollingRecord]:
+        """
+        Ends it: those that have been begun are brought back, no further one is begun.
+        """
+
+    def rollings(limit: int = 100) -> Deferred[list[RollingRecord]]:
+        """
+        The latest, newest first.
+        """
+
+    def schedule(values: Mapping[str, Any], person: Person) -> Deferred[ScheduleRecord]:
+        """
+        Keeps something for later: C{what}, C{values}, and C{at}, or C{cron} with C{zone}.
+        """
+
+    def unschedule(id: str, person: Person) -> Deferred[None]:
+        """
+        Forgets it.
+        """
+
+    def schedules() -> Deferred[list[ScheduleRecord]]:
+        """
+        All.
+        """
+
+    def announce(
+        server: str, retryAfter: float, back: float | None, why: str, person: Person
+    ) -> Deferred[Sequence[str]]:
+        """
+        Tells all clients on a server's behalf that it is unavailable; the server may be one of no fleet.
+
+        @return: fires with the names of the clients that were told.
+        """
+
+    def unannounce(server: str, why: str, person: Person) -> Deferred[Sequence[str]]:
+        """
+        Takes that back.
+        """
+
+    def audit(limit: int = 100, before: float | None = None) -> Deferred[list[dict[str, Any]]]:
+        """
+        See L{IFleetStore.audit}.
+        """
+
+    def reports(node: str = "", limit: int = 20) -> Deferred[list[dict[str, Any]]]:
+        """
+        See L{IFleetStore.reports}.
+        """
+
+    def noteRefused(who: str, what: str, why: str) -> None:
+        """
+        Writes into the audit log that somebody was turned away (wrong token, wrong role, wrong
+        certificate).
+        """
