@@ -330,6 +330,25 @@ class UserTests(RoleCase):
         self.assertEqual([zone for zone, *_ in self.asked], [INTERFACE, INTERFACE, NETWORK, NETWORK])
         self.assertEqual(self.asked[0][1:], hop)
 
+    def test_serverOnTheWay(self) -> None:
+        """
+        A server that has written itself into the path of a dialog is at the other end of its link, whether or
+        not it gets new calls now; on the interface, or without an association, it is a host as any other.
+        """
+        hop = Hop(b"SCTP", "192.0.2.12", 5060)
+        link = self.links["server-104"]
+        self.assertIs(self.role.towards(hop, NETWORK).association, link.association)
+        link.unavailable(30.0)
+        self.assertFalse(link.active)
+        self.assertIs(self.role.towards(hop, NETWORK).association, self.lines["server-104"])
+        for other in (Hop(b"SCTP", "192.0.2.12", 5070), Hop(b"TCP", "192.0.2.12", 5060)):
+            self.assertIsNone(self.role.towards(other, NETWORK).association)
+        self.assertIsNone(self.role.towards(hop, INTERFACE).association)
+        self.lines["server-104"].up = False
+        self.assertIsNone(self.role.towards(hop, NETWORK).association)
+        self.role.reach(self.role.towards(hop, NETWORK))
+        self.assertEqual(self.asked, [(NETWORK, *hop)])
+
     def test_udp(self) -> None:
         """
         UDP goes out where there is a listener for it.

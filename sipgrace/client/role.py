@@ -143,8 +143,12 @@ class ClientRole:
 
     def towards(self, hop: Hop, zone: str) -> Target:
         """
-        The next hop itself, to be looked for on that side.
+        The next hop itself, to be looked for on that side. One that is a server of ours, which has written
+        itself into the dialog's path, is there at the other end of its link.
         """
+        link = self._serverAt(hop) if zone == NETWORK else None
+        if link is not None and link.association is not None and link.association.up:
+            return Target(link.association, hop, token=zone)
         return Target(hop=hop, token=zone)
 
     def reach(self, target: Target) -> IAssociation | Deferred[IAssociation]:
@@ -224,7 +228,7 @@ class ClientRole:
                 uri = NameAddr.parse(contact).uri
             except ParseError:
                 continue
-            link = self._serverAt(uri) if isinstance(uri, SIPURI) else None
+            link = self._serverAt(hopOf(uri)) if isinstance(uri, SIPURI) else None
             if link is not None:
                 links.append(link)
         context.tryFirst(self._named(links))
@@ -236,11 +240,10 @@ class ClientRole:
                 self._active.used(link)
                 yield Target(link.association, period=self._period, token=link)
 
-    def _serverAt(self, uri: SIPURI) -> ServerLink | None:
+    def _serverAt(self, hop: Hop) -> ServerLink | None:
         """
-        The server that a URI names, by its name in the configuration or by its address.
+        The server at a next hop, known by its name in the configuration or by its address.
         """
-        hop = hopOf(uri)
         link = self._links.get(hop.host)
         if link is not None:
             return link

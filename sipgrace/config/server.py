@@ -76,8 +76,8 @@ class ServerSection(Section):
     """Whether calls are set up here, or callers told where to go (302)."""
 
     recordRoute: bool = False
-    """Whether to stay in the path of the calls set up here. A server that does cannot leave before they
-    end."""
+    """Whether to stay in the path of the calls set up here (Record-Route): all that is asked within a call
+    then passes this server too, and finds no way once it has left. By default calls go on without it."""
 
     maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
     """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
