@@ -1,0 +1,338 @@
+"""
+The fleet: every node with what it says of itself, what happened to it, and the link to it while there is
+one. Pure: no I/O, no timers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from sipgrace.controller.seams import Hello, INodeLink, Notice
+from sipgrace.controller.views import conflictsOf, meshOf
+from sipgrace.errors import Unknown
+
+__all__ = ["Fleet", "Member"]
+
+#: So many notices are kept for those who were away for a moment.
+KEPT: Final = 1000
+
+#: What an event says of the node itself; the standing has the same names.
+_STANDING: Final = ("state", "waiting", "associations", "guardLeft", "retryAfter", "order")
+
+Facts = Mapping[str, Any]
+
+
+class Member:
+    """
+    One node.
+
+    @ivar link: the way to it; C{None} while there is none.
+    @ivar since: since when it has been linked, or lost: seconds since the epoch.
+    @ivar lastSeen: when it said something last.
+    @ivar lost: why its link was lost; empty while it is linked.
+    @ivar number: the number of the last event known.
+    @ivar before: events up to this number are older than the link.
+    """
+
+    __slots__ = (
+        "address",
+        "before",
+        "hello",
+        "lastEvent",
+        "lastSeen",
+        "link",
+        "lost",
+        "name",
+        "number",
+        "role",
+        "since",
+        "standing",
+    )
+
+    def __init__(self, hello: Hello) -> None:
+        self.name = hello.name
+        self.role = hello.role
+        self.hello = hello
+        self.link: INodeLink | None = None
+        self.address = ""
+        self.since = 0.0
+        self.lastSeen = 0.0
+        self.lost = ""
+        self.number = 0
+        self.before = 0
+        self.standing: Facts = {}
+        self.lastEvent: Facts | None = None
+
+    @property
+    def group(self) -> str:
+        """
+        Whose budget it counts in.
+        """
+        return self.hello.group or "default"
+
+    @property
+    def state(self) -> str:
+        """
+        Where its lifecycle stands, as far as it has said.
+        """
+        return str(self.standing.get("state", "unknown"))
+
+    def view(self) -> dict[str, Any]:
+        """
+        @return: the same for display, fit for JSON.
+        """
+        hello = self.hello
+        return {
+            "name": self.name,
+            "role": self.role,
+            "version": hello.version,
+            "labels": dict(hello.labels),
+            "group": hello.group or "default",
+            "linked": self.link is not None,
+            "address": self.address,
+            "since": self.since,
+            "lastSeen": self.lastSeen,
+            "lost": self.lost,
+            "boot": hello.boot,
+            "state": self.standing.get("state", "unknown"),
+            "standing": self.standing,
+            "lastEvent": self.lastEvent,
+        }
+
+
+def _shared(facts: Facts, before: Facts) -> Facts:
+    """
+    @return: the same facts, with the peers that have not changed as they are in memory already: a server has
+        many, and every notice that is kept holds them.
+    """
+    peers, known = facts.get("peers"), before.get("peers")
+    if not isinstance(peers, list) or not isinstance(known, list):
+        return facts
+    if peers == known:
+        return {**facts, "peers": known}
+    pairs = zip(peers, known, strict=False)
+    shared = [old if new == old else new for new, old in pairs]
+    return {**facts, "peers": shared + peers[len(shared) :]}
+
+
+class Fleet:
+    """
+    All nodes that have ever had a link to this run of the controller. A node is never dropped: one whose link
+    is lost is shown as lost.
+
+    @ivar number: the number of the last notice.
+    """
+
+    _log = Logger()
+
+    def __init__(self, wallClock: Callable[[], float]) -> None:
+        self._wallClock = wallClock
+        self._members: dict[str, Member] = {}
+        self._observers: dict[Callable[[Notice], None], None] = {}
+        self._notices: deque[Notice] = deque(maxlen=KEPT)
+        self._untold: deque[Notice] = deque()
+        self._telling = False
+        self.number = 0
+
+    # ------------------------------------------------------------------ what nodes say
+
+    def hello(self, hello: Hello, link: INodeLink, address: str) -> int:
+        """
+        A node's link came up. One that it had before is ended.
+
+        @return: the number of the last event known of that run of the node, 0 for another run: the node
+            tells again what came after.
+        """
+        member = self._members.get(hello.name)
+        if member is None:
+            member = self._members[hello.name] = Member(hello)
+        elif member.hello.boot != hello.boot:
+            member.number = 0
+            member.standing = {}
+            member.lastEvent = None
+        before, member.link = member.link, link
+        member.hello = hello
+        member.role = hello.role
+        member.before = hello.number
+        member.address = address
+        member.since = member.lastSeen = self._wallClock()
+        member.lost = ""
+        if before is not None and before is not link:
+            before.end()
+        self.publish("node", hello.name, member.view())
+        return member.number
+
+    def standing(self, name: str, facts: Facts) -> None:
+        """
+        A node says how it stands; also as a sign of life, which nobody is told of.
+
+        @raise Unknown: for one that has not said hello.
+        """
+        member = self._member(name)
+        member.lastSeen = self._wallClock()
+        if facts != member.standing:
+            member.standing = _shared(facts, member.standing)
+            self.publish("node", name, member.view())
+
+    def happened(self, name: str, event: Facts) -> None:
+        """
+        Something happened to a node. What is known already is told twice by nobody.
+
+        @param event: as L{sipgrace.control.commands.Happened} has it.
+        @raise Unknown: for one that has not said hello.
+        """
+        member = self._member(name)
+        member.lastSeen = self._wallClock()
+        number = event.get("number", 0)
+        if number <= member.number:
+            return
+        member.number = number
+        member.lastEvent = event
+        changed = number > member.before
+        if changed:
+            # What happened before the link came up says nothing about how things stand now.
+            known = {key: event[key] for key in _STANDING if key in event}
+            member.standing = {**member.standing, **known}
+        self.publish("event", name, event)
+        if changed:
+            self.publish("node", name, member.view())
+
+    def reported(self, name: str, at: float, report: Facts) -> None:
+        """
+        The report of a finished drain has come.
+
+        @param at: when that drain began.
+        """
+        self._member(name).lastSeen = self._wallClock()
+        self.publish("report", name, {"node": name, "at": at, "report": report})
+
+    def lost(self, name: str, link: INodeLink, why: str) -> None:
+        """
+        A link was lost; the node itself may be well. Where it has a newer one, nothing changes.
+        """
+        member = self._members.get(name)
+        if member is None or member.link is not link:
+            return
+        member.link = None
+        member.since = self._wallClock()
+        member.lost = why or "lost"
+        self.publish("node", name, member.view())
+
+    # ------------------------------------------------------------------ how things stand
+
+    def _member(self, name: str) -> Member:
+        member = self._members.get(name)
+        if member is None:
+            raise Unknown(f"{name[:100]!r} is no node of this fleet, or has not linked up yet")
+        return member
+
+    def member(self, name: str) -> Member:
+        """
+        @raise Unknown: for one that is not known.
+        """
+        return self._member(name)
+
+    def members(self, role: str = "") -> list[Member]:
+        """
+        @return: all, or all of that role, by name.
+        """
+        found = [member for member in self._members.values() if not role or member.role == role]
+        found.sort(key=lambda member: member.name)
+        return found
+
+    def node(self, name: str) -> dict[str, Any]:
+        """
+        @return: one node for display; see L{Member.view}.
+        @raise Unknown: for one that is not known.
+        """
+        return self._member(name).view()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """
+        @return: all, by name.
+        """
+        return [member.view() for member in self.members()]
+
+    def mesh(self) -> list[dict[str, Any]]:
+        """
+        @return: see L{sipgrace.controller.views.meshOf}.
+        """
+        return meshOf(self.members())
+
+    def view(self) -> dict[str, Any]:
+        """
+        @return: C{nodes}; C{mesh}, see L{sipgrace.controller.views.meshOf}; C{conflicts}, see
+            L{sipgrace.controller.views.conflictsOf}; C{number}, that of the last notice: what follows from
+            there on is news.
+        """
+        members = self.members()
+        mesh = meshOf(members)
+        return {
+            "nodes": [member.view() for member in members],
+            "mesh": mesh,
+            "conflicts": conflictsOf(members, mesh),
+            "number": self.number,
+        }
+
+    def linkOf(self, name: str) -> INodeLink | None:
+        """
+        @return: the way to a node; C{None} while there is none, or for a node that is not known.
+        """
+        member = self._members.get(name)
+        return None if member is None else member.link
+
+    # ------------------------------------------------------------------ notices
+
+    def observe(self, observer: Callable[[Notice], None]) -> None:
+        """
+        Has someone told of every notice from now on. What they raise is logged, and goes no further.
+        """
+        self._observers[observer] = None
+
+    def unobserve(self, observer: Callable[[Notice], None]) -> None:
+        """
+        Tells them no longer.
+        """
+        self._observers.pop(observer, None)
+
+    def publish(self, kind: str, node: str, facts: Facts) -> Notice:
+        """
+        Tells those who watch. What they publish in turn is told after this one, so that all hear of all in
+        the same order.
+        """
+        self.number += 1
+        notice = Notice(self.number, kind, node, facts)
+        self._notices.append(notice)
+        if not self._observers:
+            return notice
+        self._untold.append(notice)
+        if self._telling:
+            return notice
+        self._telling = True
+        try:
+            while self._untold:
+                self._tell(self._untold.popleft())
+        finally:
+            self._telling = False
+        return notice
+
+    def _tell(self, notice: Notice) -> None:
+        for observer in list(self._observers):
+            try:
+                observer(notice)
+            except Exception:
+                self._log.failure("a watcher of the fleet failed at {kind}", kind=notice.kind)
+
+    def since(self, number: int) -> list[Notice] | None:
+        """
+        @return: the notices of a higher number; C{None} where the first of them is not kept any more, or
+            where that number is of another run of the controller.
+        """
+        if number > self.number or number < self.number - len(self._notices):
+            return None
+        missed = self.number - number
+        return [self._notices[at] for at in range(len(self._notices) - missed, len(self._notices))]
