@@ -729,6 +729,28 @@ class SCTPContract(StreamContract):
         await server.gone()
         self.assertEqual(client.transport.status().state, "closed")
 
+    async def test_sackDelay(self) -> None:
+        """
+        A SHUTDOWN waits for what was sent last to be acknowledged: so long and no longer does a peer that
+        says nothing wait with that.
+        """
+        took = []
+        for delay in (300, 20):
+            ends = []
+            # Every second packet is acknowledged at once; which one that is, the stack decides.
+            for count in (4, 5):
+                client, server = await self.pair(more=f":sackDelay={delay}")
+                for number in range(count):
+                    client.transport.write(b"%d" % number)
+                    await server.heard(number + 1)
+                began = reactor.seconds()
+                client.transport.loseConnection()
+                await client.gone()
+                ends.append(reactor.seconds() - began)
+            took.append(max(ends))
+        self.assertGreater(took[0], 0.2)
+        self.assertLess(took[1], 0.2)
+
     async def test_messageTooLarge(self) -> None:
         """
         A message above the bound aborts the association; one just at it does not.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf, nan
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -68,6 +69,10 @@ class Gate:
 
     def openAgain(self) -> None:
         self.log.append("gate open")
+
+    @property
+    def lastInvite(self) -> float | None:
+        return None
 
 
 class Associations:
@@ -1274,6 +1279,42 @@ class DoorTests(SynchronousTestCase):
                 until=1068,
             ),
         )
+
+    def test_sinceSettled(self) -> None:
+        """
+        A drain's events say for how long nothing has been left to settle; none of the next drain's does.
+        """
+        world = into("Draining", calls=2)
+        for call in list(world.ledger):
+            world.clock.advance(3)
+            world.ledger.settle(call)
+        world.clock.advance(1.5)
+        world.associations.go()
+        self.assertEqual(
+            [(event.change, event.sinceSettled) for event in world.events],
+            [(Change.DRAINING, None), (Change.DRAINED, 1.5), (Change.OFFLINE, 1.5)],
+        )
+        world = into("Draining", calls=1)
+        world.ledger.settle(next(iter(world.ledger)))
+        world.lifecycle.cancel()
+        world.lifecycle.drain(order())
+        world.clock.advance(0)
+        world.associations.go()
+        self.assertEqual([event.sinceSettled for event in world.events], [None] * 5)
+
+    def test_lastInvite(self) -> None:
+        """
+        From the full stop to the end of the drain, and not afterwards, its events say when the latest INVITE
+        came; the one that takes it back does, too.
+        """
+        world = into("Draining")
+        with patch.object(Gate, "lastInvite", 0.25):
+            world.lifecycle.extend(8)
+            world.lifecycle.cancel()
+            with self.assertRaises(OrderRefused):
+                world.lifecycle.cancel()
+            world.lifecycle.drain(order())
+        self.assertEqual([event.lastInvite for event in world.events], [0.25, 0.25, None, 0.25])
 
     def test_status(self) -> None:
         world = into("Draining")

@@ -206,6 +206,31 @@ class GateTests(SynchronousTestCase):
         # The same in every process and release.
         self.assertEqual([gate.retryAfter(n) for n in ("client-110", "client-112")], [64, 62])
 
+    def test_lastInvite(self) -> None:
+        """
+        How late the latest INVITE came is counted from the full stop, not from when the time was changed, and
+        not by a clock that somebody may set.
+        """
+        now = [50.0]
+        gate = Gate(self.clock, monotonic=lambda: now[0])
+        self.assertIsNone(gate.lastInvite)
+        gate.close(1060, "")
+        now[0] += 0.25
+        gate.inviteCame()
+        gate.close(1090, "")
+        self.assertEqual(gate.lastInvite, 0.25)
+        now[0] += 0.5
+        self.clock.advance(100)
+        gate.inviteCame()
+        gate.openAgain()
+        self.assertEqual(gate.lastInvite, 0.75)
+        gate.close(1060, "")
+        self.assertIsNone(gate.lastInvite)
+        gate.inviteCame()
+        gate.openAgain()
+        gate.slow(10)
+        self.assertIsNone(gate.lastInvite)
+
     def test_refused(self) -> None:
         gate = Gate(self.clock, spread=0)
         gate.close(1060, "")

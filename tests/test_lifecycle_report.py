@@ -318,6 +318,7 @@ class ReporterTests(SynchronousTestCase):
                 "associations_gone_after_s": 0.0,
                 "cancelled_after_s": None,
                 "back_after_s": None,
+                "last_invite_after_s": None,
                 "marks": [[0.0, "draining"], [0.0, "drained"], [0.0, "offline"]],
                 "timeline": {"columns": ["after_s", "waiting"], "rows": []},
                 "maintenance": None,

@@ -123,11 +123,13 @@ class AdmitTests(RoleCase):
         While it drains only what belongs to a dialog passes; each refusal says how long.
         """
         self.gate.close(60, "")
-        for method in (b"INVITE", b"MESSAGE", b"REGISTER", b"SUBSCRIBE", b"OPTIONS"):
+        for method in (b"OPTIONS", b"MESSAGE", b"REGISTER", b"SUBSCRIBE", b"INVITE"):
+            self.assertIsNone(self.gate.lastInvite)
             answer = self.admit(self.request(method))
             assert answer is not None
             self.assertEqual((answer.status, answer.headers), (503, ((b"Retry-After", b"60"),)))
         self.assertEqual(self.gate.refused, 5)
+        self.assertIsNotNone(self.gate.lastInvite)
         for method in (b"INVITE", b"BYE", b"UPDATE", b"PRACK", b"OPTIONS", b"ACK"):
             self.assertEqual(self.admit(self.request(method, toTag=b"x")), None)
         self.gate.openAgain()

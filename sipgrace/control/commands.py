@@ -209,7 +209,9 @@ class Happened(_Command):
     """
     Told by a node to those who watch it. An event is an object with the names of
     L{sipgrace.lifecycle.events.Event}, but that C{at} is in seconds since the epoch, and that C{guardLeft}
-    and C{retryAfter} are the seconds that were left then to its C{deadline} and its C{until}.
+    and C{retryAfter} are the seconds that were left then to its C{deadline} and its C{until}. C{clock}
+    is when it was told by the host's monotonic clock (C{time.monotonic()}), by which all processes of one
+    host can measure how long something took.
     """
 
     commandName = b"happened"

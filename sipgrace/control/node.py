@@ -78,6 +78,9 @@ def eventFacts(event: Event, wallClock: float) -> dict[str, Any]:
         "forced": event.forced,
         "aborted": event.aborted,
         "text": event.text,
+        "sinceSettled": event.sinceSettled,
+        "lastInvite": event.lastInvite,
+        "clock": time.monotonic(),
         "order": None if event.order is None else event.order.facts(),
     }
 

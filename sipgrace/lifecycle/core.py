@@ -105,6 +105,8 @@ class Core:
     _listening: Deferred[None] | None = None
     _ticket: object = None
     _forced: int = 0
+    # When the ledger became empty in the drain under way.
+    _settledAt: float | None = None
     _slowCall: IDelayedCall | None = None
 
     # ------------------------------------------------------------------ telling
@@ -129,6 +131,10 @@ class Core:
             forced=forced,
             aborted=aborted,
             text=text,
+            sinceSettled=None if self._settledAt is None else self.clock.seconds() - self._settledAt,
+            lastInvite=None
+            if self.until is None and change is not Change.CANCELLED
+            else self.gate.lastInvite,
         )
         self.events.append(event)
 
@@ -217,6 +223,7 @@ class Core:
         retryAfter = self._wantedFor(order)
         self._wanted = None if retryAfter is None else self.clock.seconds() + retryAfter
         self.order = order
+        self._settledAt = None
         self.forced()
         self.guard = Guard(
             self.clock,
@@ -296,6 +303,7 @@ class Core:
         """
         self.stopSlowing()
         self.stopGuard()
+        self._settledAt = None
         self.order = None
         self.until = None
         self.safely(self.gate.openAgain, "opening the gate")
@@ -320,6 +328,7 @@ class Core:
             self.ledger.watch(partial(self._emptied, c))
 
     def _emptied(self, c: Facts) -> None:
+        self._settledAt = self.clock.seconds()
         # Whoever settled the last one is still in the middle of it, and may be about to send or to go
         # through its associations. So the reactor's next turn is the time to touch these.
         if self._idleCall is None:

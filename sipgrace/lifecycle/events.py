@@ -103,6 +103,10 @@ class Event:
     @ivar forced: how many accepted INVITEs were settled by force in this very change.
     @ivar aborted: how many associations were aborted in this very change.
     @ivar text: a sentence, for those changes that need one.
+    @ivar sinceSettled: in a drain, the seconds since the last of what was accepted was settled; C{None} where
+        there was nothing to settle, or there is still something.
+    @ivar lastInvite: how many seconds after the full stop the latest new INVITE came from a client that did
+        not know; C{None} where none has.
     """
 
     number: int
@@ -117,3 +121,5 @@ class Event:
     forced: int = 0
     aborted: int = 0
     text: str = ""
+    sinceSettled: float | None = None
+    lastInvite: float | None = None

@@ -4,6 +4,8 @@ The gate: what the way of every new INVITE looks at.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from math import ceil
 from zlib import crc32
 
@@ -22,16 +24,21 @@ class Gate:
         known. May be set while it is closed.
     @ivar slowing: whether a share of new INVITEs is refused while it is open; L{turnsAway} says which.
     @ivar refused: how many were ever refused.
+    @ivar lastInvite: how long after it was closed the latest new INVITE came, in seconds; C{None} where none
+        has come since, or it has never been closed.
     """
 
     __slots__ = (
         "_began",
         "_clock",
+        "_closedAt",
         "_first",
+        "_monotonic",
         "_over",
         "_owed",
         "_spread",
         "back",
+        "lastInvite",
         "open",
         "reason",
         "refused",
@@ -39,12 +46,18 @@ class Gate:
         "until",
     )
 
-    def __init__(self, clock: IReactorTime, spread: int = 5) -> None:
+    def __init__(
+        self, clock: IReactorTime, spread: int = 5, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """
         @param spread: clients are asked to come back within this many whole seconds after one another,
             each always at its own, so that they do not all return at once; 0 for none.
+        @param monotonic: measures C{lastInvite}, in seconds that nobody sets.
         """
         self._clock = clock
+        self._monotonic = monotonic
+        self._closedAt = 0.0
+        self.lastInvite: float | None = None
         self._spread = spread
         self.open = True
         self.reason = ""
@@ -61,6 +74,9 @@ class Gate:
         """
         See L{sipgrace.lifecycle.seams.GateSeam.close}.
         """
+        if self.open:
+            self._closedAt = self._monotonic()
+            self.lastInvite = None
         self.open = False
         self.slowing = False
         self.until = until
@@ -84,6 +100,7 @@ class Gate:
         self._over = over
         if not self.slowing:
             self._owed = 0.0
+            self.lastInvite = None
         self.slowing = True
 
     def share(self) -> float:
@@ -146,6 +163,12 @@ class Gate:
             # crc32, because hash() differs from one process to the next.
             left += crc32(peerName.encode()) % (self._spread + 1)
         return left
+
+    def inviteCame(self) -> None:
+        """
+        A new INVITE came although the gate is closed: its sender did not know.
+        """
+        self.lastInvite = self._monotonic() - self._closedAt
 
     def refuse(self, peerName: str) -> int:
         """

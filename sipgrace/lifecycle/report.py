@@ -61,6 +61,8 @@ class DrainReport:
     @ivar associationsGoneAfter: when no association was left.
     @ivar cancelledAfter: when the drain was taken back.
     @ivar backAfter: when the server served again.
+    @ivar lastInviteAfter: when the latest new INVITE came from a client that did not know, counted from the
+        full stop; C{None} where none has.
     @ivar startedWall: when it began, in seconds since the epoch.
     @ivar estimate: the guard as it was estimated at the full stop, to be held against L{needed}.
     @ivar course: how it went on.
@@ -86,6 +88,7 @@ class DrainReport:
     associationsGoneAfter: float | None = None
     cancelledAfter: float | None = None
     backAfter: float | None = None
+    lastInviteAfter: float | None = None
     startedWall: float = 0.0
     estimate: float | None = None
     course: Course = _NOTHING
@@ -125,6 +128,7 @@ class DrainReport:
             "associations_gone_after_s": _rounded(self.associationsGoneAfter),
             "cancelled_after_s": _rounded(self.cancelledAfter),
             "back_after_s": _rounded(self.backAfter),
+            "last_invite_after_s": _rounded(self.lastInviteAfter),
             "marks": [[round(after, 3), name] for after, name in self.marks],
             "timeline": self.course.toJSON(),
             "maintenance": None if self.maintenance is None else self.maintenance.toJSON(),
@@ -264,6 +268,7 @@ class Reporter:
             refused=self._gate.refused - refused,
             forced=forced,
             aborted=report.aborted + event.aborted,
+            lastInviteAfter=report.lastInviteAfter if event.lastInvite is None else event.lastInvite,
         )
 
 

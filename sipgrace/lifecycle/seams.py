@@ -127,6 +127,12 @@ class GateSeam(Protocol):
     What stands before new INVITEs.
     """
 
+    @property
+    def lastInvite(self) -> float | None:
+        """
+        How long after it was closed the latest new INVITE came, in seconds; C{None} where none has.
+        """
+
     def close(self, until: float, reason: str) -> None:
         """
         Refuses new INVITEs from now on. Also called while it is closed, when the time has changed.

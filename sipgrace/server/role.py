@@ -76,6 +76,8 @@ class ServerRole:
         if request.toTag:
             return None
         if not self._gate.open:
+            if request.method == b"INVITE":
+                self._gate.inviteCame()
             return unavailable(self._gate, self._clients.nameAt(association.peerHost) or association.peerHost)
         if self._gate.slowing and request.method == b"INVITE" and self._turnsAway(request):
             # Throttled, not leaving yet: no Retry-After (RFC 7339 §5.10.1).

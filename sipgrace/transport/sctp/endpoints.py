@@ -51,6 +51,7 @@ BOUNDS: Final = {
     "rtoInitial": (10, 60000),
     "rtoMin": (10, 60000),
     "rtoMax": (10, 600000),
+    "sackDelay": (1, 500),
     "heartbeat": (0, 3600000),
     "initAttempts": (1, 100),
     "maxRetransmissions": (1, 100),

@@ -33,6 +33,7 @@ _RECVRCVINFO = 32
 _REMOTE_UDP_ENCAPS_PORT = 132
 _HB_ENABLE = 1
 _HB_DISABLE = 2
+_SACKDELAY_ENABLE = 32
 # association, address, heartbeat ms, retransmissions, MTU, SACK delay, flags, flow label, DSCP; packed to 4
 _PATH_PARAMETERS = struct.Struct("=i128sIHIIIIBx")
 # association, address (aligned to 8), port in the order of the network
@@ -152,8 +153,8 @@ class KernelSocket:
                 options.heartbeat,
                 retransmissions,
                 0,
-                0,
-                _HB_ENABLE if options.heartbeat else _HB_DISABLE,
+                options.sackDelay,
+                (_HB_ENABLE if options.heartbeat else _HB_DISABLE) | _SACKDELAY_ENABLE,
                 0,
                 0,
             ),

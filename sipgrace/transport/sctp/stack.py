@@ -51,6 +51,9 @@ class SCTPOptions:
     @ivar rtoInitial: milliseconds of the first retransmission time-out (RFC: 1000).
     @ivar rtoMin: milliseconds (RFC: 1000); above the peer's delayed SACK of 200 ms.
     @ivar rtoMax: milliseconds (RFC: 60000).
+    @ivar sackDelay: milliseconds that a SACK may wait for data to go with (RFC: 200). What was sent last must
+        be acknowledged before a SHUTDOWN can leave (RFC 9260 §9.2): so long a server that goes may have to
+        wait for its peer.
     @ivar heartbeat: milliseconds between HEARTBEATs on an idle path (RFC: 30000); 0 sends none.
     @ivar initAttempts: how often INIT is sent again before it is given up (RFC: 8).
     @ivar maxRetransmissions: how many retransmissions in a row without an answer lose the association
@@ -67,6 +70,7 @@ class SCTPOptions:
     rtoInitial: int = 1000
     rtoMin: int = 400
     rtoMax: int = 4000
+    sackDelay: int = 20
     heartbeat: int = 15000
     initAttempts: int = 8
     maxRetransmissions: int = 6

@@ -85,6 +85,7 @@ def _configure(binding: Binding, so: int, options: SCTPOptions) -> None:
         sinit_max_attempts=options.initAttempts,
         sinit_max_init_timeo=min(options.rtoMax, 65535),
     )
+    binding.setStruct(so, usrsctp.DELAYED_SACK, "sctp_sack_info", sack_delay=options.sackDelay)
     beat = usrsctp.SPP_HB_ENABLE if options.heartbeat else usrsctp.SPP_HB_DISABLE
     binding.setStruct(
         so,

@@ -44,6 +44,7 @@ ASSOCINFO: Final = 0x02
 INITMSG: Final = 0x03
 NODELAY: Final = 0x04
 PEER_ADDR_PARAMS: Final = 0x0A
+DELAYED_SACK: Final = 0x0F
 EVENT: Final = 0x1E
 RECVRCVINFO: Final = 0x1F
 STATUS: Final = 0x100
@@ -70,6 +71,7 @@ struct sctp_paddrparams {
     struct sctp_storage spp_address;
     uint32_t spp_assoc_id, spp_hbinterval, spp_pathmtu, spp_flags, spp_ipv6_flowlabel;
     uint16_t spp_pathmaxrxt; uint8_t spp_dscp; };
+struct sctp_sack_info { uint32_t sack_assoc_id, sack_delay, sack_freq; };
 struct sctp_paddrinfo {
     struct sctp_storage spinfo_address;
     uint32_t spinfo_assoc_id; int32_t spinfo_state;
