@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.errors import SIPGraceError
+from sipgrace.tap.collector import settleCollector
 
 __all__ = ["Reactor", "RoleProcess", "RoleService"]
 
@@ -142,6 +143,7 @@ class RoleProcess(Service):
                 return
             self._started.append(service)
             await maybeDeferred(service.startService)
+        settleCollector()
 
     def _failed(self, reason: Failure) -> None:
         if reason.check(*_EXPECTED) is None:
