@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import orders, selfdrain, values
+from sipgrace.config import orders, priority, selfdrain, values
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.server import ServerConfig
 
@@ -99,6 +99,7 @@ KINDS = [
     (values.NetworkOrName, "", "networks and client names"),
     (values.SipURI, "SIP URI", ""),
     (values.SipURIOrName, "", "client names and SIP URIs"),
+    (values.SipURIOrService, "SIP URI, or name of a service", ""),
     (values.Domain, "domain", ""),
     (values.Prefix, "string", ""),
     (values.Phrase, "string", ""),
@@ -114,6 +115,7 @@ KINDS = [
     (selfdrain.Cron, "string", ""),
     (selfdrain.Zone, "string", ""),
     (selfdrain.Moment, "offset date-time", ""),
+    (priority.Resource, "", "strings"),
     (orders.PublicKey, "public key", ""),
     (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
 ]

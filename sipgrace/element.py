@@ -321,6 +321,7 @@ class Element:
             "settled": self.ledger.settled,
             "forced": self.ledger.forced,
             "refused": self.gate.refused,
+            "yielded": self.gate.yielded,
             "listeners": [listener.via.decode("ascii") for listener in self.associations.listeners],
             "paths": self.associations.paths(),
             "proxy": dict(self.core.counters) if self.core is not None else {},

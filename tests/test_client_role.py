@@ -27,6 +27,7 @@ from sipgrace.message.parser import parse
 from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.overload import Control
+from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.target import Answer, Hop, Target
 from sipgrace.testing import MemoryElement, MemoryNetwork, Recorder, makeRequest
 from tests.proxyrig import Line
@@ -138,7 +139,7 @@ class RoleCase(SynchronousTestCase):
         self.reroutes = Reroutes()
         self.role = self.make()
 
-    def make(self, tdm: ITDMRoute | None = None) -> ClientRole:
+    def make(self, tdm: ITDMRoute | None = None, priorities: Priorities | None = None) -> ClientRole:
         return ClientRole(
             self.gate,
             self.identity,
@@ -149,6 +150,7 @@ class RoleCase(SynchronousTestCase):
             {zone: Pool(self.asked, zone) for zone in (INTERFACE, NETWORK)}.__getitem__,  # type: ignore[arg-type]
             2.0,
             self.reroutes,
+            priorities,
         )
 
     def request(self, method: bytes = b"INVITE", **changes: Any) -> Request:
@@ -188,6 +190,24 @@ class AdmitTests(RoleCase):
                 self.assertEqual((answer.status, answer.headers), (503, ((b"Retry-After", b"60"),)))
             for method in (b"BYE", b"INVITE", b"ACK"):
                 self.assertEqual(self.role.admit(self.request(method, toTag=b"x"), line), None)
+
+    def test_priority(self) -> None:
+        """
+        What goes before others passes for as long as the gate yields, and while it slows.
+        """
+        role = self.make(priorities=Priorities(emergency=True))
+        line = Line(lambda event: None, "caller", b"UDP", INTERFACE)
+        self.gate.slow(1)
+        self.clock.advance(1)
+        self.assertEqual(role.admit(self.request(uri=b"urn:service:sos"), line), None)
+        self.assertEqual(role.admit(self.request(), line), Answer(503))
+        self.gate.close(1060, "", 1020)
+        self.assertEqual(role.admit(self.request(uri=b"urn:service:sos"), line), None)
+        self.gate.shut()
+        for uri in (b"urn:service:sos", b"sip:bob@h"):
+            answer = role.admit(self.request(uri=uri), line)
+            assert answer is not None
+            self.assertEqual((answer.status, answer.headers), (503, ((b"Retry-After", b"59"),)))
 
 
 class ServerTests(RoleCase):
@@ -250,6 +270,92 @@ class ServerTests(RoleCase):
         """
         for uri in (b"sip:+33@192.0.2.100", b"sip:bob@elsewhere.example"):
             self.assertEqual(len(list(self.targets(method=b"BYE", uri=uri, toTag=b"x"))), 3)
+
+
+class PriorityTests(RoleCase):
+    """
+    Calls that go before others.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.role = self.make(SIPGateway("sip:gw"), Priorities(["wps"]))
+        self.first, self.second, self.third = self.links.values()
+
+    def invite(self, *resources: bytes, **changes: Any) -> Request:
+        return self.request(headers=tuple((b"Resource-Priority", value) for value in resources), **changes)
+
+    def tried(self, request: Request) -> list[str]:
+        """
+        The servers that are tried when none takes it; C{gw} where the way out comes after them.
+        """
+        found = self.names(self.role.targets(request, INTERFACE, None))
+        return [name if name in self.links else "gw" for name in found]
+
+    def test_preferred(self) -> None:
+        """
+        Servers in service, then those that are leaving, then the way out; calls as all others do not go to
+        those.
+        """
+        self.first.unavailable(30.0)
+        self.assertEqual(self.tried(self.invite(b"wps.0")), ["server-104", "server-106", "server-102", "gw"])
+        self.assertEqual(self.tried(self.invite(b"dsn.flash")), ["server-104", "server-106", "gw"])
+        self.second.unavailable(30.0)
+        self.third.unavailable(30.0)
+        self.assertEqual(self.tried(self.invite(b"wps.0")), [*self.links, "gw"])
+        self.assertEqual(self.tried(self.invite()), ["gw"])
+        self.assertEqual(self.tried(self.invite(b"wps.0", toTag=b"x")), [])
+
+    def test_onlyOnce(self) -> None:
+        """
+        A server that begins to leave when it is asked is not asked again.
+        """
+        targets = self.role.targets(self.invite(b"wps.0"), INTERFACE, None)
+        next(targets)
+        self.first.unavailable(30.0)
+        self.assertEqual(self.names(targets)[:-1], ["server-104", "server-106"])
+
+    def test_notReachable(self) -> None:
+        """
+        Neither what has no association, nor what an operator has left alone.
+        """
+        for link in self.links.values():
+            link.unavailable(30.0)
+        self.first.associationLost(self.lines["server-102"])
+        self.second.skipped = True
+        self.assertEqual(self.tried(self.invite(b"wps.0")), ["server-106", "gw"])
+
+    def test_deaf(self) -> None:
+        """
+        One that has refused such a call with Retry-After is sent no other, until it is back; a refusal of
+        this one call says nothing about the next.
+        """
+        for link in self.links.values():
+            link.unavailable(30.0)
+        for link, headers in (
+            (self.first, ((b"Retry-After", b"60"),)),
+            (self.second, ()),
+        ):
+            response = Response.make(503, b"No", headers)
+            self.role.failed(FakeContext(self.invite(b"wps.0")), Target(token=link), "answer", response)
+        response = Response.make(503, b"No", ((b"Retry-After", b"60"),))
+        self.role.failed(FakeContext(self.invite()), Target(token=self.third), "answer", response)
+        self.assertEqual(self.tried(self.invite(b"wps.0")), ["server-104", "server-106", "gw"])
+        self.clock.advance(60)
+        self.assertTrue(self.first.active)
+        self.first.unavailable(30.0)
+        self.assertEqual(self.tried(self.invite(b"wps.0"))[-2:], ["server-102", "gw"])
+
+    def test_throttled(self) -> None:
+        """
+        None of them is kept from a server that asks for less (RFC 7339 §5.10.1); one that asks for nothing at
+        all comes after the others.
+        """
+        self.first.throttle.heard(Control(100, 25000, 1))
+        self.second.throttle.heard(Control(99, 25000, 1))
+        self.third.throttle.heard(Control(99, 25000, 1))
+        self.assertEqual(self.tried(self.invite(b"wps.0")), ["server-104", "server-106", "server-102", "gw"])
+        self.assertEqual(self.tried(self.invite()), ["gw"])
 
 
 class UserTests(RoleCase):

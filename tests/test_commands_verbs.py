@@ -319,8 +319,10 @@ class Looking(VerbCase):
     async def test_draining(self) -> None:
         service = await self.server()
         service.element.ledger.accept(Call())
+        service.element.gate.yielded = 2
         await self.give("drain", "--why", "new kernel")
         text = (await self.give("status")).text
+        self.assertIn(" settled, 0 of them by force, 0 refused, 2 let in nevertheless\n", text)
         self.assertRegex(
             text, r"\nstate         draining\nordered       drain by \w+ at [-0-9]+ [:0-9]+: new kernel\n"
         )

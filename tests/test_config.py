@@ -94,8 +94,8 @@ class Wrong(SynchronousTestCase):
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
                 "drains: expected one of the keys server, clients, routes, reject, access, drain, overload, "
-                "schedule, orders, report, timers, limits, control, manhole, found an unknown one; did you "
-                "mean drain?",
+                "schedule, orders, report, priority, timers, limits, control, manhole, found an unknown one; "
+                "did you mean drain?",
             ],
         )
         self.assertEqual(
@@ -584,6 +584,55 @@ class Wrong(SynchronousTestCase):
         )
 
 
+    def test_priority(self) -> None:
+        """
+        Namespaces and values as RFC 4412 §3.1 has them; services as RFC 5031 §3.
+        """
+        self.assertEqual(
+            self.serverErrors(
+                SERVER
+                + """
+                [priority]
+                resources = ["esnet", "wps.0", "", "a.b.c", "no blank"]
+                emergency = 1
+                [[routes]]
+                uri = "urn:service:SOS.Fire"
+                to = ["sip:h"]
+                [[routes]]
+                uri = "urn:service:sos.fire"
+                to = ["sip:h"]
+                [[routes]]
+                uri = "urn:service:sos."
+                to = ["sip:h"]
+                """
+            ),
+            [
+                "routes[3].uri: expected the name of a service such as 'urn:service:sos', found "
+                "'urn:service:sos.'",
+                *(
+                    f"priority.resources[{at}]: expected a namespace such as 'esnet', or one of its values "
+                    f"such as 'wps.0', found {value!r}"
+                    for at, value in ((3, ""), (4, "a.b.c"), (5, "no blank"))
+                ),
+                "priority.emergency: expected true or false, found 1",
+            ],
+        )
+        self.assertEqual(
+            self.serverErrors(
+                SERVER
+                + """
+                [[routes]]
+                uri = "urn:service:SOS.Fire"
+                to = ["sip:h"]
+                [[routes]]
+                uri = "urn:service:sos.fire"
+                to = ["sip:h"]
+                """
+            ),
+            ["routes[2].uri: expected one route for urn:service:sos.fire, found another before it"],
+        )
+
+
 class Right(SynchronousTestCase):
     """
     Files without mistakes.
@@ -623,6 +672,7 @@ class Right(SynchronousTestCase):
                     "thenLimit": 3600.0,
                     "announce": "both",
                 },
+                "priority": {"resources": (), "emergency": False},
                 "timers": {"t1": 0.5, "t2": 4.0, "t4": 5.0, "timerC": 181.0},
                 "limits": {
                     "message": 65536,
@@ -679,6 +729,7 @@ class Right(SynchronousTestCase):
                 },
                 "reconnect": {"interval": 1.0, "longest": 30.0},
                 "dns": {"servers": (), "shortest": 1.0, "longest": 3600.0},
+                "priority": {"resources": (), "emergency": False},
                 "control": None,
                 "manhole": None,
             },

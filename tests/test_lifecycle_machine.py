@@ -58,11 +58,20 @@ class Call:
 
 
 class Gate:
+    """
+    @ivar last: until when those that go before others are let in.
+    """
+
     def __init__(self, log: list[str]) -> None:
         self.log = log
+        self.last = 0.0
 
-    def close(self, until: float, reason: str) -> None:
+    def close(self, until: float, reason: str, last: float = 0.0) -> None:
         self.log.append(f"gate closed until {until:g} {reason}".strip())
+        self.last = last
+
+    def shut(self) -> None:
+        self.last = 0.0
 
     def slow(self, over: float) -> None:
         self.log.append(f"gate slow over {over:g}")
@@ -123,6 +132,7 @@ class World:
         self.clock.advance(1000)
         self.log: list[str] = []
         self.ledger = Ledger()
+        self.gate = Gate(self.log)
         self.associations = Associations(self, associations)
         self.events: list[Event] = []
         self.observing: dict[Change, Callable[[], object]] = {}
@@ -130,7 +140,7 @@ class World:
             self.clock,
             self.ledger,
             self.associations,
-            Gate(self.log),
+            self.gate,
             [self],
             Settings(**settings),  # type: ignore[arg-type]
             serving,
@@ -713,6 +723,60 @@ class DrainTests(SynchronousTestCase):
             error = self.assertRaises(OrderRefused, world.lifecycle.extend, seconds)
             self.assertEqual(str(error), f"extend: {seconds} is no time to add; seconds above 0 are expected")
         self.assertEqual(world.flush(), [])
+
+
+class LastCallsTests(SynchronousTestCase):
+    """
+    Until when calls that go before others are let in while the server drains.
+    """
+
+    def test_lastWords(self) -> None:
+        """
+        Until what rings is taken back: for a later one there is no time.
+        """
+        world = into("Draining")
+        self.assertEqual(world.gate.last, 1028.5)
+        world.clock.advance(28.75)
+        self.assertEqual((world.lifecycle.status().state, world.gate.last), (State.DRAINING, 1028.5))
+        world.lifecycle.drain(order())
+        self.assertEqual(world.gate.last, 1028.75, "joined, and there is no time left")
+
+    def test_moved(self) -> None:
+        """
+        It moves with the guard.
+        """
+        world = into("Draining")
+        world.lifecycle.extend(10)
+        self.assertEqual(world.gate.last, 1038.5)
+        world.lifecycle.drain(order(guard=3.0))
+        self.assertEqual(world.gate.last, 1001.5)
+
+    def test_drained(self) -> None:
+        """
+        Not while the associations are shut down.
+        """
+        world = into("Draining")
+        world.ledger.settleAll("")
+        world.clock.advance(0)
+        self.assertEqual((world.lifecycle.status().state, world.gate.last), (State.DRAINED, 0))
+
+    def test_offline(self) -> None:
+        world = into("Draining")
+        world.lifecycle.offline(order(Kind.OFFLINE))
+        self.assertEqual((world.lifecycle.status().state, world.gate.last), (State.OFFLINE, 0))
+
+    def test_returning(self) -> None:
+        """
+        A drain in Returning is over before it begins.
+        """
+        world = into("Returning")
+        world.lifecycle.drain(order())
+        self.assertEqual((world.lifecycle.status().state, world.gate.last), (State.DRAINED, 0))
+
+    def test_guardOfZero(self) -> None:
+        world = into("Serving")
+        world.lifecycle.drain(order(guard=0.0))
+        self.assertEqual((world.lifecycle.status().state, world.gate.last), (State.DRAINED, 0))
 
 
 class RetryAfterTests(SynchronousTestCase):

@@ -171,6 +171,24 @@ class GateTests(SynchronousTestCase):
         gate.close(1200.25, "")
         self.assertEqual(gate.retryAfter("client-110"), 141)
 
+    def test_yields(self) -> None:
+        """
+        Until a time, and never again once it is shut; those that pass are counted.
+        """
+        gate = Gate(self.clock)
+        gate.close(1060, "", 1020)
+        self.assertEqual((gate.yields(), gate.yielded, gate.refused), (True, 1, 0))
+        self.clock.advance(19.9)
+        self.assertTrue(gate.yields())
+        self.clock.advance(0.1)
+        self.assertFalse(gate.yields())
+        gate.close(1060, "", 1030)
+        self.assertTrue(gate.yields())
+        gate.shut()
+        self.assertEqual((gate.yields(), gate.yielded), (False, 3))
+        gate.close(1060, "")
+        self.assertFalse(gate.yields())
+
     def test_roundingOfTheClock(self) -> None:
         """
         Sums of fractions do not make a second more of it.

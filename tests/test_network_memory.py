@@ -571,12 +571,15 @@ class DrainTests(NetworkCase):
         call.dialog.routes = []
         call.dialog.target = b"sip:1121@example.com"
         call.dialog.proxy = "192.0.2.110"
-        for method in (b"INFO", b"INVITE", b"ACK", b"BYE"):
+        for method in (b"INFO", b"PRACK", b"UPDATE", b"INVITE", b"ACK", b"BYE"):
             self.bob.take()
             call.dialog.send(method, 2)
             self.world.run(0.1)
             self.assertEqual(self.bob.take(), [method.decode()])
-        self.assertEqual(self.alice.take(), ["200 INFO", "100 INVITE", "200 INVITE", "200 BYE"])
+        self.assertEqual(
+            self.alice.take(),
+            ["200 INFO", "200 PRACK", "200 UPDATE", "100 INVITE", "200 INVITE", "200 BYE"],
+        )
         self.assertIn("110>102 BYE", self.world.take())
         self.assertEqual(self.world.servers["102"].element.gate.refused, 0)
 

@@ -241,7 +241,6 @@ class ClientsPart(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(100)
         self.throttle = Throttle(self.clock)
-        self.invite = request(VIA)
 
     def admitted(self, count: int = 100) -> str:
         """
@@ -249,7 +248,7 @@ class ClientsPart(SynchronousTestCase):
         """
         found = ""
         for _ in range(count):
-            found += str(int(not self.throttle.loss or self.throttle.admits(self.invite)))
+            found += str(int(not self.throttle.loss or self.throttle.admits()))
         return found
 
     def test_share(self) -> None:
@@ -332,13 +331,18 @@ class ClientsPart(SynchronousTestCase):
 
     def test_priority(self) -> None:
         """
-        A call with a priority is sent for as long as the server takes any (§5.10.1).
+        A call that goes before others is sent for as long as the server takes any (§5.10.1), and others are
+        kept from it instead, ten at most.
         """
-        urgent = request(VIA, headers=((b"Resource-Priority", b"ets.0"),))
-        self.throttle.heard(Control(99, 5000, 1))
-        self.assertEqual([self.throttle.admits(urgent) for _ in range(5)], [True] * 5)
-        self.throttle.heard(Control(100, 5000, 2))
-        self.assertFalse(self.throttle.admits(urgent))
+        self.throttle.heard(Control(25, 5000, 1))
+        self.assertEqual([self.throttle.admits(True) for _ in range(5)], [True] * 5)
+        self.assertEqual(self.admitted(8), "01011101")
+        self.throttle.heard(Control(50, 5000, 2))
+        self.assertEqual([self.throttle.admits(True) for _ in range(100)], [True] * 100)
+        self.assertEqual(self.admitted(24), "0" * 20 + "1010")
+        self.throttle.heard(Control(100, 5000, 3))
+        self.assertFalse(self.throttle.admits(True))
+        self.assertEqual(self.throttle.kept, 3 + 22)
 
     def test_read(self) -> None:
         self.throttle.read(response(VIA + OFFER))

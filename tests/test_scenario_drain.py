@@ -204,19 +204,56 @@ class UserTests(TestCase):
 
     timeout = 90
 
-    async def start(self, guard: float, servers: tuple[int, ...], margin: float = 0.5) -> Network:
+    async def start(
+        self, guard: float, servers: tuple[int, ...], margin: float = 0.5, more: str = ""
+    ) -> Network:
         """
         Two clients, one user at each.
+
+        @param more: further sections of every file.
         """
         network = Network(self, guard=guard, margin=margin)
         self.caller = await Phone(self, "caller").listen(network.host)
         self.callee = await Phone(self, "callee", keepRinging).listen(network.host)
         for number in servers:
-            network.startServer(number)
+            network.startServer(number, more)
         for number, phone in ((1, self.caller), (2, self.callee)):
-            network.startClient(number, f"sip:{network.host}:{phone.port}", servers=servers)
+            network.startClient(number, f"sip:{network.host}:{phone.port}", servers=servers, more=more)
         await network.ready()
         return network
+
+    async def test_priority(self) -> None:
+        """
+        Every server leaves, and clients know it: a call that goes before others is set up by one of them,
+        which waits for it as for those before; others are refused. In the path of the call none is left.
+        """
+        network = await self.start(6, (1, 2), more='[priority]\nresources = ["wps.0"]\n')
+        calls = [self.caller.call("2001", network.users(1)) for _ in range(2)]
+        for call in calls:
+            await call.has(180)
+        for server in network.servers.values():
+            server.signal(SIGTERM)
+        for server in network.servers.values():
+            for client in network.clients.values():
+                await client.said(f"{server.name} is left alone")
+        began = reactor.seconds()
+        for headers in ((), ((b"Resource-Priority", b"wps.1"),)):
+            refused = self.caller.call("2001", network.users(1), headers=headers)
+            self.assertEqual((await refused.done()).status, 503)
+        self.callee.ringing = answerAfter(1)
+        urgent = self.caller.call("2001", network.users(1), headers=((b"Resource-Priority", b"WPS.0"),))
+        await urgent.has(180)
+        for ring in self.callee.rings[:2]:
+            ring.respond(200)
+        self.assertEqual((await urgent.done()).status, 200)
+        self.assertTrue(1 <= urgent.finalAt - began < 1 + 2 * TOLERANCE)
+        for server in network.servers.values():
+            self.assertEqual(await server.end(), 0)
+        self.assertLess(reactor.seconds() - began, 4, "nobody waited for the guard")
+        self.assertEqual(len(self.callee.rings), 3)
+        await self.callee.until(lambda: self.callee.rings[2].acked, "ACK")
+        await urgent.hangUp()
+        network.check()
 
     async def test_answeredLate(self) -> None:
         """

@@ -17,6 +17,7 @@ from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.identity import Identity
+from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.target import Answer, Hop, Target
 from sipgrace.server.clients import Clients
 from sipgrace.server.role import ServerRole
@@ -156,6 +157,54 @@ class AdmitTests(RoleCase):
         self.assertEqual(self.admit(self.request()), Answer(503))
         self.assertEqual(self.admit(self.request(toTag=b"x")), None)
         self.assertEqual(self.status(self.request(b"OPTIONS", uri=b"sip:192.0.2.100")), 200)
+
+    def test_priority(self) -> None:
+        """
+        Calls that go before others pass the closed gate for as long as it yields; access and rules count for
+        them as for all, and other methods do not pass.
+        """
+        role = self.make(
+            rules=[Rejection(None, Party(prefix=b"900"), 480)],
+            deny=("east",),
+            priorities=Priorities(["wps"], True),
+        )
+        urgent = {"headers": ((b"Resource-Priority", b"wps.3"),)}
+        self.gate.close(60, "", 20)
+        self.assertEqual(self.status(self.request(**urgent), role), None)
+        self.assertEqual(self.status(self.request(uri=b"urn:service:sos"), role), None)
+        self.assertEqual(self.gate.yielded, 2)
+        self.assertEqual(self.status(self.request(**urgent)), 503, "it is not configured")
+        self.assertEqual(self.status(self.request(), role), 503)
+        self.assertEqual(self.status(self.request(uri=b"sip:900@h", **urgent), role), 480)
+        self.assertEqual(role.admit(self.request(**urgent), self.line("a")), Answer(403))
+        for method in (b"MESSAGE", b"OPTIONS", b"SUBSCRIBE"):
+            self.assertEqual(self.status(self.request(method, **urgent), role), 503)
+        self.clock.advance(20)
+        answer = self.admit(self.request(**urgent), role)
+        self.assertEqual(answer, Answer(503, ((b"Retry-After", b"40"),)))
+
+    def test_priorityWhileSlowing(self) -> None:
+        """
+        None of those that go before others is refused, and they do not move the others' turns.
+        """
+        role = self.make(priorities=Priorities(["wps"]))
+        urgent = {"headers": ((b"Resource-Priority", b"wps.0"),)}
+        self.gate.slow(10)
+        self.clock.advance(5)
+        found = [self.status(self.request(**(urgent if n % 2 else {})), role) for n in range(8)]
+        self.assertEqual(found, [None, None, 503, None, None, None, 503, None])
+
+    def test_priorityWhenFull(self) -> None:
+        """
+        A tenth more is there for them, and that is all.
+        """
+        role = self.make(priorities=Priorities(emergency=True))
+        self.ledger.extend(range(100))
+        for _ in range(10):
+            self.assertEqual(self.status(self.request(uri=b"urn:service:sos.police"), role), None)
+            self.assertEqual(self.admit(self.request(), role), Answer(503))
+            self.ledger.append(None)
+        self.assertEqual(self.admit(self.request(uri=b"urn:service:sos.police"), role), Answer(503))
 
     def test_rules(self) -> None:
         """

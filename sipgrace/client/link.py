@@ -37,6 +37,8 @@ class ServerLink:
     @ivar unansweredInRow: those since the last answer.
     @ivar skipped: whether an operator has it left alone: see L{sipgrace.client.skips}.
     @ivar throttle: what the server has asked to be spared.
+    @ivar deaf: whether it has asked to be left alone in answer to a call that goes before others; until it is
+        back.
     """
 
     log = Logger()
@@ -70,6 +72,7 @@ class ServerLink:
         self.unansweredTotal = 0
         self.unansweredInRow = 0
         self.skipped = False
+        self.deaf = False
         self.throttle = Throttle(clock)
         self._back: float | None = None
         self._settings = settings = settings or LinkSettings()
@@ -111,6 +114,16 @@ class ServerLink:
         Seconds for which the server is still to be left alone; 0.0 when it is not counting down.
         """
         return self._core.countdown.left
+
+    @property
+    def leaving(self) -> bool:
+        """
+        Whether it has asked for no calls, and could still be sent one that goes before others: its
+        association is up, nobody has it skipped, and it has not refused such a one.
+        """
+        if self.association is None or self.skipped or self.deaf:
+            return False
+        return self.countdown > 0 or (self.active and self.throttle.loss == 100)
 
     @property
     def latency(self) -> float | None:
@@ -215,6 +228,7 @@ class ServerLink:
         The server is back.
         """
         self._back = None
+        self.deaf = False
 
     def associationLost(self, association: IAssociation, reason: str = "") -> None:
         """

@@ -29,6 +29,7 @@ from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.context import ResponseContext
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.own import statusAnswer, unavailable
+from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.target import Answer, Hop, Target, hopOf
 from sipgrace.transport.pool import AssociationPool
 
@@ -45,6 +46,7 @@ class ClientRole:
     @param pools: the associations to other elements, one pool a side.
     @param period: seconds within which a server must give its first answer to an INVITE.
     @param reroutes: keeps what calls had to be tried elsewhere.
+    @param priorities: which calls go before others.
     """
 
     log = Logger()
@@ -60,6 +62,7 @@ class ClientRole:
         pools: Callable[[str], AssociationPool],
         period: float,
         reroutes: Reroutes,
+        priorities: Priorities | None = None,
     ) -> None:
         self._gate = gate
         self._identity = identity
@@ -70,24 +73,30 @@ class ClientRole:
         self._pools = pools
         self._period = period
         self._reroutes = reroutes
+        self._priorities = priorities or Priorities()
 
     def admit(self, request: Request, association: IAssociation) -> Answer | None:
         """
-        A client that is leaving takes no new calls; all else goes on.
+        A client that is leaving takes no new calls, but for those that go before others and which it can
+        still finish; all else goes on.
         """
         if request.toTag:
             return None
-        if self._gate.slowing and request.method == b"INVITE" and self._gate.turnsAway():
+        gate = self._gate
+        if gate.slowing and request.method == b"INVITE" and self._turnsAway(request):
             return Answer(503)
-        if not self._gate.open:
-            return unavailable(self._gate, association.peerHost)
+        if not gate.open and not (self._priorities.covers(request) and gate.yields()):
+            return unavailable(gate, association.peerHost)
         return statusAnswer(request, self._identity)
+
+    def _turnsAway(self, request: Request) -> bool:
+        return not self._priorities.covers(request) and self._gate.turnsAway()
 
     def targets(self, request: Request, zone: str, outZone: str | None) -> Iterator[Target]:
         """
         Within a dialog whose path leads through us, where the Request-URI says the other party is. Else, from
-        the network, the user that the Request-URI means; from a user, the servers of the active list, and the
-        TDM route when they have all failed.
+        the network, the user that the Request-URI means; from a user, the servers of the active list; when
+        they have all failed, those that are leaving, should this call go before others; then the TDM route.
         """
         if outZone is not None and request.toTag:
             target = self._remote(request, outZone)
@@ -120,10 +129,15 @@ class ClientRole:
         tried = []
         # It is INVITEs that take turns; the pointer marks the server that had the last one.
         for link in self._active.attempts() if isInvite else self._active.candidates():
-            if isInvite and link.throttle.loss and not link.throttle.admits(request):
+            if isInvite and link.throttle.loss and not link.throttle.admits(self._priorities.covers(request)):
                 continue
             tried.append(link.name)
             yield Target(link.association, period=self._period, token=link)
+        if not request.toTag and self._priorities.covers(request):
+            for link in self._links.values():
+                if link.leaving and link.name not in tried:
+                    tried.append(link.name)
+                    yield Target(link.association, period=self._period, token=link)
         if self._tdm is not None and isInvite and not request.toTag:
             found = self._lastResort(self._tdm, request, tried)
             if isinstance(found, Deferred):
@@ -206,7 +220,10 @@ class ClientRole:
                     return False
                 link.unanswered()
         elif response.status == 503:
-            link.unavailable(retryAfterOf(response), scheduledReturn(response))
+            retryAfter = retryAfterOf(response)
+            if retryAfter is not None and context.request is not None:
+                link.deaf = link.deaf or self._priorities.covers(context.request)
+            link.unavailable(retryAfter, scheduledReturn(response))
         elif response.status < 400:
             return self._redirected(context, response)
         else:

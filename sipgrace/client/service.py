@@ -41,6 +41,7 @@ from sipgrace.lifecycle.orders import Kind
 from sipgrace.message.message import Response
 from sipgrace.proxy.core import ProxySettings
 from sipgrace.proxy.overload import OFFER
+from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.target import Target
 from sipgrace.transport.address import splitHostPort
 from sipgrace.transport.backoff import Backoff
@@ -265,6 +266,7 @@ class ClientService(Service):
             pools.__getitem__,
             client.responsePeriod,
             self.reroutes,
+            Priorities(config.priority.resources, config.priority.emergency),
         )
         core = element.serve(
             role,

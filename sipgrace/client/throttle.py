@@ -5,10 +5,15 @@ asked it to keep.
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.interfaces import IReactorTime
 
-from sipgrace.message.message import Request, Response
+from sipgrace.message.message import Response
 from sipgrace.proxy.overload import Control, readControl
+
+#: Others make up for at most so many requests that went before them, times a hundred.
+_MADE_UP: Final = 1000
 
 
 class Throttle:
@@ -68,17 +73,20 @@ class Throttle:
         self.loss = 0
         self._sequence = -1
 
-    def admits(self, request: Request) -> bool:
+    def admits(self, preferred: bool = False) -> bool:
         """
-        Whether this new request may be sent. Asked only where C{loss} is not 0.
+        Whether one new request may be sent. Asked only where C{loss} is not 0.
 
-        Those with a Resource-Priority may for as long as the server takes any at all (RFC 7339 §5.10.1).
+        @param preferred: whether it goes before others. Such a one may be sent for as long as the server
+            takes any at all, and others are kept back in its place, so that the server gets no more than it
+            asked for (RFC 7339 §5.10.1).
         """
         if self._clock.seconds() >= self._until:
             self.loss = 0
             return True
-        if self.loss < 100 and request.has(b"Resource-Priority"):
-            return True
+        if preferred:
+            self._due = min(self._due + self.loss, _MADE_UP)
+            return self.loss < 100
         self._due += self.loss
         if self._due < 100:
             return True

@@ -42,7 +42,8 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "since start",
             f"{status['accepted']} accepted, {status['settled']} settled, "
-            f"{status['forced']} of them by force, {status['refused']} refused",
+            f"{status['forced']} of them by force, {status['refused']} refused"
+            + (f", {status['yielded']} let in nevertheless" if status["yielded"] else ""),
         )
     )
     found += [("listens at", listener) for listener in status["listeners"]]

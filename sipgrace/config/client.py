@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sipgrace.config.descriptions import checkConnect
 from sipgrace.config.orders import OrdersSection
+from sipgrace.config.priority import PrioritySection
 from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import (
     ControlSection,
@@ -344,6 +345,9 @@ class ClientConfig(Section):
 
     report: ReportSection | None = None
     """Where a report of each drain is written."""
+
+    priority: PrioritySection = PrioritySection()
+    """Which calls go before others, in a drain and elsewhere; none by default."""
 
     timers: Timers = Timers()
     """The timers of SIP transactions."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sipgrace.config.orders import OrdersSection
+from sipgrace.config.priority import PrioritySection
 from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import (
     ControlSection,
@@ -37,6 +38,7 @@ from sipgrace.config.values import (
     Seconds,
     SipURI,
     SipURIOrName,
+    SipURIOrService,
     Then,
     mistakes,
 )
@@ -127,8 +129,9 @@ class Route(Section):
     domain "*".
     """
 
-    uri: SipURI | None = None
-    """The Request-URI, compared by the rules of RFC 3261 section 19.1.4."""
+    uri: SipURIOrService | None = None
+    """The Request-URI, compared by the rules of RFC 3261 section 19.1.4. Or the name of a service, such as
+    "urn:service:sos", which is for its sub-services too (RFC 5031)."""
 
     prefix: Prefix | None = None
     """The first characters of the Request-URI's user part."""
@@ -357,6 +360,9 @@ class ServerConfig(Section):
 
     report: ReportSection | None = None
     """Where a report of each drain is written."""
+
+    priority: PrioritySection = PrioritySection()
+    """Which calls go before others, in a drain and elsewhere; none by default."""
 
     timers: Timers = Timers()
     """The timers of SIP transactions."""

@@ -40,6 +40,7 @@ __all__ = [
     "Seconds",
     "SipURI",
     "SipURIOrName",
+    "SipURIOrService",
     "Then",
     "mistakes",
     "named",
@@ -50,6 +51,8 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}\Z")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\Z")
+# RFC 5031 §3
+_SERVICE = re.compile(rf"urn:service:{_LABEL}(?:\.{_LABEL})*\Z")
 # What RFC 3261 §25.1 lets a user part hold, less the escapes and the password.
 _PREFIX = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]+\Z")
 
@@ -115,6 +118,15 @@ def _uri(value: object) -> SIPURI:
 def _uriOrName(value: object) -> SIPURI | str:
     text = _text(value)
     return _name(text) if ":" not in text else _uri(text)
+
+
+def _uriOrService(value: object) -> SIPURI | str:
+    text = _text(value)
+    if not text.lower().startswith("urn:"):
+        return _uri(text)
+    if not _SERVICE.match(text.lower()):
+        raise ValueError(f"expected the name of a service such as 'urn:service:sos', found {text!r}")
+    return text.lower()
 
 
 def _domain(value: str) -> str:
@@ -251,6 +263,9 @@ SipURI = Annotated[SIPURI, BeforeValidator(_uri), PlainSerializer(named)]
 
 SipURIOrName = Annotated[SIPURI | str, BeforeValidator(_uriOrName), PlainSerializer(named)]
 """A C{sip:} or C{sips:} URI, or the name of a client."""
+
+SipURIOrService = Annotated[SIPURI | str, BeforeValidator(_uriOrService), PlainSerializer(named)]
+"""A C{sip:} or C{sips:} URI, or the name of a service in lower case (RFC 5031)."""
 
 Domain = Annotated[str, AfterValidator(_domain)]
 """The host part of a SIP URI, in lower case; C{*} stands for every domain."""

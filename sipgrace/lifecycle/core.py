@@ -264,19 +264,21 @@ class Core:
         if seconds is not None:
             self.guard.set(seconds)
         assert self.guard.deadline is not None
-        self._closeGate(self.guard.deadline)
+        self._closeGate(self.guard.deadline, self.clock.seconds() + self.guard.lastWordsIn())
 
-    def _closeGate(self, deadline: float) -> None:
+    def _closeGate(self, deadline: float, last: float = 0.0) -> None:
         """
         Asks clients to stay away until the wanted time, or for the configured period after the guard
         where nobody wants one; never less than the guard.
+
+        @param last: until when those that go before others are let in.
         """
         if self._wanted is None:
             self.until = deadline + self.settings.retryPeriod
         else:
             self.until = max(self._wanted, deadline)
         reason = self.order.why if self.order is not None else ""
-        self.safely(partial(self.gate.close, self.until, reason), "closing the gate")
+        self.safely(partial(self.gate.close, self.until, reason, last), "closing the gate")
 
     def wantRetryAfter(self, seconds: float) -> None:
         """
@@ -383,9 +385,11 @@ class Core:
 
     def shutDown(self, c: Facts) -> None:
         """
-        Accepts no more associations and ends in order those that are left.
+        Accepts no more associations and ends in order those that are left; whoever goes before others does so
+        no longer.
         """
         self.leaveLedger()
+        self.safely(self.gate.shut, "shutting the gate")
         self.stopListening()
         self._end(c, self.associations.shutdownAll, "shutting the associations down")
 

@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 class Gate:
     """
     Open while the server serves. The role reads C{open} for each new INVITE (and OPTIONS), and asks
-    L{refuse} for the C{Retry-After} of its 503 where it is false.
+    L{refuse} for the C{Retry-After} of its 503 where it is false; about one that goes before others it asks
+    L{yields} first.
 
     @ivar open: whether new INVITEs are accepted.
     @ivar reason: why not, in a phrase fit for clients; empty when open.
@@ -26,6 +27,7 @@ class Gate:
     @ivar refused: how many were ever refused.
     @ivar lastInvite: how long after it was closed the latest new INVITE came, in seconds; C{None} where none
         has come since, or it has never been closed.
+    @ivar yielded: how many were ever let in while it was closed.
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class Gate:
         "_clock",
         "_closedAt",
         "_first",
+        "_last",
         "_monotonic",
         "_over",
         "_owed",
@@ -44,6 +47,7 @@ class Gate:
         "refused",
         "slowing",
         "until",
+        "yielded",
     )
 
     def __init__(
@@ -65,12 +69,14 @@ class Gate:
         self.back: float | None = None
         self.slowing = False
         self.refused = 0
+        self.yielded = 0
+        self._last = 0.0
         self._began = 0.0
         self._over = 0.0
         self._first = 0.0
         self._owed = 0.0
 
-    def close(self, until: float, reason: str) -> None:
+    def close(self, until: float, reason: str, last: float = 0.0) -> None:
         """
         See L{sipgrace.lifecycle.seams.GateSeam.close}.
         """
@@ -81,6 +87,13 @@ class Gate:
         self.slowing = False
         self.until = until
         self.reason = reason
+        self._last = last
+
+    def shut(self) -> None:
+        """
+        See L{sipgrace.lifecycle.seams.GateSeam.shut}.
+        """
+        self._last = 0.0
 
     def openAgain(self) -> None:
         """
@@ -129,6 +142,17 @@ class Gate:
             return False
         self._owed -= 1
         self.refused += 1
+        return True
+
+    def yields(self) -> bool:
+        """
+        To be asked about each new INVITE that goes before others, while it is closed.
+
+        @return: whether this one is let in nevertheless; it is counted then.
+        """
+        if self._clock.seconds() >= self._last:
+            return False
+        self.yielded += 1
         return True
 
     def imagined(self, until: float, reason: str, back: float | None = None) -> Gate:

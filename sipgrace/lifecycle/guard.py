@@ -45,6 +45,7 @@ class Guard:
         self._expired = expired
         self._call: IDelayedCall | None = None
         self.deadline: float | None = None
+        self._used = 0.0
 
     def set(self, seconds: float) -> None:
         """
@@ -58,8 +59,10 @@ class Guard:
         self.deadline = self._clock.seconds() + seconds
         if seconds > 0:
             margin = min(self._margin, seconds / 3)
+            self._used = margin
             self._call = self._clock.callLater(seconds - 1.5 * margin, self._recall, margin)
         else:
+            self._used = 0.0
             self._settle()
 
     def stop(self) -> None:
@@ -78,6 +81,14 @@ class Guard:
         if self.deadline is None:
             return 0.0
         return max(0.0, self.deadline - self._clock.seconds())
+
+    def lastWordsIn(self) -> float:
+        """
+        @return: the seconds until what rings is taken back, 0 where it has been, or nothing was set.
+        """
+        if self.deadline is None:
+            return 0.0
+        return max(0.0, self.deadline - 1.5 * self._used - self._clock.seconds())
 
     def _recall(self, margin: float) -> None:
         self._call = self._clock.callLater(max(0.0, self.left() - margin), self._settle)

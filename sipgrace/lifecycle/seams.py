@@ -133,13 +133,21 @@ class GateSeam(Protocol):
         How long after it was closed the latest new INVITE came, in seconds; C{None} where none has.
         """
 
-    def close(self, until: float, reason: str) -> None:
+    def close(self, until: float, reason: str, last: float = 0.0) -> None:
         """
         Refuses new INVITEs from now on. Also called while it is closed, when the time has changed.
 
         @param until: when clients may come back, in seconds of the clock; never before the guard
             expires.
         @param reason: why, in a phrase that clients are shown; may be empty.
+        @param last: until when those are nevertheless let in that go before others, in seconds of the clock;
+            later ones the guard would leave no time.
+        """
+
+    def shut(self) -> None:
+        """
+        Lets nobody in any more, whoever goes before others: the associations are going. Called while it is
+        closed.
         """
 
     def slow(self, over: float) -> None:

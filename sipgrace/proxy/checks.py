@@ -10,6 +10,9 @@ from sipgrace.proxy.target import Answer
 #: What we let pass in a Request-URI.
 _SCHEMES = (b"sip:", b"sips:", b"tel:")
 
+#: Besides: services by their names (RFC 5031), whose places the Route says, or the routing table.
+_SERVICE = b"urn:service:"
+
 #: The most branches that all elements after us may have at a time together for one request (RFC 5393 §5.3.3).
 #: We try one place after another, and so take none of them for ourselves.
 _BREADTH = 60
@@ -21,7 +24,8 @@ def check(request: Request) -> Answer | None:
     Scheme, Max-Forwards and Proxy-Require (steps 2, 3 and 5). An OPTIONS that may go no further passes: the
     role may be the one to answer it.
     """
-    if not request.uri[:5].lower().startswith(_SCHEMES):
+    uri = request.uri
+    if not uri[:5].lower().startswith(_SCHEMES) and uri[: len(_SERVICE)].lower() != _SERVICE:
         return Answer(416)
     if request.maxForwards == 0 and request.method != b"OPTIONS":
         return Answer(483)

@@ -20,6 +20,7 @@ from sipgrace.proxy.glance import escaped, glance
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.overload import mayOffer
 from sipgrace.proxy.own import statusAnswer, unavailable
+from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.target import Answer, Hop, Target, hopOf
 from sipgrace.server.clients import Clients
 from sipgrace.server.routing import Route, RoutingTable
@@ -31,11 +32,13 @@ class ServerRole:
     """
     A server's answers to the questions of the proxy core (see L{sipgrace.proxy.seams.Role}).
 
-    @param ledger: what it has accepted; beyond C{most} of it, new requests are refused.
+    @param ledger: what it has accepted; beyond C{most} of it, new requests are refused; beyond a
+        tenth more, also those that go before others.
     @ivar throttles: whether those who speak overload control (RFC 7339) are asked to hold back themselves.
     @param addresses: the SIP addresses of the clients that have one: where they can be reached when they
         have not opened an association, and where callers are sent in redirect mode.
     @param redirects: whether callers are told where to go (302) rather than having calls set up here.
+    @param priorities: which calls go before others.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ServerRole:
         most: int,
         addresses: Mapping[str, SIPURI],
         redirects: bool = False,
+        priorities: Priorities | None = None,
     ) -> None:
         self.throttles = False
         self._gate = gate
@@ -65,28 +69,31 @@ class ServerRole:
         self._addresses = addresses
         self._hops = {name: hopOf(uri) for name, uri in addresses.items()}
         self._redirects = redirects
+        self._priorities = priorities or Priorities()
 
     def admit(self, request: Request, association: IAssociation) -> Answer | None:
         """
         Access, then whether we are in service, then the rules. What belongs to a dialog passes whatever
-        the state.
+        the state. A call that goes before others is let in for as long as the guard leaves it time, and is
+        then like any other.
         """
         if not self._access.permits(association.peerHost):
             return Answer(403)
         if request.toTag:
             return None
-        if not self._gate.open:
+        gate = self._gate
+        if not gate.open and not (self._priorities.covers(request) and gate.yields()):
             if request.method == b"INVITE":
-                self._gate.inviteCame()
-            return unavailable(self._gate, self._clients.nameAt(association.peerHost) or association.peerHost)
-        if self._gate.slowing and request.method == b"INVITE" and self._turnsAway(request):
+                gate.inviteCame()
+            return unavailable(gate, self._clients.nameAt(association.peerHost) or association.peerHost)
+        if gate.slowing and request.method == b"INVITE" and self._turnsAway(request):
             # Throttled, not leaving yet: no Retry-After (RFC 7339 §5.10.1).
             return Answer(503)
         if request.method == b"OPTIONS":
             own = statusAnswer(request, self._identity)
             if own is not None:
                 return own
-        if len(self._ledger) >= self._most:
+        if len(self._ledger) >= self._most and self._isFull(request):
             # Throttled, not leaving: no Retry-After (RFC 7339 §5.10.1).
             return Answer(503)
         if self._rejections:
@@ -101,7 +108,12 @@ class ServerRole:
 
     def _turnsAway(self, request: Request) -> bool:
         # Who speaks overload control has held back its share already.
-        return not (self.throttles and mayOffer(request.get(b"Via") or b"")) and self._gate.turnsAway()
+        if self.throttles and mayOffer(request.get(b"Via") or b""):
+            return False
+        return not self._priorities.covers(request) and self._gate.turnsAway()
+
+    def _isFull(self, request: Request) -> bool:
+        return len(self._ledger) >= self._most + self._most // 10 or not self._priorities.covers(request)
 
     def _origin(self, request: Request, association: IAssociation) -> Facts:
         _, user, domain = glance(bytes(NameAddr.parse(request.fromValue).uri))

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sipgrace.message.uri import SIPURI, parseURI, sameURI
+from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.glance import glance
+from sipgrace.proxy.lookup import Lookup
 from sipgrace.proxy.target import Hop, hopOf
 
 
@@ -32,25 +33,31 @@ class Route:
 
 class RoutingTable:
     """
-    Finds the most particular line: an exact URI before the longest user prefix, that before the domain,
-    that before the line for every domain. Each kind is found by dictionary, whatever the table's size.
+    Finds the most particular line: an exact URI, or the name of a service, before the longest user prefix,
+    that before the domain, that before the line for every domain. Each kind is found by dictionary, whatever
+    the table's size.
 
     @ivar redirects: whether any line redirects.
     """
 
     def __init__(self) -> None:
         self.redirects = False
-        self._uris: dict[tuple[bytes, bytes, bytes], list[tuple[SIPURI, Route]]] = {}
+        self._lookup: Lookup[Route] = Lookup()
         self._domains: dict[bytes, Route] = {}
-        self._prefixes: dict[bytes, Route] = {}
-        self._lengths: tuple[int, ...] = ()
 
     def addURI(self, uri: SIPURI, route: Route) -> None:
         """
         A line for one URI, compared by the rules of RFC 3261 §19.1.4.
         """
         self._note(route)
-        self._uris.setdefault(glance(bytes(uri)), []).append((uri, route))
+        self._lookup.addURI(uri, route)
+
+    def addService(self, name: bytes, route: Route) -> None:
+        """
+        A line for a service and its sub-services: C{b"urn:service:sos"}.
+        """
+        self._note(route)
+        self._lookup.addService(name, route)
 
     def addDomain(self, domain: bytes, route: Route) -> None:
         """
@@ -64,8 +71,7 @@ class RoutingTable:
         A line for all users that begin so: C{b"+4930"}.
         """
         self._note(route)
-        self._prefixes[prefix] = route
-        self._lengths = tuple(sorted({len(known) for known in self._prefixes}, reverse=True))
+        self._lookup.addPrefix(prefix, route)
 
     def _note(self, route: Route) -> None:
         self.redirects = self.redirects or route.redirect is not None
@@ -75,12 +81,5 @@ class RoutingTable:
         The line for a Request-URI.
         """
         glanced = glance(uri)
-        for known, route in self._uris.get(glanced, ()):
-            if sameURI(known, parseURI(uri)):
-                return route
-        _, user, host = glanced
-        for length in self._lengths:
-            found = self._prefixes.get(user[:length])
-            if found is not None:
-                return found
-        return self._domains.get(host) or self._domains.get(b"*")
+        route = self._lookup.exactly(uri, glanced) or self._lookup.byPrefix(glanced[1])
+        return route or self._domains.get(glanced[2]) or self._domains.get(b"*")

@@ -20,6 +20,7 @@ from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.events import State
 from sipgrace.proxy.core import ProxySettings
+from sipgrace.proxy.priority import Priorities
 from sipgrace.server.announcer import Announcer
 from sipgrace.server.clients import Clients
 from sipgrace.server.overloadcontrol import OverloadControl
@@ -45,7 +46,9 @@ def tableOf(sections: tuple[RouteSection, ...]) -> RoutingTable:
     table = RoutingTable()
     for section in sections:
         route = _route(section)
-        if section.uri is not None:
+        if isinstance(section.uri, str):
+            table.addService(section.uri.encode("ascii"), route)
+        elif section.uri is not None:
             table.addURI(section.uri, route)
         elif section.prefix is not None:
             table.addPrefix(section.prefix.encode("ascii"), route)
@@ -129,6 +132,7 @@ class ServerService(Service):
             server.maxAccepted,
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
+            priorities=Priorities(config.priority.resources, config.priority.emergency),
         )
         settings = ProxySettings(
             recordRoute=server.recordRoute,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -302,12 +302,18 @@ class Phone(Waiting):
             return self._listener.associationTo(host, port)
         return self.associations[-1]
 
-    def call(self, user: str, proxy: tuple[str, int] | IAssociation, domain: str = "example.org") -> Call:
+    def call(
+        self,
+        user: str,
+        proxy: tuple[str, int] | IAssociation,
+        domain: str = "example.org",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> Call:
         """
-        Calls somebody, through a proxy.
+        Calls somebody, or a service by its name, through a proxy.
         """
         association = self.way(*proxy) if isinstance(proxy, tuple) else proxy
-        uri = f"sip:{user}@{domain}".encode()
+        uri = (user if user.startswith("urn:") else f"sip:{user}@{domain}").encode()
         invite = Request.make(
             b"INVITE",
             uri,
@@ -318,6 +324,7 @@ class Phone(Waiting):
                 (b"Call-ID", token() + b"@" + self.name.encode()),
                 (b"CSeq", b"1 INVITE"),
                 (b"Contact", b"<%b>" % self.contact(association)),
+                *headers,
             ],
         )
         invite.pushVia(b"%b;branch=z9hG4bK%b;rport" % (association.via, token()))
