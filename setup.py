@@ -47,7 +47,7 @@ setup(
     ],
     extras_require={
         # setuptools: a test builds the wheel, without fetching anything.
-        "test": ["sipmessage==0.7.1", "setuptools>=70.1", *checks],
+        "test": ["sipmessage==0.7.1", "setuptools>=70.1", "hypothesis>=6.100", *checks],
         "lint": checks,
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "Malformed",
     "NotAllowed",
     "OrderRefused",
     "ParseError",
@@ -72,6 +73,14 @@ class OrderRefused(SIPGraceError):
     """
 
     status = 403
+
+
+class Malformed(OrderRefused):
+    """
+    An order that cannot be understood: a value is missing, of the wrong type, or not among those expected.
+    """
+
+    status = 400
 
 
 class NotAllowed(OrderRefused):

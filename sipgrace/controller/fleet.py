@@ -121,8 +121,8 @@ def _shared(facts: Facts, before: Facts) -> Facts:
 
 class Fleet:
     """
-    All nodes that have ever had a link to this run of the controller. A node is never dropped: one whose link
-    is lost is shown as lost.
+    All nodes that have ever had a link to this run of the controller. One whose link is lost is shown as
+    lost, and dropped only when somebody says that it will not come back.
 
     @ivar number: the number of the last notice.
     """
@@ -221,6 +221,16 @@ class Fleet:
         member.since = self._wallClock()
         member.lost = why or "lost"
         self.publish("node", name, member.view())
+
+    def forget(self, name: str) -> None:
+        """
+        Drops a node. Those who watch are told C{forgotten} in place of its view.
+
+        @raise Unknown: for one that is not known.
+        """
+        self._member(name)
+        del self._members[name]
+        self.publish("node", name, {"name": name, "forgotten": True})
 
     # ------------------------------------------------------------------ how things stand
 

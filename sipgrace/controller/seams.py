@@ -115,6 +115,8 @@ class OrderRecord:
     @ivar ended: when it came to its end; C{None} before.
     @ivar rolling: the rolling maintenance that it is part of, or empty.
     @ivar result: what a rehearsal found, the report of a drain.
+    @ivar boot: the run of the node that it was given to; empty while it is queued.
+    @ivar number: the number of that run's last event before it was given.
     """
 
     id: str
@@ -128,6 +130,8 @@ class OrderRecord:
     ended: float | None = None
     rolling: str = ""
     result: Any = None
+    boot: str = ""
+    number: int = 0
 
 
 class Progress(StrEnum):
@@ -347,7 +351,16 @@ class IFleetStore(Interface):
         @param allowed: is called, perhaps more than once, with those claimed in that group now (without
             this one); returns why not, or an empty string.
         @return: fails with L{sipgrace.errors.OrderRefused} where it is not. To claim again what one has
-            claimed is no mistake.
+            claimed is no mistake. Where the store is shared, a claim goes with the controller that made it,
+            should it end, until it is L{hold}.
+        """
+
+    def hold(group: str, server: str) -> Deferred[None]:
+        """
+        Makes a claim last, also without the controller that made it, until it is released: the order is
+        about to be sent.
+
+        @return: fails with L{sipgrace.errors.StoreError} where the claim has gone meanwhile.
         """
 
     def release(group: str, server: str) -> Deferred[None]:
@@ -358,6 +371,11 @@ class IFleetStore(Interface):
     def claims(group: str) -> Deferred[frozenset[str]]:
         """
         Who is claimed.
+        """
+
+    def held() -> Deferred[list[tuple[str, str]]]:
+        """
+        All claims that last: group and server.
         """
 
 
@@ -457,6 +475,12 @@ class IController(Interface):
     def reports(node: str = "", limit: int = 20) -> Deferred[list[dict[str, Any]]]:
         """
         See L{IFleetStore.reports}.
+        """
+
+    def forget(node: str, person: Person) -> Deferred[None]:
+        """
+        Forgets a node that will not come back: it is dropped from the fleet, and no budget counts it any
+        more. For an admin; refused for one that has a link.
         """
 
     def noteRefused(who: str, what: str, why: str) -> None:

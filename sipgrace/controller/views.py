@@ -68,7 +68,7 @@ def meshOf(nodes: Sequence[Seen]) -> list[dict[str, Any]]:
                     "active": bool(peer.get("active")),
                     "associated": bool(peer.get("associated")),
                     "skipped": bool(peer.get("skipped")),
-                    "overdue": bool(peer.get("overdue")),
+                    "overdue": peer.get("overdue") not in (None, False),
                     "countdown": peer.get("countdown"),
                     "latency": peer.get("latency"),
                     "serverSays": up.pop((server, node.name), None),

@@ -1,0 +1,129 @@
+"""
+Budgets: how many servers of a group may be away at once, and what must stay in service. Pure.
+
+What counts is what the fleet shows, whoever brought it about, and besides that what is claimed: a server is
+claimed before the order that takes it away is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sipgrace.controller.fleet import Fleet, Member
+
+__all__ = ["Budget", "Presence", "presences"]
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """
+    A server as its budget counts it.
+
+    @ivar away: why it counts as away; empty where it is in service.
+    @ivar capacity: what it contributes: its label C{capacity}, or 1.
+    """
+
+    name: str
+    away: str
+    capacity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """
+    One group's budget. What is C{None} is not limited.
+
+    @ivar group: the group.
+    @ivar away: at most so many servers are away at once.
+    @ivar inService: at least so many servers are in service.
+    @ivar capacity: at least so much capacity is in service: the sum of the servers' labels C{capacity}.
+    """
+
+    group: str
+    away: int | None = None
+    inService: int | None = None
+    capacity: float | None = None
+
+    def refusal(self, server: str, present: Sequence[Presence], claimed: Collection[str]) -> str:
+        """
+        May a server be taken out of service?
+
+        @param present: all servers of the group.
+        @param claimed: those that are about to be taken out, or have been.
+        @return: why not; empty where it may. One that is away already takes no more room.
+        """
+        gone = {one.name: one.away for one in present if one.away}
+        gone |= {name: "claimed" for name in claimed if name not in gone}
+        if server in gone:
+            return ""
+        those = f" ({_listed(gone)})" if gone else ""
+        if self.away is not None and len(gone) + 1 > self.away:
+            return (
+                f"the budget of the group {self.group} lets {_servers(self.away)} be away at once, and "
+                f"{len(gone)} {'is' if len(gone) == 1 else 'are'}{those}"
+            )
+        left = [one for one in present if one.name not in gone and one.name != server]
+        if self.inService is not None and len(left) < self.inService:
+            return (
+                f"the budget of the group {self.group} wants {_servers(self.inService)} in service, and "
+                f"without {server} there would be {len(left)}{those}"
+            )
+        capacity = sum(one.capacity for one in left)
+        if self.capacity is not None and capacity < self.capacity:
+            return (
+                f"the budget of the group {self.group} wants a capacity of {self.capacity:g} in service, and "
+                f"without {server} there would be {capacity:g}{those}"
+            )
+        return ""
+
+
+def _servers(number: int) -> str:
+    return "1 server" if number == 1 else f"{number} servers"
+
+
+def _listed(gone: Mapping[str, str]) -> str:
+    names = sorted(gone)
+    text = ", ".join(f"{name} {gone[name]}" for name in names[:5])
+    return text if len(names) <= 5 else f"{text} and {len(names) - 5} others"
+
+
+def presences(fleet: Fleet, group: str) -> list[Presence]:
+    """
+    @return: how the servers of a group stand, as far as the fleet shows.
+    """
+    members = [member for member in fleet.members("server") if member.group == group]
+    reached = _reached(fleet.members("client"), {member.name for member in members})
+    return [Presence(member.name, _away(member, reached), _capacity(member)) for member in members]
+
+
+def _reached(clients: Iterable[Member], servers: Collection[str]) -> dict[str, bool]:
+    """
+    By server, whether any client with a link sends calls there; without those that no such client has.
+    """
+    reached: dict[str, bool] = {}
+    for client in clients:
+        peers: Any = client.standing.get("peers")
+        if client.link is None or not isinstance(peers, list):
+            continue
+        for peer in peers:
+            name = peer.get("name")
+            if name in servers and not reached.get(name):
+                reached[name] = bool(peer.get("active"))
+    return reached
+
+
+def _away(member: Member, reached: Mapping[str, bool]) -> str:
+    if member.link is None:
+        return "" if reached.get(member.name) else "not linked, and reached by no client"
+    if member.state != "serving":
+        return "of unknown state" if member.state == "unknown" else member.state
+    # A server that has just come back is of no use yet until its clients know.
+    return "reached by no client" if reached.get(member.name) is False else ""
+
+
+def _capacity(member: Member) -> float:
+    try:
+        return max(0.0, float(member.hello.labels.get("capacity", "1")))
+    except ValueError:
+        return 1.0

@@ -1,0 +1,3 @@
+"""
+Where a controller keeps what must outlive it.
+"""
