@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from sipgrace.transport.sctp.stack import kernelSpeaksSCTP
@@ -82,14 +83,28 @@ class Loss:
     Loses and delays packets on the loopback, in a C{with}.
     """
 
-    def __init__(self, *netem: str) -> None:
+    def __init__(self, *netem: str, hosts: Collection[str] = ()) -> None:
         """
         @param netem: C{"loss", "5%", "delay", "20ms"} and the like.
+        @param hosts: the IPv4 addresses to and from which this happens; by default all.
         """
         self.netem = netem
+        self.hosts = hosts
 
     def __enter__(self) -> None:
-        subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *self.netem], check=True)
+        if not self.hosts:
+            _tc("qdisc add dev lo root netem", *self.netem)
+            return
+        # All goes by the first of four bands, but for what the filters put into the last.
+        _tc("qdisc add dev lo root handle 1: prio bands 4 priomap", *["0"] * 16)
+        _tc("qdisc add dev lo parent 1:4 netem", *self.netem)
+        for host in self.hosts:
+            for way in ("src", "dst"):
+                _tc("filter add dev lo parent 1: protocol ip u32 match ip", way, host, "flowid 1:4")
 
     def __exit__(self, *details: object) -> None:
-        subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], check=True)
+        _tc("qdisc del dev lo root")
+
+
+def _tc(*words: str) -> None:
+    subprocess.run(["tc", *" ".join(words).split()], check=True)

@@ -52,6 +52,9 @@ case $kind in
 test | interop | bench) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
 esac
 case $kind in
+test | interop) command -v tc >/dev/null || apt iproute2 "tc, by which packets are lost and late in tests" ;;
+esac
+case $kind in
 bench) command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside" ;;
 esac
 # Unpacked, not installed: some of them would start a service.
