@@ -47,7 +47,8 @@ setup(
     ],
     extras_require={
         # setuptools: a test builds the wheel, without fetching anything.
-        "test": ["sipmessage==0.7.1", "setuptools>=70.1", "hypothesis>=6.100", *checks],
+        # PyYAML: reads the example of a manifest.
+        "test": ["sipmessage==0.7.1", "setuptools>=70.1", "hypothesis>=6.100", "PyYAML>=6", *checks],
         "lint": checks,
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },

@@ -25,10 +25,16 @@ class Process(Child, Waiting):
     @ivar name: for messages.
     """
 
-    def __init__(self, test: TestCase, name: str, *command: str) -> None:
+    def __init__(
+        self, test: TestCase, name: str, *command: str, environment: dict[str, str] | None = None
+    ) -> None:
+        """
+        @param environment: more than this process has.
+        """
         Waiting.__init__(self)
         self.name = name
-        super().__init__(test, "-m", "sipgrace.demo.tether", str(os.getpid()), *command)
+        tether = ("-m", "sipgrace.demo.tether", str(os.getpid()))
+        super().__init__(test, *tether, *command, environment=environment)
 
     def signal(self, number: int) -> None:
         """
