@@ -31,7 +31,7 @@ setup(
     # Saying so makes an editable install add this folder to Python's path, where Twisted finds the plugins;
     # the import hook that setuptools would use else hides them.
     package_dir={"": "."},
-    package_data={"sipgrace": ["py.typed"]},
+    package_data={"sipgrace": ["py.typed"], "sipgrace.controller.web": ["page/*"]},
     zip_safe=False,
     install_requires=[
         "Twisted[tls,conch]>=26.4",
@@ -44,11 +44,21 @@ setup(
         "click>=8.1",
         "cryptography>=43",
         "cronsim>=2.7",
+        "klein>=24.8",
+        "treq>=24.9",
+        "prometheus_client>=0.22",
     ],
     extras_require={
         # setuptools: a test builds the wheel, without fetching anything.
         # PyYAML: reads the example of a manifest.
-        "test": ["sipmessage==0.7.1", "setuptools>=70.1", "hypothesis>=6.100", "PyYAML>=6", *checks],
+        "test": [
+            "sipmessage==0.7.1",
+            "setuptools>=70.1",
+            "hypothesis>=6.100",
+            "PyYAML>=6",
+            "openapi-spec-validator>=0.8",
+            *checks,
+        ],
         "lint": checks,
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },

@@ -18,7 +18,7 @@ LEVELS: list[list[str]] = [
     ["server", "client", "controller"],
     # What a running server and a running client are both made of.
     ["element", "console", "oversight"],
-    ["proxy", "control", "config", "lifecycle"],
+    ["proxy", "control", "config", "lifecycle", "metrics"],
     ["transport", "transaction"],
     ["message"],
     ["interfaces", "errors"],

@@ -36,6 +36,8 @@ class Wheel(SynchronousTestCase):
             names = {name for name in archive.namelist() if ".dist-info/" not in name}
         modules = {str(path.relative_to(ROOT)) for path in (ROOT / "sipgrace").rglob("*.py")}
         # Not twisted/__init__.py nor twisted/plugins/__init__.py: those would replace Twisted's own.
+        page = ROOT / "sipgrace" / "controller" / "web" / "page"
+        modules |= {str(path.relative_to(ROOT)) for path in page.iterdir()}
         self.assertEqual(names, {*modules, "sipgrace/py.typed", "twisted/plugins/sipgrace_plugins.py"})
 
 

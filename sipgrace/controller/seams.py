@@ -409,6 +409,11 @@ class IController(Interface):
         See L{IFleetStore.orders}.
         """
 
+    def orderOf(id: str) -> Deferred[OrderRecord]:
+        """
+        One order; fails with L{sipgrace.errors.Unknown} where there is none of that id.
+        """
+
     def rolling(values: Mapping[str, Any], person: Person) -> Deferred[RollingRecord]:
         """
         Begins a rolling maintenance: C{servers} (names), or C{select} (labels; C{{}} for all),

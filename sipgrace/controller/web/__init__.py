@@ -1,0 +1,3 @@
+"""
+What people see of a controller: the HTTP API, the stream of events, the page.
+"""

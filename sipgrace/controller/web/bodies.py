@@ -1,0 +1,90 @@
+"""
+Requests whose bodies are bounded, and what is read from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+from twisted.web.server import Request
+
+from sipgrace.controller.web.problems import Rejected
+
+__all__ = ["LONGEST", "BoundedRequest", "abort", "bodyOf", "queryOf"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+#: The longest body, in bytes.
+LONGEST: Final = 65_536
+
+#: Whoever goes on sending is cut off after so much.
+_PATIENCE: Final = 1_048_576
+
+
+class BoundedRequest(Request):
+    """
+    Keeps no more of a body than L{LONGEST}.
+
+    @ivar tooLong: whether there was more.
+    """
+
+    tooLong = False
+    _arrived = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        See C{twisted.web.iweb.IRequest}.
+        """
+        if length is not None and length > LONGEST:
+            self.tooLong = True
+            length = 0
+        super().gotLength(length)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        See C{twisted.web.http.Request}.
+        """
+        self._arrived += len(data)
+        if self._arrived > LONGEST:
+            self.tooLong = True
+        if self._arrived > _PATIENCE:
+            abort(self)
+        elif not self.tooLong:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+
+def abort(request: Any) -> None:
+    """
+    Ends its connection at once, whatever is on the way.
+    """
+    if request.channel is not None:
+        request.channel.transport.abortConnection()
+
+
+def bodyOf(request: Any, model: TypeAdapter[Any]) -> Any:
+    """
+    @return: the body, as the model has it.
+    @raise Rejected: when it is too long, or no JSON is said to come.
+    @raise pydantic.ValidationError: when it is not what is expected.
+    """
+    if request.tooLong:
+        raise Rejected(413, f"a body of at most {LONGEST} bytes is expected")
+    kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Rejected(415, f"Content-Type: application/json is expected, found {kind[:50] or 'none'}")
+    return model.validate_json(request.content.read())
+
+
+def queryOf(request: Any, model: type[_Model]) -> _Model:
+    """
+    @return: what stands behind the question mark, as the model has it.
+    @raise pydantic.ValidationError: when it is not what is expected.
+    """
+    found: dict[str, str] = {}
+    for name, values in request.args.items():
+        key = name.decode("utf-8", "replace")[:50]
+        if len(values) > 1:
+            raise Rejected(400, f"{key}: expected once")
+        found[key] = values[0].decode("utf-8", "replace")
+    return model.model_validate_strings(found)

@@ -1,0 +1,3 @@
+"""
+What Prometheus is told: of servers, clients and controllers.
+"""
