@@ -393,6 +393,17 @@ class FakeController:
         """
         return succeed([one for one in self.drains if node in ("", one["node"])][:limit])
 
+    def forget(self, node: str, person: Person) -> Deferred[None]:
+        """
+        See L{IController}.
+        """
+        try:
+            self._done("forget", node, person, Role.ADMIN)
+            self.fleet.node(node)
+        except SIPGraceError:
+            return fail()
+        return succeed(None)
+
     def noteRefused(self, who: str, what: str, why: str) -> None:
         """
         See L{IController}.

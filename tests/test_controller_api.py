@@ -183,6 +183,16 @@ class Asking(WebCase):
         status, problem, _ = await self.ask("GET", "/api/v1/nodes/server-102/status")
         self.assertEqual((status, problem["detail"]), (502, "server-102 has no link to this controller now"))
 
+    async def test_forget(self) -> None:
+        """
+        A node that will not come back.
+        """
+        self.assertEqual((await self.ask("DELETE", "/api/v1/nodes/server-102"))[0], 403)
+        status, body, _ = await self.ask("DELETE", "/api/v1/nodes/server-102", role="admin")
+        self.assertEqual((status, body), (204, b""))
+        self.assertEqual(self.controller.asked[-1], ("forget", "server-102", "admin"))
+        self.assertEqual((await self.ask("DELETE", "/api/v1/nodes/other", role="admin"))[0], 404)
+
     async def test_order(self) -> None:
         """
         An order reaches the controller as it was given, by whose token it was.

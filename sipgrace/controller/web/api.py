@@ -165,6 +165,12 @@ class API:
         """
         return self._controller.fleet.node(name)
 
+    def forget(self, request: Any, name: str, person: Person, query: Any) -> Any:
+        """
+        See L{IController.forget}.
+        """
+        return self._controller.forget(name, person)
+
     def nodeStatus(self, request: Any, name: str, person: Person, query: Any) -> Any:
         """
         See L{sipgrace.controller.seams.INodeLink.status}.

@@ -101,6 +101,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         problems=(404,),
     ),
     Operation(
+        id="forget",
+        method="DELETE",
+        path="/nodes/{name}",
+        tag="fleet",
+        says="Forget a node that will not come back, and count it in no budget any more.",
+        status=204,
+        problems=(404, 403, 409, 503),
+    ),
+    Operation(
         id="nodeStatus",
         method="GET",
         path="/nodes/{name}/status",
