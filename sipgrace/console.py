@@ -32,7 +32,7 @@ class Console:
         """
         What is put into the prompt's namespace.
         """
-        return {
+        found: dict[str, object] = {
             "show": self.show,
             "drain": self.drain,
             "cancel": self.cancel,
@@ -40,6 +40,9 @@ class Console:
             "resume": self.resume,
             "rehearse": self.rehearse,
         }
+        if Kind.SKIP in self._element.door.kinds:
+            found |= {"skip": self.skip, "unskip": self.unskip}
+        return found
 
     def show(self) -> None:
         """
@@ -99,6 +102,26 @@ class Console:
 
         return self._give(Kind.REHEARSE, guard=guard, retryAfter=retryAfter).addCallback(show)
 
+    def skip(self, server: str, why: str = "") -> Deferred[Any]:
+        """
+        Leaves a server alone: it is sent no new calls, and tested all the same.
+
+        @param server: its name.
+        @param why: the reason, which is kept.
+        @return: the server, whether it is skipped, and whether a restart will know of it.
+        """
+        return self._give(Kind.SKIP, why, server=server).addCallback(_result)
+
+    def unskip(self, server: str, why: str = "") -> Deferred[Any]:
+        """
+        Uses a server again, as soon as it is good.
+
+        @param server: its name.
+        @param why: the reason.
+        @return: as L{skip}.
+        """
+        return self._give(Kind.UNSKIP, why, server=server).addCallback(_result)
+
     def _give(self, kind: Kind, why: str = "", **values: Any) -> Deferred[Obeyed]:
         order = self._element.order(kind, "manhole", why, **values)
         given = self._element.door.give(order, Giver(Source.MANHOLE, "manhole"))
@@ -112,3 +135,7 @@ class Console:
 
 def _state(obeyed: Obeyed) -> State:
     return obeyed.state
+
+
+def _result(obeyed: Obeyed) -> Any:
+    return obeyed.result

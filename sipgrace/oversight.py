@@ -105,7 +105,8 @@ class Oversight:
             self._margin,
             drain.spread,
             pace.perSecond,
-            {"over": drain.over, "then": drain.then, "announce": drain.announce},
+            # Without the command: whoever may only look on may ask for a rehearsal.
+            {"over": drain.over, "then": drain.then.partition(" ")[0], "announce": drain.announce},
         )
         self.door.kinds[Kind.REHEARSE] = self.rehearsals.rehearse
         self.after = AfterDrain(reactor, name, drain.then.partition(" ")[0], drain.command, drain.thenLimit)

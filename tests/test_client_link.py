@@ -22,6 +22,7 @@ from sipgrace.client.probe import Available, Failed, OptionsProbe, Outcome, Unav
 from sipgrace.interfaces import IAssociation, IAssociationUser
 from sipgrace.message.derive import respond
 from sipgrace.message.message import Message, Request, Response
+from sipgrace.proxy.overload import Control
 from sipgrace.testing import MemoryNetwork, Recorder
 from sipgrace.transaction.layer import TransactionLayer
 from sipgrace.transaction.timers import TimerQueue
@@ -679,6 +680,52 @@ class CountdownTests(SynchronousTestCase):
         self.assertEqual(
             world.took(), ["connect", ("test", "association 2"), ("tested", Available(), 0.0), "up"]
         )
+
+    def test_fullStop(self) -> None:
+        """
+        A server that has asked by overload control (RFC 7339) to be sent nothing at all keeps its place for
+        as long as its association is up, and leaves it for what is left of that time when that goes: it has
+        drained, and no INVITE of ours has met its 503.
+        """
+        world = inState("Active")
+        world.link.throttle.heard(Control(100, 30000, 1))
+        world.clock.advance(5.0)
+        self.assertEqual((world.took(), world.state), ([], "Active"))
+        world.loseNow()
+        self.assertEqual((world.took(), world.state), ([("down", "unavailable"), ("counting", 25.0)], "Away"))
+        self.assertEqual((world.link.countdown, world.link.throttle.loss), (25.0, 0))
+        world.clock.advance(24.99)
+        self.assertEqual(world.took(), [])
+        world.clock.advance(0.01)
+        self.assertEqual(world.took(), ["connect"])
+
+    def test_noFullStop(self) -> None:
+        """
+        Nothing is to be waited for where it asked for less, took it back, or that time was over.
+        """
+        for words in (
+            [Control(99, 30000, 1)],
+            [Control(100, 30000, 1), Control(0, 0, 2)],
+            [Control(100, 4000, 1)],
+        ):
+            world = inState("Active")
+            for word in words:
+                world.link.throttle.heard(word)
+            world.clock.advance(5.0)
+            world.loseNow()
+            self.assertEqual((world.took(), world.state), ([("down", "lost")], "Waiting"))
+
+    def test_fullStopWhileCounting(self) -> None:
+        """
+        Of both ends the later one counts, as ever.
+        """
+        for validity, left in ((50000, 45.0), (20000, 25.0)):
+            world = inState("Active")
+            world.link.unavailable(30)
+            world.link.throttle.heard(Control(100, validity, 1))
+            world.clock.advance(5.0)
+            world.loseNow()
+            self.assertEqual((world.state, world.link.countdown), ("Away", left))
 
     def test_laterOfSeveral(self) -> None:
         """

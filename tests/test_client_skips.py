@@ -164,6 +164,21 @@ class SkipTests(SkippingCase):
         self.assertIn("cannot be written", failure.getErrorMessage())
         self.assertEqual(self.active("110"), ["server-102", "server-104"])
 
+    def test_console(self) -> None:
+        """
+        At the manhole's prompt, which a server's has not.
+        """
+        names: Any = self.client.orders()
+        skipped = self.successResultOf(names["skip"]("server-102", why="new kernel"))
+        self.assertEqual(skipped, {"server": "server-102", "skipped": True, "kept": True})
+        self.assertEqual(self.active("110"), ["server-104"])
+        self.assertEqual(json.loads(self.path.read_bytes())["server-102"]["who"], "manhole")
+        self.assertRaises(OrderRefused, names["skip"], "x")
+        unskipped = self.successResultOf(names["unskip"]("server-102"))
+        self.assertEqual(unskipped, {"server": "server-102", "skipped": False, "kept": True})
+        self.assertEqual(self.active("110"), ["server-102", "server-104"])
+        self.assertEqual({"skip", "unskip"} & set(self.world.servers["102"].orders()), set())
+
     def test_noFile(self) -> None:
         """
         A file that is none of ours keeps the client from starting.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from twisted.trial.unittest import TestCase
 from sipgrace.config.load import parseServer
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle import audit
+from sipgrace.lifecycle.authorization import Giver, Source
+from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.server.service import ServerService
 
 SERVER = """
@@ -102,6 +105,18 @@ class ServiceTests(TestCase):
         self.assertEqual(
             sorted(path.suffix for path in self.folder.iterdir()), [".html", ".json", ".jsonl"]
         )
+
+    async def test_rehearsed(self) -> None:
+        """
+        A rehearsal, for which one who may only look on may ask, does not say which command would be run.
+        """
+        service = self.service(SERVER + '[drain]\nthen = "run /usr/sbin/update --token secret"\n')
+        await service.startService()
+        order = Order(kind=Kind.REHEARSE, who="victor", when=time.time())
+        obeyed = await service.element.door.give(order, Giver(Source.SOCKET, "victor"))
+        self.assertEqual(obeyed.result["then"], "run")
+        self.assertNotIn("update", repr(obeyed.result))
+        await self.stop(service)
 
     async def test_noAudit(self) -> None:
         path = self.folder / "no" / "audit.jsonl"

@@ -477,6 +477,28 @@ class DrainTests(NetworkCase):
         self.ended(fourth, 180, 200)
         self.assertIn("110>102 INVITE", self.world.take())
 
+    def test_toldByOverloadControl(self) -> None:
+        """
+        The client learns of the drain by the answer to a call that the server had accepted before (RFC 7339),
+        and so never meets a 503: it stays away for as long as one would have said, and is not at its door
+        when the server comes back before.
+        """
+        self.bob.rings = 1.0
+        call = self.alice.call("1121", "110")
+        self.world.run(0.5)
+        self.world.drain("102")
+        self.world.run(1.0)
+        self.ended(call, 180, 200)
+        link = self.world.clients["110"].links["server-102"]
+        self.assertEqual((self.world.state("102"), link.refused), ("offline", 0))
+        self.assertEqual((link.status()["state"], self.active("110")), ("Away", ["server-104"]))
+        self.assertEqual(round(link.countdown, 1), 9.5, "of the 10 that it said half a second ago")
+        self.world.servers["102"].element.lifecycle.resume(Order(kind=Kind.RESUME, who="test", when=0.0))
+        self.world.run(9.3)
+        self.assertEqual(self.world.between("110", "102"), [])
+        self.world.run(0.5)
+        self.assertEqual(self.active("110"), ["server-102", "server-104"])
+
     def test_forced(self) -> None:
         """
         A callee who rings beyond the guard: taken back in time, and the call goes through by another server.

@@ -232,14 +232,19 @@ class ServerLink:
 
     def associationLost(self, association: IAssociation, reason: str = "") -> None:
         """
-        An association has gone. One that is not this link's (any more) is no concern of it.
+        An association has gone. One that is not this link's (any more) is no concern of it. A server that had
+        asked, by overload control alone, to be sent nothing at all has left: what is left of that time is
+        counted down, as after its 503.
 
         @param reason: one phrase for the status display.
         """
         if association is self._core.association:
             self._core.lastTrouble = f"association lost: {reason}" if reason else "association lost"
             self._core.association = None
+            stopped = self.throttle.left if self.throttle.loss == 100 else 0.0
             self.throttle.reset()
+            if stopped:
+                self._machine.unavailable(stopped)
             self._machine.lost()
 
     def status(self) -> dict[str, object]:
