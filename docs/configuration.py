@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import orders, priority, selfdrain, values
+from sipgrace.config import orders, priority, registrar, selfdrain, values
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.server import ServerConfig
 
@@ -100,7 +100,7 @@ KINDS = [
     (values.SipURI, "SIP URI", ""),
     (values.SipURIOrName, "", "client names and SIP URIs"),
     (values.SipURIOrService, "SIP URI, or name of a service", ""),
-    (values.Domain, "domain", ""),
+    (values.Domain, "domain", "domains"),
     (values.Prefix, "string", ""),
     (values.Phrase, "string", ""),
     (values.Argument, "", "strings"),
@@ -117,6 +117,8 @@ KINDS = [
     (selfdrain.Moment, "offset date-time", ""),
     (priority.Resource, "", "strings"),
     (orders.PublicKey, "public key", ""),
+    (registrar.SHA256, "string", ""),
+    (registrar.MD5, "string", ""),
     (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
 ]
 PLAIN = {str: "string", int: "whole number", float: "number", bool: "true or false"}
@@ -151,6 +153,13 @@ def named(hint: Any) -> tuple[str, str]:
     return "", ""
 
 
+def _choice(hint: Any, word: str) -> str:
+    """
+    The strings that one can choose of, joined by a word; nothing where there is no choice.
+    """
+    return word.join(f'``"{one}"``' for one in get_args(hint)) if get_origin(hint) is Literal else ""
+
+
 def kind(hint: Any) -> str:
     """
     What may stand for a key, in words.
@@ -158,13 +167,11 @@ def kind(hint: Any) -> str:
     (hint,) = alternatives(hint)
     bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(bare) is tuple:
-        return f"array of {named(get_args(bare)[0])[1]}"
+        inner = get_args(bare)[0]
+        return f"array of {_choice(inner, ' and ') or named(inner)[1]}"
     said = list(metadata(hint))
     text = named(hint)[0]
-    if not text and get_origin(bare) is Literal:
-        text = " or ".join(f'``"{one}"``' for one in get_args(bare))
-    if not text:
-        text = PLAIN[bare]
+    text = text or _choice(bare, " or ") or PLAIN[bare]
     least = [one.ge for one in said if isinstance(one, Ge)]
     most = [one.le for one in said if isinstance(one, Le)]
     if least and most:
@@ -183,6 +190,8 @@ def default(field: FieldInfo) -> str:
         return "not set by default"
     if value == ():
         return "empty by default"
+    if isinstance(value, tuple):
+        return f"default ``{', '.join(map(repr, value))}``".replace("'", '"')
     if isinstance(value, bool):
         return f"default ``{str(value).lower()}``"
     return f'default ``"{value}"``' if isinstance(value, str) else f"default ``{value:.15g}``"

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from interop import kamailio, sipp, versions
+from interop import baresip, kamailio, sipp, versions
 from interop.bench import Record, Result
 from interop.page import page
 from sipgrace.transport.sctp.stack import kernelSpeaksSCTP
@@ -48,6 +48,8 @@ RUNS = {
     "sipp-tcp": Run(False, lambda record: sipp.run(record, "TCP")),
     "kamailio-udp": Run(False, lambda record: kamailio.run(record, "UDP")),
     "kamailio-tcp": Run(False, lambda record: kamailio.run(record, "TCP")),
+    "baresip-udp": Run(False, lambda record: baresip.run(record, "UDP")),
+    "baresip-tcp": Run(False, lambda record: baresip.run(record, "TCP")),
     "sipp-sctp": Run(True, lambda record: sipp.run(record, "SCTP")),
     "kamailio-sctp": Run(True, lambda record: kamailio.run(record, "SCTP")),
 }

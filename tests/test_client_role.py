@@ -19,7 +19,7 @@ from sipgrace.client.reroutes import Reroute, Reroutes
 from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
 from sipgrace.client.strategies import strategyNamed
 from sipgrace.client.tdm import ITDMRoute, SIPGateway
-from sipgrace.client.users import Users
+from sipgrace.client.users import Contact, Users
 from sipgrace.errors import TransportError
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.message.message import Request, Response
@@ -423,6 +423,86 @@ class UserTests(RoleCase):
             [(Hop(b"UDP", "192.0.2.9", 5070), b"sip:+4930@192.0.2.9:5070", INTERFACE)],
         )
         self.assertEqual(len(self.targets(INTERFACE, NETWORK, b"sip:+33@192.0.2.100", b"x")), 3)
+
+    def register(self, *places: Contact, way: Any = None) -> None:
+        """
+        Has Carol, who may register, registered in these places.
+        """
+
+        class Registered:
+            def places(self, uri: bytes) -> list[Contact]:
+                return list(places) if b"carol" in uri else []
+
+            def knows(self, uri: bytes) -> bool:
+                return b"carol" in uri
+
+            def way(self, uri: SIPURI) -> Any:
+                return way if uri.host == b"192.0.2.77" else None
+
+        self.users.registered = Registered()
+
+    def test_registered(self) -> None:
+        """
+        One place after the other, by the way there that is known; the next one's turn comes when one is
+        silent, cannot be reached, or refuses.
+        """
+        line = Line(lambda event: None, "other", b"UDP", INTERFACE)
+        hops = [Hop(b"UDP", f"192.0.2.7{number}", 5060) for number in range(3)]
+        places = [Contact(hop, b"sip:carol@%d" % number, line) for number, hop in enumerate(hops)]
+        self.register(*places)
+        found = list(self.role.targets(self.request(uri=b"sip:carol@example.com"), NETWORK, None))
+        self.assertEqual(
+            [(each.association, each.hop, each.uri) for each in found],
+            [(line, place.hop, place.uri) for place in places],
+        )
+        self.assertEqual([each.period for each in found], [2.0, 2.0, 0.0])
+        context: Any = FakeContext(None, zone=NETWORK)
+        for reason, response, again in (
+            ("timeout", None, True),
+            ("lost", None, True),
+            ("answer", Response.make(486, b"", []), True),
+            ("answer", Response.make(302, b"", []), False),
+        ):
+            self.assertEqual(self.role.failed(context, found[0], reason, response), again, reason)
+        self.role.reach(Target(hop=hops[1], token=places[1]._replace(association=None)))
+        self.assertEqual(self.asked, [(INTERFACE, *hops[1])])
+
+    def test_registeredOnce(self) -> None:
+        """
+        In a single place it rings for as long as it likes.
+        """
+        self.register(Contact(Hop(b"UDP", "192.0.2.77", 5060), b"sip:carol@192.0.2.77"))
+        (found,) = self.role.targets(self.request(uri=b"sip:carol@example.com"), NETWORK, None)
+        self.assertEqual((found.period, found.token, found.association), (0.0, INTERFACE, None))
+
+    def test_notRegistered(self) -> None:
+        """
+        RFC 3261 §21.4.18: there is such a user, but nobody knows where. For all others it is 404 as ever.
+        """
+        self.register()
+        for uri, answer in ((b"sip:carol@example.com", Answer(480)), (b"sip:dave@example.com", None)):
+            request = self.request(uri=uri)
+            self.assertEqual(list(self.role.targets(request, NETWORK, None)), [])
+            context: Any = FakeContext(request, zone=NETWORK)
+            self.assertEqual(self.role.exhausted(context), answer)
+            within: Any = FakeContext(request, zone=NETWORK, inDialog=True)
+            self.assertEqual(self.role.exhausted(within), None)
+
+    def test_dialogWithRegistered(self) -> None:
+        """
+        What a dialog sends to a telephone that has registered takes the way by which it did.
+        """
+        line = Line(lambda event: None, "other", b"UDP", INTERFACE)
+        self.register(way=line)
+        for zone, outZone, host, association in (
+            (NETWORK, INTERFACE, b"192.0.2.77", line),
+            (NETWORK, None, b"192.0.2.77", line),
+            (INTERFACE, NETWORK, b"192.0.2.77", None),
+            (NETWORK, INTERFACE, b"192.0.2.78", None),
+        ):
+            request = self.request(b"BYE", uri=b"sip:bob@" + host, toTag=b"x")
+            (found,) = self.role.targets(request, zone, outZone)
+            self.assertIs(found.association, association)
 
     def test_sides(self) -> None:
         """

@@ -6,9 +6,27 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipgrace.client.users import Users
+from sipgrace.client.users import Contact, Users
 from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.target import Hop
+
+
+class Registered:
+    """
+    Users who have registered, by URI.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, list[Contact]] = {}
+
+    def places(self, uri: bytes) -> list[Contact]:
+        return self.known.get(uri, [])
+
+    def knows(self, uri: bytes) -> bool:
+        return uri in self.known
+
+    def way(self, uri: SIPURI) -> None:
+        return None
 
 
 class UsersTests(SynchronousTestCase):
@@ -49,7 +67,7 @@ class UsersTests(SynchronousTestCase):
             if contact is None:
                 self.assertEqual(found, None, uri)
             else:
-                self.assertEqual(found, (Hop(*hop), contact), uri)
+                self.assertEqual(found, (Hop(*hop), contact, None), uri)
 
     def test_notFound(self) -> None:
         for uri in (
@@ -60,6 +78,38 @@ class UsersTests(SynchronousTestCase):
             b"sip:+4@x",
         ):
             self.assertEqual(self.users.find(uri), None, uri)
+
+    def test_registered(self) -> None:
+        """
+        Who is named stays there; who is registered is not looked for by a prefix; who is not, is.
+        """
+        self.users.registered = registered = Registered()
+        contact = Contact(Hop(b"UDP", "192.0.2.10", 5060), b"sip:phone@192.0.2.10")
+        other = Contact(Hop(b"UDP", "192.0.2.11", 5060), b"sip:phone@192.0.2.11")
+        for uri, found in (
+            (b"sip:bob@example.com", b"sip:192.0.2.9:5062;transport=tcp"),
+            (b"sip:bob@example.com;user=phone", b"sip:bob@192.0.2.9:5061"),
+            (b"sip:+4940@example.com", b"sip:+4940@pbx:5063"),
+            (b"sip:carol@example.com", None),
+        ):
+            registered.known = {}
+            places = [place.uri for place in self.users.places(uri)]
+            self.assertEqual(places, [] if found is None else [found])
+            self.assertEqual(self.users.isAway(uri), False)
+            registered.known[uri] = [contact, other]
+            named = b"bob" in uri
+            expected = [found] if named else [contact.uri, other.uri]
+            self.assertEqual([place.uri for place in self.users.places(uri)], expected)
+
+    def test_away(self) -> None:
+        """
+        Who may register, and has not.
+        """
+        self.users.registered = registered = Registered()
+        registered.known = {b"sip:carol@example.com": [], b"sip:+4940@example.com": []}
+        self.assertEqual(self.users.isAway(b"sip:carol@example.com"), True)
+        self.assertEqual(self.users.isAway(b"sip:+4940@example.com"), False)
+        self.assertEqual(self.users.isAway(b"sip:dave@example.com"), False)
 
     def test_nobody(self) -> None:
         self.assertEqual(Users().find(b"sip:bob@example.com"), None)

@@ -717,6 +717,7 @@ class Right(SynchronousTestCase):
                     },
                 ),
                 "users": (),
+                "registrar": None,
                 "tdm": None,
                 "probe": {
                     "timeout": 2.0,

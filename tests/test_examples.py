@@ -56,6 +56,8 @@ class Examples(SynchronousTestCase):
         config = loadClient(EXAMPLES / "client.toml")
         self.assertEqual([server.cost for server in config.servers], [10, 50, 90])
         self.assertEqual(len(config.users), 3)
+        assert config.registrar is not None
+        self.assertEqual([account.user for account in config.registrar.accounts], ["carol", "bob"])
 
     def test_manhole(self) -> None:
         """

@@ -10,6 +10,7 @@ import select
 import socket
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -19,6 +20,7 @@ from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation, IListener
 from sipgrace.message.message import Message
 from sipgrace.testing import Recorder, makeRequest, makeResponse
+from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.intake import Intake
 from sipgrace.transport.udp import UDPListener
@@ -314,6 +316,36 @@ class UDPTests(UDPCase):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             self.assertGreaterEqual(granted, plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+
+
+class BehindTests(UDPCase):
+    """
+    Peers that were seen before, by the listener that saw them.
+    """
+
+    def test_peer(self) -> None:
+        """
+        The same peer as that which sent; none of another listener, another side, or an address that is none.
+        """
+        associations = Associations([lambda user: succeed(self.listener)], self.user)
+        self.successResultOf(associations.listen())
+        phone = self.phone()
+        host, port = phone.getsockname()
+        via = self.listener.via
+        found = associations.peer("interface", via, host, port)
+        assert found is not None
+        self.assertIs(found, self.listener.peer((host, port)))
+        found.send(b"ring")
+        self.assertEqual(phone.recvfrom(99), (b"ring", (self.listener.host, self.listener.port)))
+        for zone, name, where in (
+            ("network", via, host),
+            ("interface", via + b"1", host),
+            ("interface", via, "::1"),
+            ("interface", via, "phone.example"),
+        ):
+            self.assertIs(associations.peer(zone, name, where, port), None)
+        self.successResultOf(associations.stopListening())
+        self.assertIs(associations.peer("interface", via, host, port), None)
 
 
 class ReturnPathTests(UDPCase):

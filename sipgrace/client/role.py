@@ -18,7 +18,7 @@ from sipgrace.client.countdown import retryAfterOf
 from sipgrace.client.link import ServerLink
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.tdm import ITDMRoute
-from sipgrace.client.users import Users
+from sipgrace.client.users import Contact, Users
 from sipgrace.errors import ParseError, TransportError
 from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.availability import scheduledReturn
@@ -106,10 +106,13 @@ class ClientRole:
         if zone == INTERFACE:
             yield from self._servers(request)
             return
-        contact = self._users.find(request.uri)
-        if contact is not None:
-            yield Target(hop=contact.hop, uri=contact.uri, token=INTERFACE)
-        elif request.toTag:
+        places = self._users.places(request.uri)
+        for place in places:
+            # A telephone that has gone without a word must not keep the call from the next one.
+            period = self._period if place is not places[-1] else 0.0
+            token = place if len(places) > 1 else INTERFACE
+            yield Target(place.association, place.hop, place.uri, period, token)
+        if not places and request.toTag:
             # The dialog's parties know nothing of Record-Route; who is here is a user.
             target = self._remote(request, INTERFACE)
             if target is not None:
@@ -121,7 +124,10 @@ class ClientRole:
         """
         uri = parseURI(request.uri)
         if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
-            return self.towards(hopOf(uri), zone)
+            target = self.towards(hopOf(uri), zone)
+            if zone == INTERFACE:
+                target.association = self._users.way(uri)
+            return target
         return None
 
     def _servers(self, request: Request) -> Iterator[Target]:
@@ -175,7 +181,7 @@ class ClientRole:
             return found.addCallback(self._reachFound, target)
         if target.hop is None:
             return fail(TransportError("the server's association has gone"))
-        if target.token == INTERFACE:
+        if target.token == INTERFACE or isinstance(target.token, Contact):
             return self._pools(INTERFACE).reach(*target.hop)
         hop = target.hop
         reached = self._pools(NETWORK).reach(*hop)
@@ -208,9 +214,11 @@ class ClientRole:
         """
         A server that is silent, lost or not in service is told to its link, and the next one gets the
         call; so does the one that a server names instead of itself. Any other answer is the callee's. Where
-        the target was no server there is no other.
+        the target was no server there is no other, but for a user who is registered in several places.
         """
         link = target.token
+        if isinstance(link, Contact):
+            return response is None or response.status >= 400
         if not isinstance(link, ServerLink):
             return False
         if response is None:
@@ -276,7 +284,10 @@ class ClientRole:
         known (RFC 3261 §21.5.4).
         """
         if context.zone == NETWORK or context.inDialog:
-            return None
+            if context.branches or context.inDialog or context.request is None:
+                return None
+            # RFC 3261 §21.4.18.
+            return Answer(480) if self._users.isAway(context.request.uri) else None
         if context.branches and not isinstance(context.branches[-1].target.token, ServerLink):
             # The TDM route was tried and has failed by itself, or it was no call for servers.
             return None

@@ -5,6 +5,7 @@ A running client: its configuration made into links, role, element and orders.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
@@ -16,12 +17,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
+from sipgrace.client.bindingfile import BindingFile
+from sipgrace.client.bindings import Bindings, Source
 from sipgrace.client.consent import Consent
+from sipgrace.client.digest import Credentials, Digest, credentials
 from sipgrace.client.discovery import Discovery, opening
 from sipgrace.client.found import Found
 from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
 from sipgrace.client.overdue import Overdue
 from sipgrace.client.probe import Failed, OptionsProbe, Outcome
+from sipgrace.client.registrar import Registrar, RegistrarSettings
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
 from sipgrace.client.skips import Skips
@@ -31,6 +36,7 @@ from sipgrace.client.tdm import ITDMRoute, SIPGateway
 from sipgrace.client.tdmcommand import CommandRoute
 from sipgrace.client.users import Users
 from sipgrace.config.client import TDM, ClientConfig, ClientUser
+from sipgrace.config.registrar import Account, Algorithm, RegistrarSection
 from sipgrace.config.server import Drain
 from sipgrace.console import Console
 from sipgrace.element import Element
@@ -61,6 +67,20 @@ def usersOf(sections: tuple[ClientUser, ...]) -> Users:
         elif section.prefix is not None:
             users.addPrefix(section.prefix.encode("ascii"), section.contact)
     return users
+
+
+def _credentialsOf(account: Account, realm: bytes, algorithms: tuple[Algorithm, ...]) -> Credentials:
+    hashes = account.hashes
+    usual = tuple(name for name in algorithms if not hashes or name in hashes)
+    names = account.algorithms or usual or tuple(hashes)
+    if account.password is None:
+        return Credentials({name.encode("ascii"): hashes[name].encode("ascii") for name in names})
+    return credentials(
+        account.user.encode("utf-8"),
+        realm,
+        account.password.encode("utf-8"),
+        [name.encode("ascii") for name in names],
+    )
 
 
 def _heard(response: Response, target: Target) -> None:
@@ -252,6 +272,12 @@ class ClientService(Service):
         self.reroutes = Reroutes()
         element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
         pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
+        users = usersOf(config.users)
+        self._bindings: Bindings | None = None
+        self._registrar: Registrar | None = None
+        if config.registrar is not None:
+            self._registrar = self._registering(config.registrar)
+            users.registered = self._registrar
         self._commands: CommandRoute | None = None
         tdm: ITDMRoute | None = None
         if config.tdm is not None:
@@ -261,7 +287,7 @@ class ClientService(Service):
             element.identity,
             self.active,
             self.links,
-            usersOf(config.users),
+            users,
             tdm,
             pools.__getitem__,
             client.responsePeriod,
@@ -279,6 +305,8 @@ class ClientService(Service):
             ),
         )
         core.own[b"MESSAGE"] = Consent(self._serverAt, self._others).messageReceived
+        if self._registrar is not None:
+            core.own[b"REGISTER"] = self._registrar.registerReceived
         core.own[b"NOTIFY"] = self.subscriptions.notifyReceived
         if offer:
             core.trail.offers[NETWORK] = offer
@@ -310,6 +338,33 @@ class ClientService(Service):
             weight=weight,
         )
         return link
+
+    def _registering(self, section: RegistrarSection) -> Registrar:
+        element = self.element
+        self._bindings = bindings = Bindings(
+            element.clock, time.time, BindingFile(element.reactor, section.database)
+        )
+        realm = (section.realm or section.domains[0]).encode("utf-8")
+        users = {
+            account.user.encode("utf-8"): _credentialsOf(account, realm, section.algorithms)
+            for account in section.accounts
+        }
+        settings = RegistrarSettings(
+            tuple(domain.encode("ascii") for domain in section.domains),
+            users,
+            section.usual,
+            section.shortest,
+            section.longest,
+            section.most,
+        )
+        algorithms = [name.encode("ascii") for name in section.algorithms]
+        digest = Digest(realm, users, time.time, algorithms)
+        return Registrar(
+            element.clock, element.identity, bindings, digest, settings, time.time, INTERFACE, self._source
+        )
+
+    def _source(self, source: Source) -> IAssociation | None:
+        return self.element.associations.peer(INTERFACE, source.via, source.host, source.port)
 
     def _finding(self) -> Found:
         """
@@ -377,6 +432,7 @@ class ClientService(Service):
                 for link in self.links.values()
             ],
             "domains": self.found.status(),
+            "registrar": None if self._registrar is None else self._registrar.status(),
             "lastUsed": self.active.lastUsed,
             "reroutes": self.reroutes.total,
         }
@@ -391,12 +447,16 @@ class ClientService(Service):
         """
         Listens, and opens an association to each server.
 
-        @return: fails with what kept it from listening.
+        @return: fails with what kept it from listening, or with L{sipgrace.errors.ConfigError} when the file
+            of registrations cannot be used.
         @raise ConfigError: when the file of skipped servers cannot be read.
         """
         self.skips.load()
         super().startService()  # type: ignore[no-untyped-call]
-        return self.element.start()
+        if self._bindings is None:
+            return self.element.start()
+        # Before the first call comes it is known who is where.
+        return self._bindings.open().addCallback(lambda ignored: self.element.start())
 
     def _startLinks(self) -> None:
         for link in self.links.values():
@@ -412,6 +472,8 @@ class ClientService(Service):
         self._servers.overdue.stop()
         if self._commands is not None:
             self._commands.stop()
+        if self._bindings is not None:
+            self._bindings.close()
         stopped = [*self.found.stop(), *(link.stop() for link in self.links.values())]
         self.element.leaveNow("stop")
         return DeferredList([*stopped, self.element.stop()])

@@ -53,6 +53,11 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("path", f"{way}: {path['state']}{chosen}, {path['rtt']} ms"))
     for name, up in status.get("clients", {}).items():
         found.append(("client", f"{name}: {count(up, 'association')}"))
+    if status.get("registrar"):
+        counts = status["registrar"]
+        found.append(
+            ("registered", f"{count(counts['users'], 'user')} in {count(counts['bindings'], 'place')}")
+        )
     for domain in status.get("domains", ()):
         found.append(("domain", _domain(domain)))
     for server in status.get("servers", ()):

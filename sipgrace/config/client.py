@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from sipgrace.config.descriptions import checkConnect
 from sipgrace.config.orders import OrdersSection
 from sipgrace.config.priority import PrioritySection
+from sipgrace.config.registrar import RegistrarSection
 from sipgrace.config.report import ReportSection
 from sipgrace.config.sections import (
     ControlSection,
@@ -327,6 +328,9 @@ class ClientConfig(Section):
 
     users: Annotated[tuple[ClientUser, ...], Many] = ()
     """Where users are, one table each."""
+
+    registrar: RegistrarSection | None = None
+    """Lets users register at the interface."""
 
     tdm: TDM | None = None
     """The way out when no server answers; a final failure without it."""

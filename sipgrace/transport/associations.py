@@ -13,9 +13,11 @@ from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherRes
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
 from sipgrace.transport.address import hostPort
 from sipgrace.transport.sip import SIPProtocol
+from sipgrace.transport.udp import UDPListener
 
 #: How many paths a status shows: it must fit into one message.
 SHOWN = 64
@@ -81,6 +83,20 @@ class Associations:
             if len(found) >= SHOWN:
                 break
         return found[:SHOWN]
+
+    def peer(self, zone: str, via: bytes, host: str, port: int) -> IAssociation | None:
+        """
+        @param via: of a UDP listener on that side.
+        @return: the peer behind this very listener, whether heard of before or not; C{None} where the
+            listener is not there, or there can be no such peer.
+        """
+        for listener in self.listeners:
+            if listener.zone == zone and listener.via == via and isinstance(listener, UDPListener):
+                try:
+                    return listener.associationTo(host, port)
+                except TransportError:
+                    return None
+        return None
 
     # ------------------------------------------------------------------ for the lifecycle
 
