@@ -283,6 +283,7 @@ def drained(**values: object) -> Drain:
         "goneByServer": 1.2,
         "goneByClients": {"client-110": 1.1, "client-112": 1.3},
         "backAfter": 4.5,
+        "offlineAfter": 0.15,
     }
     return Drain(**(good | values))  # type: ignore[arg-type]
 
@@ -295,7 +296,8 @@ class Results(SynchronousTestCase):
     def result(self, drain: Drain, calls: int = 1, outcome: str = "completed", error: str = "") -> Result:
         clock = Clock()
         book = Book(clock.seconds)
-        call = book.start(b"1", False)
+        call = book.start(b"1", False, "client-110")
+        book.reached(b"1", "server-104")
         clock.advance(1.25)
         book.answered(call)
         book.end(call, outcome)
@@ -316,12 +318,17 @@ class Results(SynchronousTestCase):
         self.assertFalse(self.result(drained(goneByClients={"client-110": 4.2})).good)
         self.assertFalse(self.result(drained(goneByClients={})).good)
         self.assertFalse(self.result(drained(backAfter=None)).good)
+        self.assertFalse(self.result(drained(offlineAfter=0.25)).good)
 
     def test_json(self) -> None:
         """
         The figures, those of the clients counted as well as the server's own.
         """
         found = self.result(drained()).toJSON(990.0)
+        self.assertEqual(
+            [(bound["name"], bound["measured"], bound["met"]) for bound in found.pop("bounds")],
+            [("rerouted_p99_growth_ms", None, True), ("idle_offline_ms", 150.0, True)],
+        )
         drain = found.pop("drains")[0]
         self.assertEqual(
             found,
@@ -331,11 +338,18 @@ class Results(SynchronousTestCase):
                 "calls_failed": 0,
                 "calls_lost": 0,
                 "calls_rerouted": 1,
-                "setup_ms": {"p50": 1250.0, "p99": 1250.0, "rerouted": {"p50": 1250.0, "p99": 1250.0}},
+                "setup_ms": {
+                    "p50": 1250.0,
+                    "p99": 1250.0,
+                    "rerouted": {"p50": 1250.0, "p99": 1250.0},
+                    "others": {"p50": None, "p99": None},
+                },
+                "ways": {"server-104": 1},
                 "troubles": [],
                 "reroutes": {"answer": 2},
                 "error": "",
                 "answers_repeated": 0,
+                "load_average": [],
                 "rate": 60.0,
                 "ring_s": 1.0,
                 "announce": "in-answer",

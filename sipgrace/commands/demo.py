@@ -56,15 +56,29 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option(
     "--drain",
     "drains",
-    type=click.Choice(_NAMES),
+    type=click.Choice([*_NAMES, "all"]),
     multiple=True,
     default=["server-102"],
     show_default=True,
     metavar="SERVER",
     help="Which server to drain, from a quarter of the run on. Give it again for more, one after the other: "
     + ", ".join(_NAMES)
-    + ".",
+    + "; or all.",
 )
+@click.option(
+    "--at-once",
+    "atOnce",
+    is_flag=True,
+    help="Drain them all at the same time. Where none is left, calls go to a gateway, the TDM route.",
+)
+@click.option(
+    "--cancel-after",
+    "cancelAfter",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="Take each drain back so long after it was ordered.",
+)
+@click.option("--idle", is_flag=True, help="Place no calls: how fast does an idle server leave?")
 @click.option(
     "--guard",
     type=click.FloatRange(0.5, 3600),
@@ -114,6 +128,9 @@ def demo(
     calls: int,
     ring: float,
     drains: tuple[str, ...],
+    atOnce: bool,
+    cancelAfter: float | None,
+    idle: bool,
     guard: float | None,
     announce: str,
     stack: str,
@@ -141,15 +158,17 @@ def demo(
 
     \b
       sipgrace demo                       25 seconds, one drain
-      sipgrace demo --drain server-102 --drain server-104 --drain server-106 --drain server-108
+      sipgrace demo --drain all --calls 1800
+      sipgrace demo --drain all --at-once
+      sipgrace demo --drain all --cancel-after 0.5
       sipgrace demo --ring 5 --guard 2    calls that are not set up by the guard are tried elsewhere
       sipgrace demo --calls 1500 --rate 60 --json out.json
 
     \b
     Exit statuses:
-      0  all calls were completed, and every drain met its guard
+      0  all calls were completed, every drain met its guard, and the bounds shown were kept
       3  the network could not be started; standard error says why
-      4  a call failed or was lost, or a drain missed its guard
+      4  a call failed or was lost, a drain missed its guard, or a bound was missed
       130, 143  left by Ctrl-C or SIGTERM; all processes are ended
     """
     # Slow to import, and not needed for --help.
@@ -172,10 +191,12 @@ def demo(
             directory = keep
             directory.mkdir(parents=True, exist_ok=True)
         plan = Plan(
-            calls=calls,
+            calls=0 if idle else calls,
             rate=rate,
             ring=ring,
-            drains=drains,
+            drains=tuple(_NAMES) if "all" in drains else drains,
+            atOnce=atOnce,
+            cancelAfter=cancelAfter,
             guard=ring + 3 if guard is None else guard,
             announce=announce,
             stack=chosen.name,

@@ -18,15 +18,33 @@ class Call:
     @ivar callId: its Call-ID.
     @ivar startedAt: when its INVITE was sent, in seconds of the clock; C{rungAt} and C{answeredAt} when the
         180 and the 200 were received; C{None} before.
+    @ivar caller: the client at which the caller is.
+    @ivar way: the server by which it came to a callee, the last one where there were several, or the gateway;
+        empty before.
+    @ivar reachedAt: when it arrived there.
     @ivar byCallee: whether it is the callee that hangs up.
     @ivar outcome: C{'completed'}, C{'failed'} or C{'lost'}; empty before its end.
     @ivar why: what went wrong.
     """
 
-    __slots__ = ("answeredAt", "byCallee", "callId", "outcome", "rungAt", "startedAt", "why")
+    __slots__ = (
+        "answeredAt",
+        "byCallee",
+        "callId",
+        "caller",
+        "outcome",
+        "reachedAt",
+        "rungAt",
+        "startedAt",
+        "way",
+        "why",
+    )
 
-    def __init__(self, callId: bytes, byCallee: bool, startedAt: float) -> None:
+    def __init__(self, callId: bytes, byCallee: bool, startedAt: float, caller: str = "") -> None:
         self.callId = callId
+        self.caller = caller
+        self.way = ""
+        self.reachedAt: float | None = None
         self.byCallee = byCallee
         self.startedAt = startedAt
         self.rungAt: float | None = None
@@ -56,12 +74,37 @@ class Book:
         self.repeated = 0
         self.onEnd: Callable[[Call], None] = lambda call: None
 
-    def start(self, callId: bytes, byCallee: bool) -> Call:
+    def start(self, callId: bytes, byCallee: bool, caller: str = "") -> Call:
         """
         A call begins.
         """
-        call = self.calls[callId] = Call(callId, byCallee, self._seconds())
+        call = self.calls[callId] = Call(callId, byCallee, self._seconds(), caller)
         return call
+
+    def reached(self, callId: bytes, way: str) -> None:
+        """
+        Its INVITE has come to a callee.
+
+        @param way: through which server.
+        """
+        call = self.calls.get(callId)
+        if call is not None:
+            call.way = way
+            call.reachedAt = self._seconds()
+
+    def usedAgain(self, server: str, since: float) -> dict[str, float]:
+        """
+        @param since: a time, in seconds of the clock.
+        @return: when each client's first call that began after it arrived by that server, counted from it.
+        """
+        found: dict[str, float] = {}
+        for call in reversed(self.calls.values()):
+            if call.startedAt < since:
+                break
+            if call.way == server and call.reachedAt is not None:
+                after = call.reachedAt - since
+                found[call.caller] = min(after, found.get(call.caller, after))
+        return found
 
     def ringing(self, call: Call) -> None:
         """

@@ -46,7 +46,7 @@ class Caller:
     def __init__(self, phone: Phone, client: Member, byCallee: bool) -> None:
         self._phone = phone
         self._host = phone.plan.host(phone.client)
-        self.call = phone.book.start(phone.token() + b"@demo.invalid", byCallee)
+        self.call = phone.book.start(phone.token() + b"@demo.invalid", byCallee, phone.client.name)
         place = len(phone.book.calls) % USERS
         self._user = b"%d%03d" % (phone.client.number, place)
         self._callee = b"sip:%d%03d@%b" % (client.number, place, DOMAIN)

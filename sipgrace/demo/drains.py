@@ -1,21 +1,24 @@
 """
-The drains of a run, one after the other, and what is measured of each.
+The drains of a run, and what is measured of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.protocols.amp import RemoteAmpError
 
+from sipgrace.demo.book import Book
 from sipgrace.demo.children import DemoError
 from sipgrace.demo.network import LOOK, Network
-from sipgrace.demo.plan import SERVERS, Member, Plan
+from sipgrace.demo.plan import CLIENTS, SERVERS, Member, Plan
 from sipgrace.errors import SIPGraceError
+from sipgrace.lifecycle.orders import Kind
 
 __all__ = ["Drain", "Drains"]
 
@@ -26,6 +29,9 @@ WORK = 0.25
 #: server may take to be back on all lists after its guard. Both are far more than should ever be needed.
 LATE = 5.0
 RETURN = 30.0
+
+#: Seconds that clients may take to send calls again after a drain was taken back.
+AGAIN = 5.0
 
 
 @dataclass(slots=True)
@@ -44,6 +50,12 @@ class Drain:
     @ivar goneByServer: when its last association was gone, by its own account.
     @ivar goneByClients: the same as each client has seen it.
     @ivar backAfter: when it was on the active lists of all clients again.
+    @ivar orderedAt: when the order was given, by the host's monotonic clock.
+    @ivar cancelledAt: the same of the order that took it back.
+    @ivar offlineAfter: from the order until the server was offline, by its own account.
+    @ivar sinceSettled: the same from its last settled INVITE on; C{None} where there was none.
+    @ivar lastInvite: how long after its announcement the latest INVITE reached it; C{None} where none did.
+    @ivar usedAgain: from the order to cancel until each client's first call by that server had arrived.
     @ivar trouble: what went wrong.
     """
 
@@ -58,6 +70,12 @@ class Drain:
     goneByServer: float | None = None
     goneByClients: dict[str, float] = field(default_factory=dict)
     backAfter: float | None = None
+    orderedAt: float = 0.0
+    cancelledAt: float | None = None
+    offlineAfter: float | None = None
+    sinceSettled: float | None = None
+    lastInvite: float | None = None
+    usedAgain: dict[str, float] = field(default_factory=dict)
     trouble: str = ""
 
     @property
@@ -70,11 +88,20 @@ class Drain:
         return max(self.goneByServer, *self.goneByClients.values())
 
     @property
+    def usedAgainAfter(self) -> float | None:
+        """
+        From the order to cancel until all clients had sent the server a call.
+        """
+        return max(self.usedAgain.values()) if len(self.usedAgain) == len(CLIENTS) else None
+
+    @property
     def met(self) -> bool:
         """
         Whether all was as it should be: the associations gone no later than the guard (as exactly as that
-        can be seen from the outside), and the server back.
+        can be seen from the outside), and the server back; or the drain taken back, and all clients.
         """
+        if self.cancelledAt is not None:
+            return self.backAfter is not None and self.usedAgainAfter is not None
         gone = self.goneAfter
         return gone is not None and gone <= self.guard + LOOK and self.backAfter is not None
 
@@ -87,11 +114,16 @@ class Drains:
     @ivar onStep: called with one line for each thing that happens.
     """
 
-    def __init__(self, reactor: Any, plan: Plan, network: Network) -> None:
+    def __init__(self, reactor: Any, plan: Plan, network: Network, book: Book) -> None:
+        """
+        @param book: keeps time by the host's monotonic clock.
+        """
         self._reactor = reactor
         self._plan = plan
         self._network = network
+        self._book = book
         self.drains: list[Drain] = []
+        self._latest: dict[str, Drain] = {}
         self.onStep: Callable[[str], None] = lambda text: None
         network.onEvent = self._happened
 
@@ -101,25 +133,50 @@ class Drains:
 
         @raise DemoError: when a process has ended. Whatever else goes wrong with a drain is kept in it.
         """
-        await deferLater(self._reactor, self._plan.drainAt)
-        for name in self._plan.drains:
-            drain = Drain(name, self._plan.guard)
-            self.drains.append(drain)
+        if self._plan.calls:
+            await deferLater(self._reactor, self._plan.drainAt)
+        members = [next(server for server in SERVERS if server.name == name) for name in self._plan.drains]
+        if self._plan.atOnce:
+            await self._drain(members)
+        else:
+            for server in members:
+                await self._drain([server])
+
+    async def _drain(self, servers: list[Member]) -> None:
+        """
+        Some at the same time: all leave, then all return.
+        """
+        drains = {server: Drain(server.name, self._plan.guard) for server in servers}
+        self.drains += drains.values()
+        self._latest |= {drain.server: drain for drain in drains.values()}
+        leave = self._leave if self._plan.cancelAfter is None else self._leaveAndCancel
+        await self._each(drains, leave)
+        if self._plan.cancelAfter is None:
+            await deferLater(self._reactor, WORK)
+            await self._each({one: drain for one, drain in drains.items() if not drain.trouble}, self._return)
+
+    async def _each(
+        self, drains: dict[Member, Drain], act: Callable[[Member, Drain], Awaitable[None]]
+    ) -> None:
+        async def one(server: Member, drain: Drain) -> None:
             try:
-                await self._drain(next(server for server in SERVERS if server.name == name), drain)
+                await act(server, drain)
             except SIPGraceError as error:
                 self._network.check()
                 self._failed(drain, str(error))
             except RemoteAmpError as error:
-                self._failed(drain, f"a fault in {name}, which its log has: {error}")
+                self._failed(drain, f"a fault in {server.name}, which its log has: {error}")
+
+        await gatherResults([Deferred.fromCoroutine(one(*pair)) for pair in drains.items()])
 
     def _failed(self, drain: Drain, why: str) -> None:
         drain.trouble = why
         self.onStep(f"{drain.server}: {why}")
 
-    async def _drain(self, server: Member, drain: Drain) -> None:
+    async def _leave(self, server: Member, drain: Drain) -> None:
         network, node = self._network, self._network.nodes[server]
         limit = drain.guard + LATE
+        drain.orderedAt = time.monotonic()
         given = await node.drain(drain.guard, why="demo")
         await self._within(node.when(("offline",), given), limit, f"{server.name} is not offline")
         await network.until(
@@ -129,16 +186,38 @@ class Drains:
         drain.goneByClients = {
             client: round(since - begunAt, 3) for client, since in network.seenSince(server).items()
         }
-        await deferLater(self._reactor, WORK)
+
+    async def _return(self, server: Member, drain: Drain) -> None:
+        node = self._network.nodes[server]
         given = await node.resume("demo")
+        limit = drain.guard + LATE
         await self._within(node.when(("serving",), given), limit, f"{server.name} does not serve again")
-        await network.until(
-            lambda: network.isBack(server),
+        await self._back(server, drain)
+
+    async def _back(self, server: Member, drain: Drain) -> None:
+        await self._network.until(
+            lambda: self._network.isBack(server),
             drain.guard + RETURN,
             f"{server.name} is not back on all active lists",
         )
-        drain.backAfter = round(max(network.seenSince(server).values()) - begunAt, 3)
+        drain.backAfter = round(max(self._network.seenSince(server).values()) - (drain.begunAt or 0.0), 3)
         self.onStep(f"{server.name} is back on all active lists")
+
+    async def _leaveAndCancel(self, server: Member, drain: Drain) -> None:
+        node = self._network.nodes[server]
+        drain.orderedAt = time.monotonic()
+        await node.drain(drain.guard, why="demo")
+        await deferLater(self._reactor, self._plan.cancelAfter or 0.0)
+        cancelledAt = time.monotonic()
+        await node.order(Kind.CANCEL, "demo")
+        drain.cancelledAt = cancelledAt
+        await self._back(server, drain)
+        until = cancelledAt + AGAIN
+        while drain.usedAgainAfter is None:
+            if time.monotonic() > until:
+                raise DemoError(f"not all clients have sent {server.name} a call {AGAIN:.0f} seconds later")
+            await deferLater(self._reactor, LOOK)
+            drain.usedAgain = self._book.usedAgain(server.name, cancelledAt)
 
     def _within(self, waiter: Deferred[Any], seconds: float, otherwise: str) -> Deferred[Any]:
         def overdue(result: object, timeout: float) -> None:
@@ -150,8 +229,8 @@ class Drains:
         """
         A server tells what happened to it.
         """
-        drain = self.drains[-1] if self.drains else None
-        if drain is None or drain.server != server.name:
+        drain = self._latest.get(server.name)
+        if drain is None:
             return
         change, at = event["change"], event["at"]
         if change == "draining":
@@ -162,6 +241,9 @@ class Drains:
                 f"{server.name} is draining: {drain.waiting} calls to set up, "
                 f"{drain.associations} associations, guard {drain.guard:g} s"
             )
+        if change in ("offline", "cancelled"):
+            drain.sinceSettled = event["sinceSettled"]
+            drain.lastInvite = event["lastInvite"]
         drain.forced += event["forced"]
         drain.aborted += event["aborted"]
         after = round(at - (drain.begunAt or at), 3)
@@ -172,7 +254,10 @@ class Drains:
             self.onStep(f"{server.name} has aborted {event['aborted']} associations")
         elif change == "offline":
             drain.goneByServer = after
+            drain.offlineAfter = event["clock"] - drain.orderedAt
             self.onStep(f"{server.name} is offline")
+        elif change == "cancelled":
+            self.onStep(f"{server.name}: the drain is taken back")
         elif change == "serving":
             self.onStep(f"{server.name} serves again")
         elif change in ("failed", "refused"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sipgrace.demo.plan import CLIENTS, SERVERS, Member, Plan
+from sipgrace.demo.plan import CLIENTS, GATEWAY, SERVERS, Member, Plan
 from sipgrace.transport.sctp.stack import ENCAPS_PORT
 
 __all__ = ["clientFile", "filesOf", "serverFile"]
@@ -57,10 +57,17 @@ socket = "{control}"
 """
 
 
-def clientFile(plan: Plan, member: Member, control: Path, users: tuple[str, int]) -> str:
+def clientFile(
+    plan: Plan,
+    member: Member,
+    control: Path,
+    users: tuple[str, int],
+    gateway: tuple[str, int] | None = None,
+) -> str:
     """
     @param control: the path of its control socket.
     @param users: host and port where all its users are.
+    @param gateway: host and port of the TDM route, where there is one.
     @return: a client's configuration file: its users on UDP, an association to each server, and a listener
         for what other clients send within calls.
     """
@@ -75,6 +82,10 @@ address = "sctp:host={plan.host(server)}:{rest}"
         for server in SERVERS
     )
     host, port = users
+    tdm = "" if gateway is None else f"""
+[tdm]
+gateway = "sip:{gateway[0]}:{gateway[1]};transport=udp"
+"""
     # Else the answers to earlier calls would tell of a drain before a call is refused.
     overload = "false" if plan.announce == "in-answer" else "true"
     return f"""\
@@ -90,7 +101,7 @@ overload_control = {overload}
 [[users]]
 prefix = "{member.number}"
 contact = "sip:{host}:{port}"
-
+{tdm}
 # A server that was away is looked for often, for a run is short.
 
 [probe]
@@ -114,14 +125,14 @@ def filesOf(
     Writes all of them.
 
     @param sockets: the directory for the control sockets, whose paths must be short.
-    @param users: where each client's users are.
+    @param users: where each client's users are, and the gateway where there is one.
     @return: each member's configuration file and control socket.
     """
     written = {}
     for member in (*SERVERS, *CLIENTS):
         control = sockets / f"{member.number}.sock"
         if member in users:
-            text = clientFile(plan, member, control, users[member])
+            text = clientFile(plan, member, control, users[member], users.get(GATEWAY))
         else:
             text = serverFile(plan, member, control)
         file = plan.directory / f"{member.name}.toml"

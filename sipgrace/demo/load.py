@@ -38,10 +38,13 @@ class Load:
 
     def start(self) -> None:
         """
-        Places the first.
+        Places the first, if there is any.
         """
         self.startedAt = self._clock.seconds()
-        self._place()
+        if self._plan.calls:
+            self._place()
+        else:
+            self.done.callback(None)
 
     def fail(self, error: SIPGraceError) -> None:
         """

@@ -17,9 +17,10 @@ from zope.interface import implementer
 from sipgrace.demo.book import Book
 from sipgrace.demo.callee import Callee
 from sipgrace.demo.caller import Caller
-from sipgrace.demo.plan import Member, Plan
+from sipgrace.demo.plan import GATEWAY, Member, Plan
 from sipgrace.interfaces import IAssociation, IAssociationUser, ITransactionUser
 from sipgrace.message.derive import respond
+from sipgrace.message.headers import Via
 from sipgrace.message.message import Request, Response
 from sipgrace.transaction.inviteserver import InviteServer
 from sipgrace.transaction.layer import TransactionLayer
@@ -36,7 +37,8 @@ class Phone:
     """
     All users of one client.
 
-    @ivar client: the client, which is their outbound proxy.
+    @ivar client: the client, which is their outbound proxy; or the gateway, where whoever is called is behind
+        that, and nobody calls.
     @ivar address: where they are: IP address and port.
     @ivar clock: tells the time.
     @ivar layer: its transactions.
@@ -157,6 +159,7 @@ class Phone:
                 # The same call by another way (RFC 3261 §8.2.2.2).
                 transaction.respond(respond(request, 482))
                 return
+            self.book.reached(callId, self.wayOf(request))
             callee = Callee(self, transaction, request)
             self._callees[callId] = callee
             callee.start()
@@ -175,6 +178,15 @@ class Phone:
                 invite.user.cancelled()
         else:
             transaction.respond(respond(request, 501))
+
+    def wayOf(self, request: Request) -> str:
+        """
+        The server through which a call came, by its Via; the gateway where we are that.
+        """
+        if self.client is GATEWAY:
+            return GATEWAY.name
+        hosts = (Via.parse(value).host.decode("ascii", "replace") for value in request.elements(b"Via"))
+        return next(filter(None, map(self.plan.nameAt, hosts)), "")
 
     def ackReceived(self, request: Request, association: IAssociation) -> None:
         """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-__all__ = ["CLIENTS", "SERVERS", "Member", "Plan", "pairs"]
+__all__ = ["CLIENTS", "GATEWAY", "SERVERS", "Member", "Plan", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ class Member:
 SERVERS = tuple(Member("server", number) for number in (102, 104, 106, 108))
 CLIENTS = tuple(Member("client", number) for number in (110, 112, 114, 116))
 
+#: Where calls go that no server takes: a gateway into the telephone network. The demo's own process is it.
+GATEWAY = Member("gateway", 118)
+
 
 def pairs() -> list[tuple[Member, Member]]:
     """
@@ -49,11 +52,13 @@ class Plan:
     """
     One run. All times in seconds.
 
-    @ivar calls: how many calls are placed.
+    @ivar calls: how many calls are placed; none at all where the servers are to be drained idle.
     @ivar rate: how many of them a second.
     @ivar ring: from the INVITE's arrival at the callee until it answers.
     @ivar hold: from the answer until one of the two hangs up.
     @ivar drains: names of the servers to drain, one after the other.
+    @ivar atOnce: whether they are drained all at the same time; there is a TDM route then.
+    @ivar cancelAfter: so long after it was ordered each drain is taken back; C{None} for never.
     @ivar guard: the guard of each drain.
     @ivar announce: how clients are told of a drain: C{in-answer}, C{broadcast} or C{both}.
     @ivar stack: the SCTP stack: C{userspace} or C{kernel}.
@@ -66,6 +71,8 @@ class Plan:
     ring: float = 1.0
     hold: float = 0.5
     drains: tuple[str, ...] = ("server-102",)
+    atOnce: bool = False
+    cancelAfter: float | None = None
     guard: float = 4.0
     announce: str = "in-answer"
     stack: str = "userspace"
@@ -84,3 +91,9 @@ class Plan:
         When the first drain begins, counted from the first call: after a quarter of them.
         """
         return self.calls / self.rate / 4
+
+    def nameAt(self, host: str) -> str:
+        """
+        @return: the server with that IP address, or an empty string.
+        """
+        return next((server.name for server in SERVERS if self.host(server) == host), "")

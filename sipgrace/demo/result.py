@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sipgrace.demo.book import Book, percentiles
+from sipgrace.demo.bounds import Figure, figuresOf
 from sipgrace.demo.drains import Drain
 from sipgrace.demo.plan import Plan
 
@@ -29,6 +30,7 @@ class Result:
     @ivar reasons: why, counted over all attempts.
     @ivar steps: what happened when: seconds since the first call, and a line.
     @ivar error: what kept the run from its end.
+    @ivar load: the host's load average over the last minute, at the beginning and at the end.
     """
 
     plan: Plan
@@ -38,18 +40,27 @@ class Result:
     reasons: Mapping[str, int]
     steps: Sequence[tuple[float, str]]
     error: str = ""
+    load: Sequence[float] = ()
 
     @property
     def good(self) -> bool:
         """
-        Whether all calls were placed and completed, and every drain was made and met its guard.
+        Whether all calls were placed and completed, every drain was made and met its guard, and all bounds
+        were kept.
         """
         return (
             not self.error
             and self.book.outcomes["completed"] == len(self.book.calls) == self.plan.calls
             and len(self.drains) == len(self.plan.drains)
             and all(drain.met for drain in self.drains)
+            and all(figure.met for figure in self.figures())
         )
+
+    def figures(self) -> list[Figure]:
+        """
+        The bounds that this kind of run has.
+        """
+        return list(figuresOf(self.plan, self.book, self.drains, self._reroutedHere()))
 
     def toJSON(self, startedAt: float) -> dict[str, Any]:
         """
@@ -67,7 +78,10 @@ class Result:
             "setup_ms": {
                 **percentiles(self.book.setUpTimes()),
                 "rerouted": percentiles(self.book.setUpTimes(rerouted)),
+                "others": percentiles(self.book.setUpTimes(self.book.calls.keys() - set(rerouted))),
             },
+            "ways": dict(sorted(Counter(call.way for call in self.book.calls.values()).items())),
+            "bounds": [figure.toJSON() for figure in self.figures()],
             "drains": [_drainJSON(drain, startedAt) for drain in self.drains],
             "troubles": [
                 {"call_id": call.callId.decode("ascii"), "outcome": call.outcome, "why": call.why}
@@ -75,6 +89,7 @@ class Result:
             ],
             "reroutes": dict(self.reasons),
             "error": self.error,
+            "load_average": list(self.load),
             "answers_repeated": self.book.repeated,
             "rate": self.plan.rate,
             "ring_s": self.plan.ring,
@@ -93,16 +108,20 @@ class Result:
         """
         parts: list[RenderableType] = []
         for title, table in (
-            ("Calls", self._calls()),
+            ("Calls", self._callTable()),
             ("From INVITE to 200, the ringing included", self._setUp()),
             ("Drains: seconds after each was ordered", self._drainTable()),
+            ("Bounds", self._bounds()),
         ):
             if table.row_count:
                 parts += [Text(), Text(title, style="bold"), table]
+        if self.load:
+            between = " and ".join(f"{load:.1f}" for load in self.load)
+            parts += [Text(), Text(f"The host's load average, at the beginning and at the end: {between}")]
         parts += [Text(), Text("Timeline", style="bold"), *self._timeline(), Text()]
         return Group(*parts)
 
-    def _calls(self) -> Table:
+    def _callTable(self) -> Table:
         table = _table("", "started", "completed", "failed", "lost", "rerouted")
         outcomes = self.book.outcomes
         table.add_row(
@@ -136,7 +155,19 @@ class Result:
                 str(drain.forced),
                 _seconds(drain.goneAfter),
                 _seconds(drain.backAfter),
-                "[green]good[/]" if drain.met else "[red]missed[/]",
+                _word(drain.met),
+            )
+        return table
+
+    def _bounds(self) -> Table:
+        table = _table("", "bound", "worst", "")
+        for figure in self.figures():
+            measured = "none" if figure.measured is None else f"{figure.measured:g} {figure.unit}"
+            table.add_row(
+                figure.what,
+                f"{'>=' if figure.atLeast else '<='} {figure.bound:g} {figure.unit}",
+                measured,
+                _word(figure.met),
             )
         return table
 
@@ -155,6 +186,9 @@ class Result:
         missing = self.plan.calls - len(self.book.calls)
         if missing:
             yield f"{missing} calls were not placed"
+        for drain in self.drains:
+            if drain.trouble:
+                yield f"{drain.server}: {drain.trouble}"
 
 
 def _drainJSON(drain: Drain, startedAt: float) -> dict[str, Any]:
@@ -170,10 +204,25 @@ def _drainJSON(drain: Drain, startedAt: float) -> dict[str, Any]:
         "waiting": drain.waiting,
         "associations": drain.associations,
         "aborted": drain.aborted,
+        "offline_after_order_s": _rounded(drain.offlineAfter),
+        "offline_after_last_settled_s": _rounded(drain.sinceSettled),
+        "last_invite_after_s": _rounded(drain.lastInvite),
+        "cancelled_after_s": _rounded(
+            None if drain.cancelledAt is None else drain.cancelledAt - drain.orderedAt
+        ),
+        "used_again_after_s": {client: _rounded(after) for client, after in sorted(drain.usedAgain.items())},
         "gone_by_server_after_s": drain.goneByServer,
         "gone_by_clients_after_s": drain.goneByClients,
         "trouble": drain.trouble,
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+def _word(met: bool) -> str:
+    return "[green]good[/]" if met else "[red]missed[/]"
 
 
 def _bad(number: int) -> str:

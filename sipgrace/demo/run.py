@@ -5,6 +5,7 @@ One run from beginning to end.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -14,14 +15,13 @@ from typing import Any
 
 from rich.console import Console
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from sipgrace.demo.book import Book
 from sipgrace.demo.drains import Drains
 from sipgrace.demo.load import Load
 from sipgrace.demo.network import Network
 from sipgrace.demo.phone import Phone
-from sipgrace.demo.plan import CLIENTS, Member, Plan
+from sipgrace.demo.plan import CLIENTS, GATEWAY, Member, Plan
 from sipgrace.demo.result import Result
 from sipgrace.demo.screen import Screen
 from sipgrace.errors import SIPGraceError
@@ -39,10 +39,12 @@ async def run(reactor: Any, console: Console, plan: Plan, jsonFile: Path | None)
     @return: whether everything was as it should be.
     @raise DemoError: when the network cannot be had.
     """
-    book = Book(IReactorTime(reactor).seconds)
+    # As the servers do, so that what they tell can be set against it.
+    book = Book(time.monotonic)
     timers = TimerQueue(reactor)
     network = Network(reactor, plan)
-    phones = {client: Phone(reactor, timers, client, plan, book) for client in CLIENTS}
+    members = (*CLIENTS, GATEWAY) if plan.atOnce else CLIENTS
+    phones = {member: Phone(reactor, timers, member, plan, book) for member in members}
     screen = Screen(reactor, console, plan, book, network)
     try:
         with tempfile.TemporaryDirectory(prefix="sipgrace-") as sockets:
@@ -73,12 +75,14 @@ async def _calls(
     """
     What happens between the start of the network and its end.
     """
+    loads = [os.getloadavg()[0]]
     load = Load(reactor, plan, phones, book)
-    drains = Drains(reactor, plan, network)
+    drains = Drains(reactor, plan, network, book)
     drains.onStep = screen.step
     network.onBroken = load.fail
     screen.callsBegin()
-    screen.step(f"the first of {plan.calls} calls, {plan.rate:g} a second")
+    if plan.calls:
+        screen.step(f"the first of {plan.calls} calls, {plan.rate:g} a second")
     load.start()
     draining = Deferred.fromCoroutine(drains.run())
     error = ""
@@ -86,7 +90,8 @@ async def _calls(
     reasons: Counter[str] = Counter()
     try:
         await load.done
-        screen.step("the last call is over")
+        if plan.calls:
+            screen.step("the last call is over")
         await draining
         for client in CLIENTS:
             for reroute in await network.nodes[client].reroutes():
@@ -98,4 +103,5 @@ async def _calls(
     finally:
         draining.addErrback(lambda failure: None)
         draining.cancel()
-    return Result(plan, book, drains.drains, rerouted, reasons, screen.steps, error)
+    loads.append(os.getloadavg()[0])
+    return Result(plan, book, drains.drains, rerouted, reasons, screen.steps, error, loads)
