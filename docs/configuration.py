@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import orders, priority, registrar, selfdrain, values
+from sipgrace.config import links, orders, priority, registrar, selfdrain, values
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.server import ServerConfig
 
@@ -119,6 +119,8 @@ KINDS = [
     (orders.PublicKey, "public key", ""),
     (registrar.SHA256, "string", ""),
     (registrar.MD5, "string", ""),
+    (links.Labels, "table of strings", ""),
+    (links.Host, "string", ""),
     (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
 ]
 PLAIN = {str: "string", int: "whole number", float: "number", bool: "true or false"}
@@ -188,7 +190,7 @@ def default(field: FieldInfo) -> str:
         return "required"
     if value is None:
         return "not set by default"
-    if value == ():
+    if value in ((), {}):
         return "empty by default"
     if isinstance(value, tuple):
         return f"default ``{', '.join(map(repr, value))}``".replace("'", '"')

@@ -38,6 +38,11 @@ MACHINES = [
         "sipgrace.client.subscribermachine:subscriberMachine",
         "Idle Asking Subscribed Waiting Without",
     ),
+    (
+        "A node's link to a controller",
+        "sipgrace.control.uplinkmachine:uplinkMachine",
+        "Idle Connecting Greeting Linked Waiting",
+    ),
 ]
 
 #: Machines that every message passes are written out by hand, with their grid as a comment above the class:

@@ -74,6 +74,8 @@ class Element:
     @ivar door: where orders are given.
     @ivar watchers: who else hears of associations that come and go.
     @ivar onServing: called whenever it has come into service.
+    @ivar controllers: says how the links to controllers stand.
+    @ivar onChanged: each is called when L{standing} may have changed other than by the lifecycle.
     """
 
     log = Logger()
@@ -120,6 +122,8 @@ class Element:
         self._idle = max(_IDLE, timers.timerC + 2 * timers.t4)
         self.watchers: list[IAssociationUser] = []
         self.onServing: Callable[[], None] = lambda: None
+        self.onChanged: list[Callable[[], None]] = []
+        self.controllers: Callable[[], list[dict[str, Any]]] = list
         self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
         self.associations = Associations(
             [self._place(description, zone, advertise) for description, zone in places], self
@@ -327,7 +331,33 @@ class Element:
             "proxy": dict(self.core.counters) if self.core is not None else {},
             "transactions": self.layer.counts(),
             "transport": self.counters.asDict(),
+            "controllers": self.controllers(),
         }
+
+    def standing(self) -> dict[str, Any]:
+        """
+        How things stand, in brief, for those who are told of each change; everything in it fits JSON.
+        """
+        lifecycle = self.lifecycle.status()
+        return {
+            "state": str(lifecycle.state),
+            "waiting": lifecycle.waiting,
+            "associations": lifecycle.associations,
+            "guardLeft": lifecycle.guardLeft,
+            "retryAfter": lifecycle.awayFor,
+            "accepted": self.ledger.accepted,
+            "settled": self.ledger.settled,
+            "forced": self.ledger.forced,
+            "refused": self.gate.refused,
+            "order": None if lifecycle.order is None else lifecycle.order.facts(),
+        }
+
+    def changed(self) -> None:
+        """
+        Calls L{onChanged}.
+        """
+        for call in self.onChanged:
+            call()
 
     # ------------------------------------------------------------------ IAssociationUser
 
@@ -337,6 +367,7 @@ class Element:
         """
         for watcher in self.watchers:
             watcher.associationMade(association)
+        self.changed()
 
     def associationLost(self, association: IAssociation, reason: Failure) -> None:
         """
@@ -346,3 +377,4 @@ class Element:
         for watcher in self.watchers:
             watcher.associationLost(association, reason)
         self.layer.associationLost(association)
+        self.changed()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ class Oversight:
     @ivar timeline: what watches a drain's course; a role may put further counters in.
     @ivar reporter: keeps the report of the latest drain.
     @ivar after: does what follows a drain.
+    @ivar reportReaders: are given each report of a drain, and again when there is more to tell of it.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Oversight:
         self._overload: Overload | None = None
         self._schedule: Schedule | None = None
         self._comebacks: dict[str, Comeback] = {}
+        self.reportReaders: list[Callable[[DrainReport], None]] = []
         # The report first, for it is about what the others then do.
         lifecycle.observe(self.reporter)
         lifecycle.observe(self.after)
@@ -236,6 +238,8 @@ class Oversight:
     def _publish(self, report: DrainReport) -> None:
         if self._files is not None:
             self._files.publish(report)
+        for reader in self.reportReaders:
+            reader(report)
 
     def _maintained(self, done: Done) -> None:
         self.reporter.maintained(done)

@@ -41,7 +41,9 @@ class Page(SynchronousTestCase):
             option
             for verb in VERBS
             if verb != "demo"
-            for parameter in group.get_command(context, verb).params
+            for command in [group.get_command(context, verb)]
+            for each in (command, *getattr(command, "commands", {}).values())
+            for parameter in each.params
             if isinstance(parameter, click.Option)
             for option in parameter.opts
         }

@@ -90,12 +90,12 @@ class Wrong(SynchronousTestCase):
                 "routes[1]: expected exactly one of uri, prefix and domain, found none",
                 "routes[1]: expected exactly one of to and redirect, found none",
                 "server.recordroute: expected one of the keys name, listen, advertise, stack, mode, "
-                "record_route, max_accepted, found an unknown one; did you mean record_route?",
+                "record_route, max_accepted, labels, group, found an unknown one; did you mean record_route?",
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
                 "drains: expected one of the keys server, clients, routes, reject, access, drain, overload, "
-                "schedule, orders, report, priority, timers, limits, control, manhole, found an unknown one; "
-                "did you mean drain?",
+                "schedule, orders, report, priority, timers, limits, control, manhole, controllers, found an "
+                "unknown one; did you mean drain?",
             ],
         )
         self.assertEqual(
@@ -654,6 +654,8 @@ class Right(SynchronousTestCase):
                     "mode": "proxy",
                     "recordRoute": False,
                     "maxAccepted": 10000,
+                    "labels": {},
+                    "group": None,
                 },
                 "clients": (),
                 "routes": (),
@@ -683,6 +685,7 @@ class Right(SynchronousTestCase):
                 },
                 "control": None,
                 "manhole": None,
+                "controllers": (),
             },
         )
 
@@ -705,6 +708,8 @@ class Right(SynchronousTestCase):
                     "returns": "countdown",
                     "skips": None,
                     "overloadControl": True,
+                    "labels": {},
+                    "group": None,
                 },
                 "servers": (
                     {
@@ -733,6 +738,7 @@ class Right(SynchronousTestCase):
                 "priority": {"resources": (), "emergency": False},
                 "control": None,
                 "manhole": None,
+                "controllers": (),
             },
         )
 

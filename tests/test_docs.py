@@ -309,7 +309,9 @@ class Named(SynchronousTestCase):
         for page in PAGES:
             for verb, options in re.findall(said, page.read_text(encoding="utf-8")):
                 self.assertIn(verb, VERBS, page.name)
-                parameters = group.get_command(context, verb).params
+                command = group.get_command(context, verb)
+                below = getattr(command, "commands", {}).values()
+                parameters = [one for each in (command, *below) for one in each.params]
                 known = {"--help"}.union(*(parameter.opts for parameter in parameters))
                 unknown = set(re.findall(r"--[a-z-]+", options)) - known
                 self.assertEqual(unknown, set(), f"{page.name}: {verb}")

@@ -74,6 +74,7 @@ class ClientRole:
         self._period = period
         self._reroutes = reroutes
         self._priorities = priorities or Priorities()
+        self.toTDM = 0
 
     def admit(self, request: Request, association: IAssociation) -> Answer | None:
         """
@@ -146,6 +147,7 @@ class ClientRole:
                     yield Target(link.association, period=self._period, token=link)
         if self._tdm is not None and isInvite and not request.toTag:
             found = self._lastResort(self._tdm, request, tried)
+            self.toTDM += found is not None
             if isinstance(found, Deferred):
                 yield Target(token=found)
             elif found is not None:

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
+from sipgrace.client.announced import Announced
 from sipgrace.client.bindingfile import BindingFile
 from sipgrace.client.bindings import Bindings, Source
 from sipgrace.client.consent import Consent
@@ -137,8 +138,13 @@ class _Servers:
         subscriptions: Subscriptions,
         subscribed: Collection[str],
         overdue: Overdue,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """
+        @param changed: is called at each change.
+        """
         self.active = active
+        self.changed = changed
         self.overdue = overdue
         self._subscriptions = subscriptions
         self._subscribed = subscribed
@@ -156,12 +162,14 @@ class _Servers:
             self.log.info("{server} is active", server=link.name)
         self.overdue.returned(link)
         self._subscribe(link)
+        self.changed()
 
     def linkDown(self, link: ServerLink, why: str) -> None:
         """
         See L{ILinkObserver}.
         """
         self.active.remove(link)
+        self.changed()
         self.log.info("{server} is off the active list: {why}", server=link.name, why=why)
 
     def linkCounting(self, link: ServerLink, seconds: float) -> None:
@@ -170,6 +178,7 @@ class _Servers:
         """
         self.log.info("{server} is left alone for {seconds:.0f} s", server=link.name, seconds=seconds)
         self.overdue.announced(link, seconds)
+        self.changed()
 
     def linkTested(self, link: ServerLink, outcome: Outcome, latency: float) -> None:
         """
@@ -243,8 +252,10 @@ class ClientService(Service):
             self.subscriptions,
             frozenset(server.name for server in config.servers if server.subscribe),
             Overdue(element.clock, config.probe.grace, _Notices(element.lifecycle)),
+            element.changed,
         )
         self.links = self._servers.links
+        self.announced = Announced(client.name, self.links, element.door)
         self.skips = Skips(client.name, client.skips, self.links, self.active, element.lifecycle.remark)
         element.door.kinds[Kind.SKIP] = self.skips.skip
         element.door.kinds[Kind.UNSKIP] = self.skips.unskip
@@ -282,7 +293,7 @@ class ClientService(Service):
         tdm: ITDMRoute | None = None
         if config.tdm is not None:
             tdm = self._tdmRoute(config.tdm)
-        role = ClientRole(
+        self._role = role = ClientRole(
             element.gate,
             element.identity,
             self.active,
@@ -414,6 +425,30 @@ class ClientService(Service):
         self.found.stop()
         for link in self.links.values():
             link.stop()
+
+    def standing(self) -> dict[str, Any]:
+        """
+        How things stand, in brief; everything in it fits JSON.
+        """
+        return {
+            **self.element.standing(),
+            "peers": [self._peer(link) for link in self.links.values()],
+            "reroutes": self.reroutes.total,
+            "tdm": self._role.toTDM,
+        }
+
+    def _peer(self, link: ServerLink) -> dict[str, Any]:
+        status = link.status()
+        return {
+            "name": link.name,
+            "state": status["state"],
+            "associated": link.association is not None,
+            "active": link.active,
+            "skipped": link.skipped,
+            "overdue": self._servers.overdue.late(link),
+            "countdown": link.countdown,
+            "latency": link.latency,
+        }
 
     def status(self) -> dict[str, Any]:
         """

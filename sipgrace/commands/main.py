@@ -27,6 +27,7 @@ VERBS = {
     "offline": "sipgrace.commands.orders:offline",
     "skip": "sipgrace.commands.orders:skip",
     "unskip": "sipgrace.commands.orders:unskip",
+    "keys": "sipgrace.commands.keys:keys",
     "demo": "sipgrace.commands.demo:demo",
     "completion": "sipgrace.commands.completion:completion",
 }

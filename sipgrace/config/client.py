@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sipgrace.config.descriptions import checkConnect
+from sipgrace.config.links import Labels, NodeController, bearing, once
 from sipgrace.config.orders import OrdersSection
 from sipgrace.config.priority import PrioritySection
 from sipgrace.config.registrar import RegistrarSection
@@ -99,6 +100,12 @@ class ClientSection(Section):
     overloadControl: bool = True
     """Whether to offer servers to send them a smaller share of the new calls when they ask for it (RFC
     7339)."""
+
+    labels: Labels = {}
+    """By what controllers may select this client, as in { site = "north", rack = "12" }."""
+
+    group: Name | None = None
+    """The group of the controllers' budget in which this client counts; default where none is named."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -364,6 +371,20 @@ class ClientConfig(Section):
 
     manhole: ManholeSection | None = None
     """An SSH login for operators."""
+
+    controllers: Annotated[tuple[NodeController, ...], Many] = ()
+    """The controllers it links itself to, one table each."""
+
+    @field_validator("controllers", mode="after")
+    @classmethod
+    def _controllers(
+        cls, controllers: tuple[NodeController, ...], info: ValidationInfo
+    ) -> tuple[NodeController, ...]:
+        mistakes(once([one.name for one in controllers], "controller"))
+        client = info.data.get("client")
+        if client is not None:
+            mistakes(bearing(controllers, client.name))
+        return controllers
 
     @field_validator("servers", mode="after")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from sipgrace.config.links import Labels, NodeController, bearing, once
 from sipgrace.config.orders import OrdersSection
 from sipgrace.config.priority import PrioritySection
 from sipgrace.config.report import ReportSection
@@ -83,6 +84,12 @@ class ServerSection(Section):
 
     maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
     """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
+
+    labels: Labels = {}
+    """By what controllers may select this server, as in { site = "north", rack = "12" }."""
+
+    group: Name | None = None
+    """The group of the controllers' budget in which this server counts; default where none is named."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -375,6 +382,20 @@ class ServerConfig(Section):
 
     manhole: ManholeSection | None = None
     """An SSH login for operators."""
+
+    controllers: Annotated[tuple[NodeController, ...], Many] = ()
+    """The controllers it links itself to, one table each."""
+
+    @field_validator("controllers", mode="after")
+    @classmethod
+    def _controllers(
+        cls, controllers: tuple[NodeController, ...], info: ValidationInfo
+    ) -> tuple[NodeController, ...]:
+        mistakes(once([one.name for one in controllers], "controller"))
+        server = info.data.get("server")
+        if server is not None:
+            mistakes(bearing(controllers, server.name))
+        return controllers
 
     @field_validator("clients", mode="after")
     @classmethod

@@ -13,18 +13,25 @@ from typing import Any
 
 from twisted.protocols import amp
 
-from sipgrace.errors import OrderRefused, SIPGraceError
+from sipgrace.errors import NotAllowed, OrderRefused, SIPGraceError, StoreError
 from sipgrace.lifecycle.orders import LONGEST_WHY
 
 __all__ = [
     "JSON",
+    "Alive",
+    "Available",
+    "Confirm",
     "GetReroutes",
     "GetStatus",
     "GiveOrder",
     "GiveSigned",
     "Happened",
+    "Hello",
     "NotOffered",
     "Rehearsed",
+    "Report",
+    "Standing",
+    "Unavailable",
     "Watch",
     "phrase",
 ]
@@ -217,3 +224,89 @@ class Happened(_Command):
     commandName = b"happened"
     arguments = [(b"event", JSON())]
     requiresAnswer = False
+
+
+# What follows is said on a node's link to a controller alone.
+
+
+class Hello(_Command):
+    """
+    The first that a node says to a controller: C{name}, C{role} (C{server} or C{client}), C{version},
+    C{boot} (which tells this run of the process from every other), C{number} (of its last event), C{labels},
+    C{group}.
+
+    Answered with C{since}: the number of the last event of this boot that the controller knows. Those after
+    it follow as L{Happened}, as far as they are kept, and then all that come.
+    """
+
+    commandName = b"hello"
+    arguments = [(b"hello", JSON())]
+    response = [(b"since", amp.Integer())]
+    errors = {NotAllowed: b"NOT_ALLOWED"}
+
+
+class Standing(_Command):
+    """
+    How a node stands, in brief: told whenever that has changed, and every ten seconds as a sign of life.
+    """
+
+    commandName = b"standing"
+    arguments = [(b"standing", JSON())]
+    requiresAnswer = False
+
+
+class Report(_Command):
+    """
+    What became of a drain that is over: C{report} is as the files of reports have it, C{at} when the drain
+    began, in seconds since the epoch. Told again after each break of the link until it is answered, and anew
+    when there is more to tell of the same drain; the later one counts.
+    """
+
+    commandName = b"report"
+    arguments = [(b"at", amp.Float()), (b"report", JSON())]
+    errors = {StoreError: b"NOT_STORED"}
+
+
+class Confirm(_Command):
+    """
+    A node asks a controller whether an order that came on this link is the controller's own.
+    """
+
+    commandName = b"confirm"
+    arguments = [(b"signed", JSON())]
+    response = [(b"right", amp.Boolean())]
+
+
+class Alive(_Command):
+    """
+    A node asks whether the controller is still there.
+    """
+
+    commandName = b"alive"
+
+
+class Unavailable(_Command):
+    """
+    A controller tells a client that a server is unavailable for C{retryAfter} seconds, and scheduled to be
+    back at C{back} (seconds since the epoch, where that is known). The client takes it as the server's own
+    word.
+    """
+
+    commandName = b"unavailable"
+    arguments = [
+        (b"server", amp.Unicode()),
+        (b"retryAfter", amp.Float()),
+        (b"back", amp.Float(optional=True)),
+        (b"why", amp.Unicode(optional=True)),
+    ]
+    errors = {OrderRefused: b"REFUSED", NotOffered: b"NOT_OFFERED"}
+
+
+class Available(_Command):
+    """
+    Takes L{Unavailable} back: the client tests the server now.
+    """
+
+    commandName = b"available"
+    arguments = [(b"server", amp.Unicode()), (b"why", amp.Unicode(optional=True))]
+    errors = {OrderRefused: b"REFUSED", NotOffered: b"NOT_OFFERED"}

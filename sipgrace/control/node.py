@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
@@ -36,7 +37,7 @@ from sipgrace.lifecycle.events import Event
 from sipgrace.lifecycle.orderform import SignedOrder
 from sipgrace.lifecycle.orders import Announce, Kind, Order
 
-__all__ = ["Node", "NodeLink", "Reroutes", "eventFacts"]
+__all__ = ["Announced", "Node", "NodeLink", "Reroutes", "eventFacts"]
 
 _W = TypeVar("_W", Kind, Announce)
 
@@ -85,12 +86,39 @@ def eventFacts(event: Event, wallClock: float) -> dict[str, Any]:
     }
 
 
+class Announced(Protocol):
+    """
+    A client, to which somebody can speak in place of a server.
+    """
+
+    def unavailable(
+        self, giver: Giver, server: str, retryAfter: float, back: float | None, why: str
+    ) -> None:
+        """
+        A server is unavailable for C{retryAfter} seconds, and scheduled to be back at C{back}, in seconds
+        since the epoch.
+
+        @raise OrderRefused: where nobody may say so, or of that server.
+        """
+
+    def available(self, giver: Giver, server: str, why: str) -> None:
+        """
+        It is back.
+
+        @raise OrderRefused: as above.
+        """
+
+
 class Node:
     """
     A role, as links know it: one for all of them.
 
+    @cvar KEPT: how many of the last events are kept for L{since}.
+    @ivar door: where the role takes orders.
     @ivar number: the number of the last event.
     """
+
+    KEPT = 256
 
     def __init__(
         self,
@@ -98,16 +126,20 @@ class Node:
         status: Callable[[], Mapping[str, Any]],
         reroutes: Reroutes | None = None,
         wallClock: Callable[[], float] = time.time,
+        announced: Announced | None = None,
     ) -> None:
         """
         @param door: where the role takes orders.
         @param status: how things stand; everything in it fits JSON.
         @param reroutes: a client's.
+        @param announced: a client.
         """
-        self._door = door
+        self.door = door
         self._status = status
         self._reroutes = reroutes
         self._wallClock = wallClock
+        self._announced = announced
+        self._kept: deque[dict[str, Any]] = deque(maxlen=self.KEPT)
         self._watchers: dict[Callable[[dict[str, Any]], None], None] = {}
         self.number = 0
         door.lifecycle.observe(self)
@@ -117,10 +149,27 @@ class Node:
         See L{sipgrace.lifecycle.seams.Observer}.
         """
         self.number = event.number
-        if self._watchers:
-            facts = eventFacts(event, self._wallClock())
-            for watcher in list(self._watchers):
-                watcher(facts)
+        facts = eventFacts(event, self._wallClock())
+        self._kept.append(facts)
+        for watcher in list(self._watchers):
+            watcher(facts)
+
+    def since(self, number: int) -> list[dict[str, Any]]:
+        """
+        The events of a higher number that are still kept, oldest first.
+        """
+        return [facts for facts in self._kept if facts["number"] > number]
+
+    @property
+    def announced(self) -> Announced:
+        """
+        The client.
+
+        @raise NotOffered: by a server.
+        """
+        if self._announced is None:
+            raise NotOffered("a server is told nothing of other servers; tell its clients")
+        return self._announced
 
     def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
         """
@@ -169,7 +218,7 @@ class Node:
             )
         except OrderRefused:
             return fail()
-        return self._door.give(order, giver)
+        return self.door.give(order, giver)
 
     def signed(self, giver: Giver, values: object) -> Deferred[Obeyed]:
         """
@@ -182,7 +231,7 @@ class Node:
             signed = SignedOrder.fromJSON(values)
         except OrderRefused:
             return fail()
-        return self._door.take(signed, giver)
+        return self.door.take(signed, giver)
 
 
 @implementer(IPushProducer)

@@ -17,12 +17,14 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from sipgrace.control.commands import (
+    Available,
     GetReroutes,
     GetStatus,
     GiveOrder,
     GiveSigned,
     Happened,
     Rehearsed,
+    Unavailable,
     Watch,
     phrase,
 )
@@ -211,6 +213,22 @@ class RemoteNode(Link):
 
         found = self._rehearsing[answer.id] = Deferred(forget)
         return found
+
+    def unavailable(self, server: str, retryAfter: float, back: float | None, why: str) -> Deferred[None]:
+        """
+        Tells a client on a server's behalf; see L{sipgrace.control.commands.Unavailable}.
+
+        @return: fails with L{sipgrace.errors.OrderRefused} where the client does not take it, with
+            L{sipgrace.control.commands.NotOffered} at a server.
+        """
+        values = {"retryAfter": float(retryAfter), "back": _float(back)}
+        return self._ask(Unavailable, server=server, why=why, **values).addCallback(lambda _: None)
+
+    def available(self, server: str, why: str) -> Deferred[None]:
+        """
+        Takes that back; as L{unavailable}.
+        """
+        return self._ask(Available, server=server, why=why).addCallback(lambda _: None)
 
     @Rehearsed.responder
     def _told(self, id: str, facts: Facts) -> dict[str, Any]:

@@ -268,6 +268,12 @@ class Door:
         """
         self._noteFacts({**self._end(order), "what": what, **facts})
 
+    def noted(self, giver: Giver, what: str, facts: dict[str, Any]) -> None:
+        """
+        Writes down what somebody has said that is no order.
+        """
+        self._noteFacts({**self._facts(giver, what), **facts})
+
     def _facts(self, giver: Giver, what: str, reason: str = "") -> dict[str, Any]:
         facts = {
             "at": stamp(self._wallClock()),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
 
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -16,6 +17,9 @@ Network = IPv4Network | IPv6Network
 
 #: How many addresses are remembered, with the client they belong to, before they are worked out again.
 _REMEMBERED = 10_000
+
+#: How many associations of nobody known are named in a brief.
+_SHOWN = 32
 
 
 @implementer(IAssociationUser)
@@ -29,10 +33,12 @@ class Clients:
     """
 
     def __init__(self, networks: Iterable[tuple[str, Sequence[Network]]]) -> None:
+        networks = list(networks)
         self._networks = sorted(
             ((network, name) for name, several in networks for network in several),
             key=lambda pair: -pair[0].prefixlen,
         )
+        self._known = list(dict.fromkeys(name for name, _ in networks))
         self._opened: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._associations: dict[str, list[IAssociation]] = {}
@@ -97,6 +103,24 @@ class Clients:
             name or "?": sum(association.up for association in several)
             for name, several in self._associations.items()
         }
+
+    def peers(self) -> list[dict[str, Any]]:
+        """
+        Every client, and every association of nobody known, in brief: by which transport it is there, if at
+        all.
+        """
+        peers: list[dict[str, Any]] = []
+        for name in dict.fromkeys((*self._known, *self._associations)):
+            up = [one for one in self._associations.get(name, ()) if one.up]
+            if name:
+                transport = up[-1].transport.decode("ascii") if up else ""
+                peers.append({"name": name, "transport": transport, "up": bool(up)})
+            else:
+                peers += [
+                    {"name": one.peerHost, "transport": one.transport.decode("ascii"), "up": True}
+                    for one in up[:_SHOWN]
+                ]
+        return peers
 
     def associationTo(self, name: str) -> IAssociation | None:
         """

@@ -203,6 +203,12 @@ class ServerService(Service):
             "announcements": self.announcer.status(),
         }
 
+    def standing(self) -> dict[str, Any]:
+        """
+        How things stand, in brief; everything in it fits JSON.
+        """
+        return {**self.element.standing(), "peers": self.clients.peers()}
+
     def orders(self) -> dict[str, object]:
         """
         What an operator can say at the manhole's prompt.

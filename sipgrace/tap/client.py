@@ -10,8 +10,9 @@ from twisted.application.service import IService
 
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.load import loadClient
+from sipgrace.control.uplinks import Identity
 from sipgrace.errors import ConfigError
-from sipgrace.tap.control import controlBeside
+from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.options import RoleOptions
 from sipgrace.tap.signals import Reactor, RoleProcess
@@ -56,9 +57,13 @@ def makeService(options: Options) -> IService:
     from sipgrace.client.service import ClientService
 
     role = ClientService(reactor, options.config)
+    config = options.config
+    node = nodeOf(role, role.reroutes, role.announced)
+    identity = Identity(config.client.name, "client", config.client.labels, config.client.group or "")
     beside = [
-        *controlBeside(reactor, options.config.control, role.element.door, role.status, role.reroutes),
-        *manholeBeside(reactor, options.config.manhole, role.orders()),
+        *controlBeside(reactor, config.control, node),
+        *manholeBeside(reactor, config.manhole, role.orders()),
+        *uplinksBeside(reactor, config.controllers, identity, role, node),
     ]
     process = RoleProcess(cast(Reactor, reactor), role, *beside)
     role.element.oversight.after.exit = process.end

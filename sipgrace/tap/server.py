@@ -10,7 +10,8 @@ from twisted.application.service import IService
 
 from sipgrace.config.load import loadServer
 from sipgrace.config.server import ServerConfig
-from sipgrace.tap.control import controlBeside
+from sipgrace.control.uplinks import Identity
+from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.options import RoleOptions
 from sipgrace.tap.signals import Reactor, RoleProcess
@@ -48,9 +49,13 @@ def makeService(options: Options) -> IService:
     from sipgrace.server.service import ServerService
 
     role = ServerService(reactor, options.config)
+    config = options.config
+    node = nodeOf(role)
+    identity = Identity(config.server.name, "server", config.server.labels, config.server.group or "")
     beside = [
-        *controlBeside(reactor, options.config.control, role.element.door, role.status),
-        *manholeBeside(reactor, options.config.manhole, role.orders()),
+        *controlBeside(reactor, config.control, node),
+        *manholeBeside(reactor, config.manhole, role.orders()),
+        *uplinksBeside(reactor, config.controllers, identity, role, node),
     ]
     process = RoleProcess(cast(Reactor, reactor), role, *beside)
     role.element.oversight.after.exit = process.end

@@ -23,7 +23,8 @@ def watchPeer(transport: Any, seconds: float) -> None:
     @param seconds: how long at most, counted from the data; from the first probe in twice that time.
     """
     # What TLS calls its handle is no socket; the transport below it has one.
-    handle = getattr(transport, "transport", transport).getHandle()
+    below = getattr(transport, "transport", transport)
+    handle = below.getHandle() if hasattr(below, "getHandle") else None
     if not isinstance(handle, socket.socket):
         return
     options = {

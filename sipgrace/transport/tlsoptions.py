@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from sipgrace.errors import ConfigError
 
-__all__ = ["CERTIFICATE_ARGUMENTS", "clientOptions", "serverOptions"]
+__all__ = ["CERTIFICATE_ARGUMENTS", "clientOptions", "identityAt", "serverOptions", "trustedAt"]
 
 #: What descriptions of TLS listeners and connections may name, each a PEM file: the private key; our
 #: certificate, and the chain above it (unless both are in the file of the key); those we trust.
@@ -72,16 +72,38 @@ def clientOptions(values: Mapping[str, str], name: str) -> IOpenSSLClientConnect
 
 def _identity(values: Mapping[str, str]) -> tuple[crypto.PKey, list[crypto.X509]]:
     path = values["privateKey"]
-    try:
-        # The empty passphrase keeps OpenSSL from asking for one on the terminal.
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, _read("privateKey", path), b"")
-    except crypto.Error:
-        raise ConfigError(f"privateKey: {path!r} holds no unencrypted private key (PEM)") from None
-    return key, _certificates("certKey", values.get("certKey", path))
+    return identityAt(path, values.get("certKey", path), ("privateKey", "certKey"))
 
 
 def _trusted(values: Mapping[str, str]) -> list[ssl.Certificate]:
-    return [ssl.Certificate(one) for one in _certificates("caCerts", values["caCerts"])]
+    return trustedAt(values["caCerts"], "caCerts")
+
+
+def identityAt(
+    path: str, certificate: str, names: tuple[str, str]
+) -> tuple[crypto.PKey, list[crypto.X509]]:
+    """
+    @param path: the file of the private key.
+    @param certificate: the file of its certificate, and of those above it.
+    @param names: what errors call the two.
+    @return: the key and the certificates.
+    @raise ConfigError: a file is missing or holds no such thing.
+    """
+    try:
+        # The empty passphrase keeps OpenSSL from asking for one on the terminal.
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, _read(names[0], path), b"")
+    except crypto.Error:
+        raise ConfigError(f"{names[0]}: {path!r} holds no unencrypted private key (PEM)") from None
+    return key, _certificates(names[1], certificate)
+
+
+def trustedAt(path: str, name: str) -> list[ssl.Certificate]:
+    """
+    @param name: what errors call the file.
+    @return: the certificates in a file.
+    @raise ConfigError: it is missing or holds none.
+    """
+    return [ssl.Certificate(one) for one in _certificates(name, path)]
 
 
 def _certificates(name: str, path: str) -> list[crypto.X509]:

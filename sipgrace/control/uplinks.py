@@ -1,0 +1,375 @@
+"""
+A node's links to all of its controllers, and what it tells them without being asked.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import random as _random
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.protocols.amp import AmpError
+from twisted.python.failure import Failure
+
+from sipgrace import __version__
+from sipgrace.control.node import Node
+from sipgrace.control.uplink import NodeUplink
+from sipgrace.control.uplinkcore import UplinkCore, Uplinking
+from sipgrace.control.uplinkmachine import uplinkMachine
+from sipgrace.errors import StoreError, TransportError
+from sipgrace.lifecycle.authorization import Giver, Role
+from sipgrace.lifecycle.events import Event
+from sipgrace.lifecycle.orderform import SignedOrder
+from sipgrace.transport.backoff import Backoff
+
+__all__ = ["Destination", "Identity", "Uplinks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """
+    A controller.
+
+    @ivar name: the name in its certificate.
+    @ivar endpoint: where it is.
+    @ivar role: what it may order where its orders are not signed, or not by a key of ours.
+    @ivar secure: whether it is reached by TLS.
+    """
+
+    name: str
+    endpoint: IStreamClientEndpoint
+    role: Role
+    secure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    Who a node says it is; see L{sipgrace.control.commands.Hello}.
+    """
+
+    name: str
+    role: str
+    labels: Mapping[str, str]
+    group: str
+
+
+class _Outbox:
+    """
+    The reports that one controller has not answered yet; told one at a time, the oldest first.
+
+    @cvar KEPT: how many at most; then the oldest are forgotten.
+    """
+
+    KEPT = 20
+
+    def __init__(self) -> None:
+        self._waiting: dict[float, dict[str, Any]] = {}
+        self._link: NodeUplink | None = None
+        self._telling = False
+        self._refused = False
+        self._emptied: list[Deferred[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, at: float, facts: dict[str, Any]) -> None:
+        """
+        One more report, or more of one that is waiting.
+        """
+        self._waiting[at] = facts
+        while len(self._waiting) > self.KEPT:
+            del self._waiting[min(self._waiting)]
+        self._next()
+
+    def use(self, link: NodeUplink | None) -> None:
+        """
+        Tells on that link from now on.
+        """
+        self._link = link
+        self._telling = self._refused = False
+        self._next()
+
+    def again(self) -> None:
+        """
+        Tells what the controller could not keep when it was told first.
+        """
+        if self._refused:
+            self._refused = self._telling = False
+            self._next()
+
+    def whenEmpty(self) -> Deferred[None]:
+        """
+        @return: fires when all have been answered; at once where there is no link to tell them on.
+        """
+        if not self._waiting or self._link is None:
+            return succeed(None)
+        emptied: Deferred[None] = Deferred()
+        self._emptied.append(emptied)
+        return emptied
+
+    def _next(self) -> None:
+        link = self._link
+        if self._telling:
+            return
+        if link is None or not self._waiting:
+            emptied, self._emptied = self._emptied, []
+            for one in emptied:
+                if not one.called:
+                    one.callback(None)
+            return
+        self._telling = True
+        at = min(self._waiting)
+        facts = self._waiting[at]
+
+        def answered(result: object) -> None:
+            if self._link is not link:
+                return
+            if isinstance(result, Failure):
+                if result.check(StoreError):
+                    self._refused = True
+                    return
+                if not result.check(AmpError):
+                    # The link has gone.
+                    return
+            self._telling = False
+            # What it cannot take for any other reason would be told for ever.
+            if self._waiting.get(at) is facts:
+                del self._waiting[at]
+            self._next()
+
+        link.report(at, facts).addBoth(answered)
+
+
+class _Uplink:
+    """
+    The link to one controller.
+    """
+
+    def __init__(
+        self,
+        uplinks: Uplinks,
+        destination: Destination,
+        clock: IReactorTime,
+        node: Node,
+        backoff: Backoff,
+        random: Callable[[], float],
+    ) -> None:
+        self.destination = destination
+        self.link: NodeUplink | None = None
+        self.outbox = _Outbox()
+        self._uplinks = uplinks
+        self._node = node
+        self.core = UplinkCore(
+            name=destination.name,
+            clock=clock,
+            connect=self._connect,
+            user=self,
+            backoff=backoff,
+            random=random,
+            log=Uplinks.log,
+        )
+        self.machine: Uplinking = uplinkMachine(self.core)
+
+    def _connect(self) -> Deferred[NodeUplink]:
+        where = self.destination
+        link = NodeUplink(self._node, where.name, where.role, where.secure)
+        made: Deferred[NodeUplink] = connectProtocol(where.endpoint, link)
+
+        def abort(result: Any) -> Any:
+            if isinstance(result, Failure) and link.transport is not None:
+                link.transport.abortConnection()
+            return result
+
+        return made.addCallback(lambda link: link.whenReady()).addBoth(abort)
+
+    def hello(self) -> dict[str, Any]:
+        """
+        See L{sipgrace.control.uplinkcore.UplinkUser}.
+        """
+        return self._uplinks.hello()
+
+    def linked(self, link: NodeUplink) -> None:
+        """
+        See L{sipgrace.control.uplinkcore.UplinkUser}.
+        """
+        self.link = link
+        link.stand(self._uplinks.standing())
+        link.follow(self.core.since)
+        self.outbox.use(link)
+
+    def unlinked(self, link: NodeUplink) -> None:
+        """
+        See L{sipgrace.control.uplinkcore.UplinkUser}.
+        """
+        self.link = None
+        self.outbox.use(None)
+
+    def status(self) -> dict[str, Any]:
+        """
+        How it stands.
+        """
+        return {
+            "name": self.destination.name,
+            "state": self.core.state,
+            "trouble": self.core.trouble,
+            "reports": len(self.outbox),
+        }
+
+
+class Uplinks(Service):
+    """
+    All of them.
+
+    @cvar SOON: seconds within which several changes are told as one.
+    @cvar BEAT: seconds between two signs of life; C{QUICK} while it is in neither service nor rest, when
+        what is left changes without a word.
+    @cvar PATIENCE: seconds that controllers have, when the process ends, to take the last reports.
+    """
+
+    log = Logger()
+
+    SOON = 0.05
+    BEAT = 10.0
+    QUICK = 1.0
+    PATIENCE = 1.0
+
+    _STILL = ("serving", "offline")
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        node: Node,
+        identity: Identity,
+        standing: Callable[[], Mapping[str, Any]],
+        destinations: Sequence[Destination],
+        backoff: Backoff | None = None,
+        random: Callable[[], float] = _random,
+    ) -> None:
+        """
+        @param standing: how the node stands, in brief; everything in it fits JSON.
+        @param random: a number from 0.0 up to 1.0, for the back-off.
+        """
+        self._clock = clock
+        self._node = node
+        self._identity = identity
+        self._standing = standing
+        self._boot = secrets.token_hex(8)
+        self._soon: IDelayedCall | None = None
+        self._beat: IDelayedCall | None = None
+        self._links = [
+            _Uplink(self, where, clock, node, backoff or Backoff(), random) for where in destinations
+        ]
+        node.door.authority.confirm = self._confirm
+        node.door.lifecycle.observe(self)
+
+    # ------------------------------------------------------------------ IService
+
+    def startService(self) -> None:
+        """
+        Links to each.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        self._beat = self._clock.callLater(self.BEAT, self._push)
+        for link in self._links:
+            link.machine.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Ends the links, when the reports have been taken, or it takes too long.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._push()
+        for call in (self._soon, self._beat):
+            if call is not None and call.active():
+                call.cancel()
+        self._soon = self._beat = None
+        empty = DeferredList([link.outbox.whenEmpty() for link in self._links])
+
+        def end(_: object) -> None:
+            for link in self._links:
+                link.machine.stop()
+
+        return empty.addTimeout(self.PATIENCE, self._clock).addErrback(lambda _: None).addCallback(end)
+
+    # ------------------------------------------------------------------ telling
+
+    def changed(self) -> None:
+        """
+        How the node stands has changed.
+        """
+        if self.running and self._soon is None:
+            self._soon = self._clock.callLater(self.SOON, self._push)
+
+    def onChange(self, event: Event) -> None:
+        """
+        See L{sipgrace.lifecycle.seams.Observer}.
+        """
+        self.changed()
+
+    def report(self, at: float, facts: dict[str, Any]) -> None:
+        """
+        A drain is over, or there is more to tell of it.
+
+        @param at: when it began, in seconds since the epoch.
+        """
+        for link in self._links:
+            link.outbox.put(at, facts)
+
+    def hello(self) -> dict[str, Any]:
+        """
+        Who we are.
+        """
+        identity = self._identity
+        return {
+            "name": identity.name,
+            "role": identity.role,
+            "version": __version__,
+            "boot": self._boot,
+            "number": self._node.number,
+            "labels": dict(identity.labels),
+            "group": identity.group,
+        }
+
+    def standing(self) -> dict[str, Any]:
+        """
+        How we stand.
+        """
+        return {**self._standing(), "version": __version__}
+
+    def _push(self) -> None:
+        for call in (self._soon, self._beat):
+            if call is not None and call.active():
+                call.cancel()
+        self._soon = None
+        facts: dict[str, Any] | None = None
+        for link in self._links:
+            if link.link is not None:
+                facts = self.standing() if facts is None else facts
+                link.link.stand(facts)
+                link.outbox.again()
+        if self.running:
+            still = facts is None or facts.get("state") in self._STILL
+            self._beat = self._clock.callLater(self.BEAT if still else self.QUICK, self._push)
+
+    # ------------------------------------------------------------------ asking
+
+    def _confirm(self, signed: SignedOrder, giver: Giver) -> Deferred[bool]:
+        for link in self._links:
+            if link.link is not None and link.destination.name == giver.name:
+                asked = link.link.confirm(signed)
+                return asked.addTimeout(UplinkCore.ANSWER, self._clock)
+        return fail(TransportError(f"there is no link to {giver.name}"))
+
+    def status(self) -> list[dict[str, Any]]:
+        """
+        How the links stand, for display.
+        """
+        return [link.status() for link in self._links]
