@@ -520,6 +520,31 @@ class DrainTests(NetworkCase):
         self.ended(call, 180, 180, 200)
         self.assertEqual(self.bob.take(), ["answers", "ACK"])
 
+    def test_slowCallee(self) -> None:
+        """
+        A callee's phone that takes its time over the CANCEL: the settlement comes before its 487, and the
+        call is tried elsewhere, but it gets no second INVITE before the ACK of that.
+        """
+        self.bob.rings = None
+        call = self.alice.call("1121", "110")
+        self.world.run(0.5)
+        receive = self.bob.messageReceived
+
+        def slowly(message: Any, association: Any) -> None:
+            self.world.clock.callLater(0.7, receive, message, association)
+
+        self.bob.messageReceived = slowly  # type: ignore[method-assign]
+        self.world.take()
+        self.world.drain("102")
+        self.world.run(9.05)
+        self.assertIn("104>112 INVITE", self.world.log)
+        self.bob.rings = 0.0
+        self.world.run(3)
+        self.ended(call, 180, 180, 200)
+        sent = self.world.take()
+        order = ["112>bob CANCEL", "104>112 INVITE", "bob>112 487", "112>bob ACK", "112>bob INVITE"]
+        self.assertEqual(sorted(order, key=sent.index), order)
+
     def test_lastWord(self) -> None:
         """
         The callee takes up while the CANCEL is on its way: the call stands.

@@ -13,8 +13,8 @@ from tests.proxyrig import ProxyRig
 
 class CopiesRig(ProxyRig):
     """
-    The client before the callee. Further steps: C{copy}, the same INVITE through another server, and
-    C{copy CANCEL}.
+    The client before the callee. Further steps: C{copy}, the same INVITE through another server, C{third},
+    through a third one, and C{copy CANCEL}.
     """
 
     VIA = b"SIP/2.0/SCTP 192.0.2.2:5060"
@@ -28,6 +28,8 @@ class CopiesRig(ProxyRig):
         """
         if text == "copy":
             self.receive(makeRequest(b"INVITE", via=self.VIA, branch=b"z9hG4bKcopy"), "other")
+        elif text == "third":
+            self.receive(makeRequest(b"INVITE", via=self.VIA, branch=b"z9hG4bKthird"), "other")
         elif text == "copy CANCEL":
             self.receive(makeRequest(b"CANCEL", via=self.VIA, branch=b"z9hG4bKcopy"), "other")
         else:
@@ -140,7 +142,119 @@ class CopiesTests(SynchronousTestCase):
             INVITE  | caller 100, a INVITE
             a 180   | a answered, caller 180
             CANCEL  | caller 200 CANCEL, a CANCEL
-            copy    | other 100, a INVITE
+            copy    | other 100
+            +0.6    | a INVITE
+            """
+        )
+
+    def test_held(self) -> None:
+        """
+        A copy that comes while the call is taken back is not sent on before the callee has got the ACK of its
+        487: until then it would be a second INVITE of the same transaction to it. A further copy joins it.
+        """
+        rig = self.play(
+            """
+            INVITE       | caller 100, a INVITE
+            a 180        | a answered, caller 180
+            CANCEL       | caller 200 CANCEL, a CANCEL
+            copy         | other 100
+            third        | other 100
+            a 487 INVITE | a ACK, a failed 487, caller 487, settled
+            +0.1         | a INVITE
+            +1           |
+            a 180        | a answered, other 180, other 180
+            a 200        | other 200, other 200, settled
+            +33          |
+            """
+        )
+        self.assertEqual((rig.ledger.accepted, rig.core.counters["joined"]), (2, 1))
+        assert rig.core._copies is not None
+        self.assertEqual((len(rig.core._copies), rig.core._copies.ending), (0, {}))
+
+    def test_heldAfterALoss(self) -> None:
+        """
+        The same where the call is taken back because no copy was there for too long.
+        """
+        self.play(
+            f"""
+            INVITE          | caller 100, a INVITE
+            a 180           | a answered, caller 180
+            lose caller     |
+            +{PATIENCE + 1} | a CANCEL
+            copy            | other 100
+            a 487 INVITE    | a ACK, settled
+            +0.1            | a INVITE
+            """
+        )
+
+    def test_heldAndAnswered(self) -> None:
+        """
+        The callee has taken up before the CANCEL was there: the copy that was held gets this answer, and the
+        callee no second INVITE.
+        """
+        rig = self.play(
+            """
+            INVITE  | caller 100, a INVITE
+            a 180   | a answered, caller 180
+            CANCEL  | caller 200 CANCEL, a CANCEL
+            copy    | other 100
+            third   | other 100
+            a 200   | caller 200, other 200, other 200, settled, settled
+            +33     |
+            """
+        )
+        vias = [message.getAll(b"Via") for message in rig.lines["other"].sent[-2:]]
+        self.assertEqual(
+            vias, [[b"SIP/2.0/SCTP 192.0.2.2:5060;branch=z9hG4bK" + name] for name in (b"copy", b"third")]
+        )
+        self.assertEqual(len(rig.ledger), 0)
+
+    def test_heldAndCancelled(self) -> None:
+        """
+        The caller hangs up while the copy is held: the callee hears nothing more of it.
+        """
+        self.play(
+            """
+            INVITE       | caller 100, a INVITE
+            a 180        | a answered, caller 180
+            CANCEL       | caller 200 CANCEL, a CANCEL
+            copy         | other 100
+            copy CANCEL  | other 200 CANCEL
+            a 487 INVITE | a ACK, a failed 487, caller 487, settled
+            +0.1         | other 487, settled
+            """
+        )
+
+    def test_heldAndLost(self) -> None:
+        """
+        Its server dies, too: the callee rings for as long as yet another copy may come.
+        """
+        self.play(
+            f"""
+            INVITE          | caller 100, a INVITE
+            a 180           | a answered, caller 180
+            CANCEL          | caller 200 CANCEL, a CANCEL
+            copy            | other 100
+            lose other      |
+            a 487 INVITE    | a ACK, a failed 487, caller 487, settled
+            +0.1            | a INVITE
+            a 180           | a answered
+            +{PATIENCE + 1} | a CANCEL
+            """
+        )
+
+    def test_heldAndForced(self) -> None:
+        """
+        The client itself leaves: all get their final answer, and nothing is sent on.
+        """
+        self.play(
+            """
+            INVITE  | caller 100, a INVITE
+            a 180   | a answered, caller 180
+            CANCEL  | caller 200 CANCEL, a CANCEL
+            copy    | other 100
+            force   | caller 503, settled, other 503, settled
+            +1      |
             """
         )
 

@@ -63,9 +63,9 @@ class CheckTests(ScenarioCase):
         return answer
 
     def test_scheme(self) -> None:
-        for uri in (b"http://example.com/", b"mailto:bob@example.com", b"urn:service:sos"):
+        for uri in (b"http://example.com/", b"mailto:bob@example.com", b"urn:nena:service:sos"):
             self.assertEqual(self.refused(makeRequest(b"INVITE", uri=uri)).status, 416)
-        for uri in (b"SIP:bob@example.com", b"sips:bob@example.com", b"tel:+49301234"):
+        for uri in (b"SIP:bob@example.com", b"sips:bob@example.com", b"tel:+49301234", b"urn:service:sos"):
             rig = ProxyRig()
             rig.receive(makeRequest(b"INVITE", uri=uri))
             self.assertEqual((rig.take(), sent(rig).uri), (["caller 100", "a INVITE"], uri))

@@ -120,6 +120,15 @@ class ResponseContext:
         self._targets = iter(targets)
         self._tryNext()
 
+    def startLate(self, targets: Iterable[Target]) -> None:
+        """
+        The same, after it was held for a while, in which it may have been taken back or answered.
+        """
+        if self.cancelled or self.recalled:
+            self._finish()
+        elif not self.finalStatus:
+            self.start(targets)
+
     def tryFirst(self, targets: Iterable[Target]) -> None:
         """
         Further targets, ahead of those that are left (RFC 3261 §16.5). Nothing happens when the request has

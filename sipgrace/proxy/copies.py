@@ -5,6 +5,11 @@ sent a copy that is still wanted gets the answer.
 Copies come about by failover. A server got the INVITE, and fell silent or died; the client before it asked
 the next server, and so the client before the callee is asked twice. To refuse the second copy (482, RFC 3261
 §8.2.2.2) would lose the call where the first server is dead; to let it ring again would disturb the callee.
+
+A copy may also come while the call is being taken back, because the server of the only other copy goes at
+once. To the callee that is a second INVITE of a transaction that is still there, which a strict one answers
+482 itself. So it is held until the callee has answered the CANCEL, but no longer than a round trip should
+take; where the callee has taken up just then, it gets that answer.
 """
 
 from __future__ import annotations
@@ -35,16 +40,23 @@ Key = tuple[bytes, bytes, int, bytes]
 class Copies:
     """
     The calls that further copies can join.
+
+    @ivar ending: those that are being taken back; as long as there is none, nothing can be held.
     """
 
-    def __init__(self, timers: TimerQueue, kept: float, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, timers: TimerQueue, kept: float, patience: float = PATIENCE, longest: float = 0.5
+    ) -> None:
         """
         @param kept: so many seconds after a 2xx a copy still gets it.
+        @param longest: for at most so many seconds a copy is held: T1.
         """
         self.timers = timers
         self.kept = kept
         self.patience = patience
+        self._longest = longest
         self._joints: dict[Key, Joint] = {}
+        self.ending: dict[Key, Joint] = {}
 
     def __len__(self) -> int:
         return len(self._joints)
@@ -64,6 +76,38 @@ class Copies:
         joint.add(transaction, tuple(request.elements(b"Via")))
         return None
 
+    def holds(self, joint: Joint, request: Request, start: Callable[[], None]) -> bool:
+        """
+        @param joint: what L{take} has made of this INVITE.
+        @param start: sends it on.
+        @return: whether it is held back; then C{start} is called later, unless the callee's answer to the
+            call before it is the answer to this one too.
+        """
+        before = self.ending.get(joint.key)
+        if before is None or before is joint:
+            return False
+        before.held.append((joint, tuple(request.elements(b"Via")), start))
+        self.timers.after(self._longest, before.letGo)
+        return True
+
+    def ends(self, joint: Joint) -> None:
+        """
+        It is taken back from now on.
+        """
+        self.ending[joint.key] = joint
+
+    def ended(self, joint: Joint) -> None:
+        """
+        The callee has answered it, or has nothing more to say.
+        """
+        if self.ending.get(joint.key) is joint:
+            del self.ending[joint.key]
+        if 200 <= joint.finalStatus < 300:
+            joint.letGo()
+        elif joint.held:
+            # Whoever gives it its final answer by force may be about to do so to what was held as well.
+            self.timers.soon(joint.letGo)
+
     def forget(self, key: Key, joint: Joint) -> None:
         """
         What comes now is a new call.
@@ -79,16 +123,29 @@ class Joint:
     @ivar association: of the first copy.
     @ivar user: as of L{InviteServer}.
     @ivar finalStatus: the status of the final response that was given, 0 before.
+    @ivar key: what all copies have in common.
+    @ivar held: those that came while this was being taken back; the Vias of each, and what sends it on.
     """
 
-    __slots__ = ("_copies", "_instead", "_key", "_last", "_owner", "association", "finalStatus", "user")
+    __slots__ = (
+        "_copies",
+        "_instead",
+        "_last",
+        "_owner",
+        "association",
+        "finalStatus",
+        "held",
+        "key",
+        "user",
+    )
 
     def __init__(self, owner: Copies, key: Key, association: IAssociation) -> None:
         self.association = association
         self.user: ResponseContext | None = None
         self.finalStatus = 0
         self._owner = owner
-        self._key = key
+        self.key = key
+        self.held: list[tuple[Joint, tuple[bytes, ...], Callable[[], None]]] = []
         self._copies: list[Copy] = []
         self._last: Response | None = None
         self._instead: Callable[[], None] | None = None
@@ -131,6 +188,31 @@ class Joint:
                 self._forget()
         for copy in self._copies.copy():
             copy.respond(response)
+        if final and self._owner.ending:
+            self._owner.ended(self)
+
+    def letGo(self) -> None:
+        """
+        Those that were held are sent on, or get the answer that the callee has given after all.
+        """
+        held, self.held = self.held, []
+        for joint, vias, start in held:
+            if 200 <= self.finalStatus < 300:
+                joint.moveTo(self, vias)
+            else:
+                start()
+
+    def moveTo(self, other: Joint, vias: tuple[bytes, ...]) -> None:
+        """
+        All of these are copies of that call.
+
+        @param vias: those of the first.
+        """
+        self._forget()
+        copies, self._copies = self._copies, []
+        for copy in copies:
+            other.add(copy.transaction, copy.vias or vias)
+        self._end("joined")
 
     def orElse(self, instead: Callable[[], None]) -> None:
         """
@@ -158,6 +240,7 @@ class Joint:
             return
         if self._waiting() == [copy]:
             self._forget()
+            self._owner.ends(self)
             self.user.cancel(reason)
             return
         request = copy.transaction.request
@@ -170,6 +253,7 @@ class Joint:
     def _notWanted(self) -> None:
         if not (self.finalStatus or self._waiting()):
             self._forget()
+            self._owner.ends(self)
             self._end("lost")
 
     def _notFetched(self) -> None:
@@ -179,7 +263,7 @@ class Joint:
             instead()
 
     def _forget(self) -> None:
-        self._owner.forget(self._key, self)
+        self._owner.forget(self.key, self)
         self._last = None
 
     def _end(self, reason: str) -> None:
@@ -194,23 +278,24 @@ class Copy:
     One of them.
 
     @ivar transaction: its own.
+    @ivar vias: its Vias; none for the first one.
     """
 
-    __slots__ = ("_joint", "_vias", "transaction")
+    __slots__ = ("_joint", "transaction", "vias")
 
     def __init__(self, joint: Joint, transaction: InviteServer, vias: tuple[bytes, ...]) -> None:
         self._joint = joint
-        self._vias = vias
+        self.vias = vias
         self.transaction = transaction
 
     def respond(self, response: Response) -> None:
         """
         Sends a response on the way that this copy has come.
         """
-        if self._vias:
+        if self.vias:
             response = response.copy()
             response.remove(b"Via")
-            for via in reversed(self._vias):
+            for via in reversed(self.vias):
                 response.pushVia(via)
         self.transaction.respond(response)
 

@@ -5,8 +5,9 @@ where it may go, and keeps one response context for each until it is settled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -19,7 +20,7 @@ from sipgrace.message.derive import respond
 from sipgrace.message.message import Request, Response
 from sipgrace.proxy.checks import check, limitBreadth
 from sipgrace.proxy.context import ResponseContext
-from sipgrace.proxy.copies import Copies, Copy
+from sipgrace.proxy.copies import Copies, Copy, Joint
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.routes import hopAlongRoute, takeOwnAddress, takeOwnRoutes
 from sipgrace.proxy.seams import Ledger, Role
@@ -103,7 +104,7 @@ class ProxyCore:
             0,
         )
         # As long as the server transaction of a 2xx lasts (RFC 6026 Timer L).
-        self._copies = Copies(timers, layer.values.l) if settings.joinZone else None
+        self._copies = Copies(timers, layer.values.l, longest=layer.values.t1) if settings.joinZone else None
         self._merging: dict[tuple[bytes, bytes, int, bytes], ResponseContext] = {}
         layer.user = self
 
@@ -154,10 +155,21 @@ class ProxyCore:
         self.ledger.accept(context)
         if context.isInvite:
             transaction.respond(respond(request, 100))
+        targets: Iterable[Target]
         if hop is not None:
-            context.start((self.role.towards(hop, outZone or context.zone),))
+            targets = (self.role.towards(hop, outZone or context.zone),)
         else:
-            context.start(self.role.targets(request, context.zone, outZone))
+            targets = self.role.targets(request, context.zone, outZone)
+        if self._copies is not None and self._copies.ending and self._held(context, request, targets):
+            return
+        context.start(targets)
+
+    def _held(self, context: ResponseContext, request: Request, targets: Iterable[Target]) -> bool:
+        joint = context.transaction
+        assert self._copies is not None
+        return isinstance(joint, Joint) and self._copies.holds(
+            joint, request, partial(context.startLate, targets)
+        )
 
     def _isNew(self, context: ResponseContext, request: Request) -> bool:
         """
@@ -209,6 +221,8 @@ class ProxyCore:
         @param forced: whether its caller was refused because of the guard.
         """
         self.forgetMerges(context)
+        if self._copies is not None and self._copies.ending and isinstance(context.transaction, Joint):
+            self._copies.ended(context.transaction)
         self.ledger.settle(context, forced)
 
     def _cancel(self, transaction: InviteServer | NonInviteServer, request: Request) -> None:
