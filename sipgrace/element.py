@@ -124,7 +124,7 @@ class Element:
         self.onServing: Callable[[], None] = lambda: None
         self.onChanged: list[Callable[[], None]] = []
         self.controllers: Callable[[], list[dict[str, Any]]] = list
-        self._timerC = TimerC(self.clock, self.ledger, timers.timerC)
+        self._timerC = TimerC(self.clock, self.ledger.setups, timers.timerC)
         self.associations = Associations(
             [self._place(description, zone, advertise) for description, zone in places], self
         )
@@ -314,6 +314,8 @@ class Element:
             "name": self.name,
             "state": str(lifecycle.state),
             "waiting": lifecycle.waiting,
+            "setups": len(self.ledger.setups),
+            "dialogs": len(self.ledger.calls),
             "associations": lifecycle.associations,
             "guardLeft": lifecycle.guardLeft,
             "retryAfter": lifecycle.awayFor,

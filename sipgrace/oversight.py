@@ -147,7 +147,7 @@ class Oversight:
             self._overload = Overload(
                 self._clock,
                 self.door,
-                self._ledger,
+                self._ledger.setups,
                 Thresholds(
                     ledger=overload.ledger, lag=overload.lag, cpu=overload.cpu, period=overload.period
                 ),
@@ -208,8 +208,10 @@ class Oversight:
 
     def estimate(self) -> Estimate:
         """
-        The guard that a drain would need now.
+        The guard that a drain would need now. How long people talk is not known.
         """
+        if self._ledger.calls:
+            return Estimate(self._drain.guardCeiling, "calls going on", len(self._ledger))
         return self._times.guard(
             self._ledger.ages(self._clock.seconds()),
             # What rings is taken back one and a half margins before the guard.

@@ -95,7 +95,7 @@ class JournalLedger(Ledger):
     __slots__ = ("journal",)
 
     def settle(self, entry: Any, forced: bool = False) -> None:
-        known = entry in self._entries
+        known = entry in self.setups or entry in self.calls
         super().settle(entry, forced)
         if known:
             self.journal("settled forced" if forced else "settled")

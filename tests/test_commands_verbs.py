@@ -328,6 +328,21 @@ class Looking(VerbCase):
         )
         self.assertRegex(text, r"\ncalls left    1\nguard         in 20 s\nback in       60 s\n")
 
+    async def test_callsGoingOn(self) -> None:
+        """
+        Where a server waits for whole calls, those are told apart.
+        """
+        service = await self.server()
+        entries = [Call(), Call(), Call()]
+        for entry in entries:
+            service.element.ledger.accept(entry)
+        service.element.ledger.hold(entries[0], Call())
+        outcome = await self.give("status")
+        self.assertIn("\ncalls left    3: 2 being set up, 1 going on\n", outcome.text)
+        self.assertEqual([outcome.facts[key] for key in ("waiting", "setups", "dialogs")], [3, 2, 1])
+        estimate = outcome.facts["guardEstimate"]
+        self.assertEqual(list(estimate.values()), [180, "calls going on", 3])
+
     async def test_client(self) -> None:
         await self.client()
         await self.until(lambda: self.control._factory._node.status()["servers"][0]["lastTrouble"])

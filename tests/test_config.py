@@ -90,7 +90,8 @@ class Wrong(SynchronousTestCase):
                 "routes[1]: expected exactly one of uri, prefix and domain, found none",
                 "routes[1]: expected exactly one of to and redirect, found none",
                 "server.recordroute: expected one of the keys name, listen, advertise, stack, mode, "
-                "record_route, max_accepted, labels, group, found an unknown one; did you mean record_route?",
+                "record_route, scope, max_dialogs, longest_dialog, max_accepted, labels, group, found an "
+                "unknown one; did you mean record_route?",
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
                 "drains: expected one of the keys server, clients, routes, reject, access, drain, overload, "
@@ -149,6 +150,18 @@ class Wrong(SynchronousTestCase):
                 "drain.spread: expected a whole number, found true",
             ],
         )
+
+    def test_scope(self) -> None:
+        """
+        Calls can be known by a server in their path alone.
+        """
+        complaint = [
+            'server.scope: expected "setups" without record_route (and in redirect mode), found "dialogs"'
+        ]
+        for head in ("", 'record_route = true\nmode = "redirect"\n'):
+            self.assertEqual(self.serverErrors(SERVER + head + 'scope = "dialogs"'), complaint)
+        config = parseServer(SERVER + 'record_route = true\nscope = "dialogs"', "s.toml")
+        self.assertEqual(config.server.scope, "dialogs")
 
     def test_bounds(self) -> None:
         self.assertEqual(
@@ -653,6 +666,9 @@ class Right(SynchronousTestCase):
                     "stack": "auto",
                     "mode": "proxy",
                     "recordRoute": False,
+                    "scope": "setups",
+                    "maxDialogs": 100000,
+                    "longestDialog": 86400.0,
                     "maxAccepted": 10000,
                     "labels": {},
                     "group": None,

@@ -175,6 +175,20 @@ class LedgerTests(SynchronousTestCase):
         self.ledger.settle(call)
         self.assertEqual(self.observed(), {0: 1.0})
 
+    def test_held(self) -> None:
+        """
+        It is the set-up that counts, not how long people talk.
+        """
+        first, second, talk = Call(0.0), Call(0.0), Call(0.0)
+        self.ledger.accept(first)
+        self.ledger.accept(second)
+        self.clock.advance(1.02)
+        self.ledger.hold(first, talk)
+        self.clock.advance(1000)
+        self.ledger.hold(second, talk)
+        self.ledger.settle(talk)
+        self.assertEqual(self.observed(), {20: 1.0, len(self.times.counts) - 1: 1.0})
+
     def test_cheap(self) -> None:
         """
         Every call passes here: what it costs beside a ledger that does not count. (The figure is 0.2 µs; the

@@ -91,6 +91,44 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual([call.forced for call in self.calls], [["guard timer"]] * 3)
         self.assertEqual(self.counts(), {"accepted": 3, "settled": 3, "forced": 3, "failed": 0, "waiting": 0})
 
+    def test_held(self) -> None:
+        """
+        Calls that go on stand in the place of what was set up: still waiting, but not to be set up any more.
+        """
+        told: list[int] = []
+        self.ledger.watch(lambda: told.append(len(self.ledger)))
+        first, second, third = self.calls
+        talk = Call("talk", 16)
+        for entry in (first, first, second, Call("stranger")):
+            self.ledger.hold(entry, talk)
+        self.assertEqual((list(self.ledger), list(self.ledger.setups)), ([third, talk], [third]))
+        self.assertEqual((self.ledger.ages(15), self.ledger.oldest), ([1], third))
+        self.assertEqual([one in self.ledger for one in (first, third, talk)], [False, True, True])
+        first.call = talk  # type: ignore[attr-defined]
+        self.assertIn(first, self.ledger)
+        self.ledger.settle(third)
+        self.assertEqual((self.counts()["settled"], told), (1, []))
+        self.ledger.settle(talk, True)
+        self.ledger.settle(talk, True)
+        self.assertEqual(self.counts(), {"accepted": 3, "settled": 3, "forced": 1, "failed": 0, "waiting": 0})
+        self.assertEqual(told, [0])
+        self.assertNotIn(first, self.ledger)
+
+    def test_heldWhileSettling(self) -> None:
+        """
+        What is held only because its set-up was settled by force is forced, too.
+        """
+        talk = Call("talk", 16)
+
+        def hold() -> bool:
+            self.ledger.hold(self.calls[1], talk)
+            return False
+
+        self.calls[1].whenForced = hold
+        self.assertEqual(self.ledger.settleAll("guard timer"), 3)
+        self.assertEqual(talk.forced, ["guard timer"])
+        self.assertEqual(self.counts(), {"accepted": 3, "settled": 3, "forced": 3, "failed": 0, "waiting": 0})
+
     def test_settleAllTellsOnce(self) -> None:
         told: list[int] = []
         self.ledger.watch(lambda: told.append(len(self.ledger)))

@@ -81,6 +81,7 @@ class RehearsalTests(SynchronousTestCase):
                 "then": "exit",
                 "announce": "broadcast",
                 "waiting": 3,
+                "dialogs": 0,
                 "oldest": 8.0,
                 # Of calls that have taken 8 s none takes 16.5, nor of those of 4 s any 12.5; of new ones one
                 # in four takes longer than 8.5 s.
@@ -111,6 +112,29 @@ class RehearsalTests(SynchronousTestCase):
         self.times.counts[:] = [0.0] * len(self.times.counts)
         result = self.rehearse().result
         self.assertEqual((result["cutOff"], result["estimatedFrom"]), (None, "few observations"))
+
+    def test_callsGoingOn(self) -> None:
+        """
+        How long people talk is not known; it is watched, and being set up does not settle a call.
+        """
+        talk = Call(self.world, "talk")
+        self.world.ledger.hold(self.calls[0], talk)
+        self.world.ledger.settle(talk)
+        self.world.ledger.accept(self.calls[0])
+        self.world.ledger.hold(self.calls[0], talk)
+        carried = self.rehearse(guard=10)
+        self.assertEqual(
+            {key: carried.result[key] for key in ("waiting", "dialogs", "oldest", "cutOff")},
+            {"waiting": 3, "dialogs": 1, "oldest": 4.0, "cutOff": None},
+        )
+        other = Call(self.world, "other")
+        self.calls[1].call = other  # type: ignore[attr-defined]
+        self.world.ledger.hold(self.calls[1], other)
+        self.calls[2].end()
+        self.clock.pump([0.1] * 86)
+        assert carried.later is not None
+        found = self.successResultOf(carried.later)
+        self.assertEqual((found["settled"], found["cutOff"]), (1, 2))
 
     def test_settled(self) -> None:
         """

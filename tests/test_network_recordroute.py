@@ -119,3 +119,181 @@ class PathTests(RecordRouteCase):
         self.assertEqual(self.world.state("102"), "offline")
         self.assertEqual(self.requests(), [])
         self.assertEqual(self.drained().forced, 0)
+
+
+class DialogsCase(RecordRouteCase):
+    """
+    The guard covers whole calls.
+    """
+
+    head = 'record_route = true\nscope = "dialogs"'
+
+    def left(self) -> tuple[int, int, int]:
+        """
+        What server 102 waits for: all, set-ups, calls that go on.
+        """
+        status = self.world.servers["102"].status()
+        return status["waiting"], status["setups"], status["dialogs"]
+
+
+class DialogsTests(DialogsCase):
+    """
+    A drain waits for calls, and ends those that are left.
+    """
+
+    def test_hungUp(self) -> None:
+        """
+        A drain is over as soon as the last call is.
+        """
+        call = self.talking()
+        self.assertEqual(self.left(), (1, 0, 1))
+        self.world.drain("102", guard=60.0)
+        self.world.run(20)
+        self.assertEqual(self.world.state("102"), "draining")
+        call.hangUp()
+        self.world.run(0.2)
+        self.assertEqual(self.requests(), ["alice>110 BYE", "110>102 BYE", "102>112 BYE", "112>bob BYE"])
+        self.assertEqual(self.alice.take(), ["200 BYE"])
+        self.assertEqual(self.world.state("102"), "offline")
+        report = self.drained()
+        # The BYE is settled, too.
+        self.assertEqual((report.waiting, report.accepted, report.settled, report.forced), (1, 1, 2, 0))
+
+    def test_forced(self) -> None:
+        """
+        When the guard is near both get BYE, and their answers end the drain.
+        """
+        self.talking()
+        self.world.drain("102")
+        self.world.run(8.4)
+        self.assertEqual((self.requests(), self.left()), ([], (1, 0, 1)))
+        self.world.run(0.3)
+        self.assertEqual(self.requests(), ["102>110 BYE", "102>112 BYE", "110>alice BYE", "112>bob BYE"])
+        self.assertEqual((self.alice.take(), self.bob.take()), (["BYE"], ["BYE"]))
+        self.assertEqual(self.world.state("102"), "offline")
+        report = self.drained()
+        self.assertEqual((report.waiting, report.settled, report.forced), (1, 0, 1))
+        self.assertLess(report.drainedAfter, 8.6)
+
+    def test_cancelled(self) -> None:
+        """
+        A drain that is taken back leaves calls alone.
+        """
+        call = self.talking()
+        self.world.drain("102")
+        self.world.run(8)
+        self.world.servers["102"].element.lifecycle.cancel()
+        self.world.run(10)
+        self.assertEqual((self.requests(), self.left()), ([], (1, 0, 1)))
+        call.hangUp()
+        self.world.run(0.1)
+        self.assertEqual((self.alice.take(), self.left()), (["200 BYE"], (0, 0, 0)))
+
+    def test_scopeOfWhatIsLeft(self) -> None:
+        """
+        What rings is taken back, who talks is hung up on, and who hangs up at that moment is heard.
+        """
+        first, second = self.talking(), self.talking()
+        self.bob.rings = None
+        ringing = self.alice.call("1121", "110")
+        self.world.run(0.1)
+        self.assertEqual(self.left(), (3, 1, 2))
+        self.world.take()
+        self.world.drain("102")
+        self.world.run(8.497)
+        second.hangUp()
+        self.world.run(0.5)
+        self.assertEqual(self.world.state("102"), "offline")
+        requests = self.requests()
+        self.assertEqual(requests.count("102>112 CANCEL"), 1)
+        self.assertEqual(requests.count("102>110 BYE"), 2)
+        self.assertEqual(requests.count("102>112 BYE"), 3)
+        self.assertEqual(self.alice.take().count("BYE"), 2)
+        report = self.drained()
+        self.assertEqual((report.waiting, report.forced, report.failed, report.aborted), (3, 3, 0, 0))
+        # The other server has it now.
+        self.assertIsNone(ringing.final)
+        self.assertIsNotNone(first.final)
+        self.bob.answerNow()
+        self.world.run(0.1)
+        self.ended(ringing, 180, 180, 200)
+
+    def test_deaf(self) -> None:
+        """
+        Phones that do not answer BYE keep nobody beyond the settlement.
+        """
+        self.talking()
+        self.bob.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.world.drain("102")
+        self.world.run(8.9)
+        self.assertEqual((self.world.state("102"), self.left()), ("draining", (1, 0, 1)))
+        self.world.run(0.3)
+        self.assertEqual((self.world.state("102"), self.left()), ("offline", (0, 0, 0)))
+        self.assertEqual(self.drained().forced, 1)
+
+    def test_resumed(self) -> None:
+        """
+        A second drain knows only of the calls of its own time.
+        """
+        self.talking()
+        self.world.drain("102")
+        self.world.run(20)
+        lifecycle = self.world.servers["102"].element.lifecycle
+        lifecycle.resume()
+        self.world.run(20)
+        self.assertEqual((self.world.state("102"), self.active("110")[0]), ("serving", "server-102"))
+        self.bob.take()
+        self.world.take()
+        call = self.talking()
+        self.world.drain("102")
+        self.world.run(1)
+        call.hangUp()
+        self.world.run(1)
+        self.assertEqual((self.world.state("102"), self.drained().forced), ("offline", 0))
+
+    def test_takenOffline(self) -> None:
+        """
+        At once: both are told, as far as that goes.
+        """
+        self.talking()
+        self.world.servers["102"].leaveNow()
+        self.world.run(0.1)
+        self.assertEqual((self.world.state("102"), self.left()), ("offline", (0, 0, 0)))
+        self.assertEqual(self.drained().forced, 1)
+
+    def test_oneClient(self) -> None:
+        """
+        Caller and callee at one client, which each BYE passes once.
+        """
+        call = self.alice.call("1102", "110")
+        self.world.run(0.1)
+        self.ended(call, 180, 200)
+        self.world.take()
+        self.world.drain("102")
+        self.world.run(9)
+        self.assertEqual(self.requests(), ["102>110 BYE", "102>110 BYE", "110>alice BYE", "110>dora BYE"])
+        self.assertEqual((self.world.state("102"), self.drained().forced), ("offline", 1))
+
+
+class FullTests(DialogsCase):
+    """
+    The table of calls has its bound.
+    """
+
+    head = 'record_route = true\nscope = "dialogs"\nmax_dialogs = 1'
+
+    def test_full(self) -> None:
+        """
+        The other server gets what is too much; all but new INVITEs goes on.
+        """
+        first = self.talking()
+        second = self.alice.call("1121", "110")
+        self.world.run(0.1)
+        self.ended(second, 180, 200)
+        self.assertIn("104>112 INVITE", self.world.take())
+        first.hangUp()
+        self.world.run(0.1)
+        self.world.take()
+        self.alice.call("1121", "110")
+        self.world.run(0.1)
+        self.assertIn("102>112 INVITE", self.world.take())

@@ -206,6 +206,23 @@ class AdmitTests(RoleCase):
             self.ledger.append(None)
         self.assertEqual(self.admit(self.request(uri=b"urn:service:sos.police"), role), Answer(503))
 
+    def test_dialogsFull(self) -> None:
+        """
+        Where no more calls can be known, new INVITEs are refused, and nothing else: not what belongs to a
+        call, nor what goes before others.
+        """
+        role = self.make(priorities=Priorities(["wps"]))
+        role.dialogs = type("Table", (), {"full": False})()
+        self.assertEqual(self.status(self.request(), role), None)
+        role.dialogs.full = True  # type: ignore[misc,union-attr]
+        self.assertEqual(self.admit(self.request(), role), Answer(503))
+        for request in (
+            self.request(b"MESSAGE"),
+            self.request(toTag=b"x"),
+            self.request(headers=((b"Resource-Priority", b"wps.0"),)),
+        ):
+            self.assertEqual(self.status(request, role), None)
+
     def test_rules(self) -> None:
         """
         By origin (address, client, From) and destination (Request-URI, the client it is routed to).

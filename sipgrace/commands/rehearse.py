@@ -23,6 +23,8 @@ def _lines(name: str, result: dict[str, Any]) -> list[tuple[str, str]]:
     What a drain would do, for people: headings and values.
     """
     waiting = str(result["waiting"])
+    if result.get("dialogs"):
+        waiting += f", {result['dialogs']} of them going on"
     if result["oldest"] is not None:
         waiting += f", the oldest for {seconds(result['oldest'])}"
     cutOff = "not known" if result["cutOff"] is None else f"{result['cutOff']:g} to be expected"

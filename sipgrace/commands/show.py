@@ -32,7 +32,10 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         given = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(order["when"]))
         why = f": {order['why']}" if order["why"] else ""
         found.append(("ordered", f"{order['kind']} by {order['who']} at {given}{why}"))
-    found.append(("calls left", str(status["waiting"])))
+    left = str(status["waiting"])
+    if status.get("dialogs"):
+        left += f": {status['setups']} being set up, {status['dialogs']} going on"
+    found.append(("calls left", left))
     if status["guardLeft"] is not None:
         found.append(("guard", f"in {seconds(status['guardLeft'])}"))
     if status["retryAfter"] is not None:

@@ -82,6 +82,19 @@ class ServerSection(Section):
     """Whether to stay in the path of the calls set up here (Record-Route): all that is asked within a call
     then passes this server too, and finds no way once it has left. By default calls go on without it."""
 
+    scope: Literal["setups", "dialogs"] = "setups"
+    """What a drain waits for, and its guard covers: calls that are being set up; or, with record_route, whole
+    calls, until they are hung up. Those that are left when the guard is near are ended by BYE to both
+    sides."""
+
+    maxDialogs: Annotated[int, Field(ge=1, le=10000000)] = 100000
+    """With scope "dialogs": the most calls that are known at a time; a new INVITE beyond them is answered
+    503, unless it goes before others. A tenth more of those are known."""
+
+    longestDialog: Annotated[Seconds, Field(ge=1, le=31536000)] = 86400.0
+    """With scope "dialogs": after this time without a session timer's refresh (RFC 4028) a call is forgotten;
+    no drain waits for it, or ends it."""
+
     maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
     """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
 
@@ -93,7 +106,12 @@ class ServerSection(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        mistakes(checkListeners("listen", self.listen, self.stack, self.advertise))
+        found = list(checkListeners("listen", self.listen, self.stack, self.advertise))
+        if self.scope == "dialogs" and not (self.recordRoute and self.mode == "proxy"):
+            found.append(
+                (("scope",), 'expected "setups" without record_route (and in redirect mode), found "dialogs"')
+            )
+        mistakes(found)
         return self
 
 

@@ -38,8 +38,8 @@ class Estimate:
 
     @ivar seconds: the guard.
     @ivar basis: C{'observed'}; C{'floor'} or C{'ceiling'} where that was the limit; C{'few observations'},
-        and C{'longer than any'} where a call has been waiting for longer than nearly any before: both mean
-        the ceiling.
+        C{'longer than any'} where a call has been waiting for longer than nearly any before, and
+        C{'calls going on'} where a drain waits for these, too: all three mean the ceiling.
     @ivar calls: how many calls were waiting.
     """
 

@@ -62,7 +62,7 @@ class CountedLedger(Protocol):
 
     def ages(self, now: float) -> list[float]:
         """
-        How long each has been waiting.
+        How long each has been waiting to be set up.
         """
 
 
@@ -128,7 +128,9 @@ class Rehearsals:
         forcedAfter = max(0.0, guard - 1.5 * min(self._margin, guard / 3))
         estimate = self._estimate()
         ages = self._ledger.ages(self._clock.seconds())
-        cutOff = self._times.unfinished(ages, forcedAfter)
+        # How long people talk is not known.
+        dialogs = len(self._ledger) - len(ages)
+        cutOff = None if dialogs else self._times.unfinished(ages, forcedAfter)
         rate = self._rate()
         needed = min(estimate.seconds, guard)
         result = {
@@ -141,7 +143,8 @@ class Rehearsals:
             "over": self._said(order, "over"),
             "then": self._said(order, "then"),
             "announce": str(self._said(order, "announce")),
-            "waiting": len(ages),
+            "waiting": len(self._ledger),
+            "dialogs": dialogs,
             "oldest": round(ages[0], 3) if ages else None,
             "cutOff": None if cutOff is None else round(cutOff, 2),
             "associations": status.associations,

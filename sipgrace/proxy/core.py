@@ -21,6 +21,7 @@ from sipgrace.message.message import Request, Response
 from sipgrace.proxy.checks import check, limitBreadth
 from sipgrace.proxy.context import ResponseContext
 from sipgrace.proxy.copies import Copies, Copy, Joint
+from sipgrace.proxy.dialogs import Dialogs
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.routes import hopAlongRoute, takeOwnAddress, takeOwnRoutes
 from sipgrace.proxy.seams import Ledger, Role
@@ -69,6 +70,9 @@ class ProxyCore:
     @ivar heard: given each response that a target sends, our Via still on it; C{None} where nobody listens.
     @ivar busy: given each target to which an INVITE is sent, with 1, and again, with -1, when nothing more
         can come of it there; C{None} where nobody counts.
+    @ivar contexts: what serves a request.
+    @ivar dialogs: the calls that go on through here, for the contexts that tell it of them (see
+        L{sipgrace.proxy.kept}).
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
         2xx), refused, looped, merged, joined to another copy; responses and ACKs that belong to nothing;
         calls ended because nobody could be given their 2xx.
@@ -96,6 +100,8 @@ class ProxyCore:
         self.marks: Callable[[Response, IAssociation], None] | None = None
         self.heard: Callable[[Response, Target], None] | None = None
         self.busy: Callable[[Target, int], None] | None = None
+        self.contexts: type[ResponseContext] = ResponseContext
+        self.dialogs: Dialogs | None = None
         self.counters: dict[str, int] = dict.fromkeys(
             (
                 *("accepted", "answered", "refused", "loops", "merged", "joined"),
@@ -143,7 +149,7 @@ class ProxyCore:
                 self.marks(response, association)
             transaction.respond(response)
             return
-        context = ResponseContext(self, transaction, request, mark, outZone)
+        context = self.contexts(self, transaction, request, mark, outZone)
         if not self._isNew(context, request):
             transaction.respond(self.response(request, Answer(482)))
             return

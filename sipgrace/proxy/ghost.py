@@ -10,7 +10,7 @@ from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation
 from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
-from sipgrace.message.uri import SIPURI
+from sipgrace.proxy.routes import along
 
 if TYPE_CHECKING:
     from sipgrace.proxy.core import ProxyCore
@@ -70,14 +70,9 @@ class Ghost:
             contacts = response.elements(b"Contact")
             if contacts:
                 uri = bytes(NameAddr.parse(contacts[0]).uri)
-            if routes:
-                first = NameAddr.parse(routes[0]).uri
-                if isinstance(first, SIPURI) and first.param(b"lr") is None:
-                    routes = [*routes[1:], b"<" + uri + b">"]
-                    uri = bytes(first)
+            return along(uri, routes)[:2]
         except ParseError:
             return self._invite.uri, []
-        return uri, routes
 
     def _request(
         self, method: bytes, cseq: int, response: Response, uri: bytes, routes: list[bytes]

@@ -66,6 +66,23 @@ def hopAlongRoute(request: Request) -> Hop:
     return hopOf(top)
 
 
+def along(target: bytes, routes: list[bytes]) -> tuple[bytes, list[bytes], Hop]:
+    """
+    The way of a request within a dialog (RFC 3261 §12.2.1.1).
+
+    @param target: where the other side is, as a URI.
+    @param routes: the Routes that lead there, nearest first.
+    @return: Request-URI and Routes of the request, and the next hop.
+    @raise ParseError: where that is no SIP URI.
+    """
+    first = NameAddr.parse(routes[0]).uri if routes else parseURI(target)
+    if not isinstance(first, SIPURI):
+        raise ParseError("Route that is no SIP URI")
+    if routes and first.param(b"lr") is None:
+        return bytes(replace(first, headers=())), [*routes[1:], b"<" + target + b">"], hopOf(first)
+    return target, routes, hopOf(first)
+
+
 def takeOwnAddress(request: Request, identity: Identity) -> Hop | None:
     """
     Obeys the C{maddr} of a Request-URI (RFC 3261 §16.4, §16.5): one that is ours is taken off, with port and

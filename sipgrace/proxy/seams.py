@@ -111,7 +111,13 @@ class Ledger(Protocol):
 
     def settle(self, entry: LedgerEntry, forced: bool = False) -> None:
         """
-        Its final response has left, and nothing more can be asked of us for it.
+        Its final response has left, and nothing more can be asked of us for it. Or a call has ended that was
+        held in its place.
 
-        @param forced: whether that was the 503 after L{LedgerEntry.recall}.
+        @param forced: whether that was because of L{LedgerEntry.recall}.
+        """
+
+    def hold(self, entry: LedgerEntry, call: LedgerEntry) -> None:
+        """
+        It is set up, and will be settled when the call ends. Several may lead to one call.
         """

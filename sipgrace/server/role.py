@@ -16,6 +16,7 @@ from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.proxy.context import ResponseContext
+from sipgrace.proxy.dialogs import Dialogs
 from sipgrace.proxy.glance import escaped, glance
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.overload import mayOffer
@@ -34,6 +35,8 @@ class ServerRole:
 
     @param ledger: what it has accepted; beyond C{most} of it, new requests are refused; beyond a
         tenth more, also those that go before others.
+    @ivar dialogs: the calls that go on, where they are known; while that table is full, new INVITEs are
+        refused, but for those that go before others.
     @ivar throttles: whether those who speak overload control (RFC 7339) are asked to hold back themselves.
     @param addresses: the SIP addresses of the clients that have one: where they can be reached when they
         have not opened an association, and where callers are sent in redirect mode.
@@ -57,6 +60,7 @@ class ServerRole:
         priorities: Priorities | None = None,
     ) -> None:
         self.throttles = False
+        self.dialogs: Dialogs | None = None
         self._gate = gate
         self._identity = identity
         self._clients = clients
@@ -93,7 +97,9 @@ class ServerRole:
             own = statusAnswer(request, self._identity)
             if own is not None:
                 return own
-        if len(self._ledger) >= self._most and self._isFull(request):
+        if (len(self._ledger) >= self._most and self._isFull(request)) or (
+            self.dialogs is not None and self.dialogs.full and self._isOneMore(request)
+        ):
             # Throttled, not leaving: no Retry-After (RFC 7339 §5.10.1).
             return Answer(503)
         if self._rejections:
@@ -114,6 +120,9 @@ class ServerRole:
 
     def _isFull(self, request: Request) -> bool:
         return len(self._ledger) >= self._most + self._most // 10 or not self._priorities.covers(request)
+
+    def _isOneMore(self, request: Request) -> bool:
+        return request.method == b"INVITE" and not self._priorities.covers(request)
 
     def _origin(self, request: Request, association: IAssociation) -> Facts:
         _, user, domain = glance(bytes(NameAddr.parse(request.fromValue).uri))

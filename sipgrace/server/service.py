@@ -20,6 +20,9 @@ from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.events import State
 from sipgrace.proxy.core import ProxySettings
+from sipgrace.proxy.dialogs import Dialogs
+from sipgrace.proxy.farewell import Farewells
+from sipgrace.proxy.kept import KeptContext
 from sipgrace.proxy.priority import Priorities
 from sipgrace.server.announcer import Announcer
 from sipgrace.server.clients import Clients
@@ -128,7 +131,7 @@ class ServerService(Service):
             rejectionsOf(config),
             tableOf(config.routes),
             element.addPool(NETWORK),
-            element.ledger,
+            element.ledger.setups,
             server.maxAccepted,
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
@@ -151,6 +154,18 @@ class ServerService(Service):
             self.control,
             config.drain.announce,
         )
+        if server.scope == "dialogs":
+            self.dialogs = Dialogs(
+                element.clock,
+                element.timers,
+                element.identity,
+                element.ledger,
+                Farewells(core, NETWORK),
+                server.longestDialog,
+                server.maxDialogs,
+            )
+            core.dialogs = role.dialogs = self.dialogs
+            core.contexts = KeptContext
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
