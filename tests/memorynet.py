@@ -321,7 +321,7 @@ class Phone:
 
     def call(self, number: str, client: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Call:
         """
-        Calls a number through a client.
+        Calls a number, or a service by its name, through a client.
         """
         call = Call(self, number.encode(), self.to(f"192.0.2.{client}"), headers)
         self.calls.append(call)
@@ -479,13 +479,14 @@ class Call:
         self.final: Response | None = None
         self.dialog: Dialog | None = None
         user = phone.name.encode()
+        uri = number if number.startswith(b"urn:") else b"sip:%b@example.com" % number
         request = Request.make(
             b"INVITE",
-            b"sip:%b@example.com" % number,
+            uri,
             [
                 (b"Max-Forwards", b"70"),
                 (b"From", b"<sip:%b@example.com>;tag=%d" % (user, Call.count)),
-                (b"To", b"<sip:%b@example.com>" % number),
+                (b"To", b"<%b>" % uri),
                 (b"Call-ID", b"%b-%d" % (user, Call.count)),
                 (b"CSeq", b"1 INVITE"),
                 (b"Contact", phone.contact),

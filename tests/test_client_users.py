@@ -43,6 +43,18 @@ class UsersTests(SynchronousTestCase):
         self.users.addPrefix(b"+4930", uri(b"sip:reception@pbx:5064?Subject=x"))
         self.users.addPrefix(b"1", uri(b"sips:[2001:db8::1]"))
 
+    def test_services(self) -> None:
+        """
+        Who answers for a service, and for what is a part of it.
+        """
+        self.assertEqual(self.users.find(b"urn:service:sos"), None)
+        self.users.addService(b"urn:service:sos", SIPURI.parse(b"sip:desk@192.0.2.8"))
+        for uri in (b"urn:service:sos", b"URN:service:sos.fire"):
+            self.assertEqual(
+                self.users.find(uri), Contact(Hop(b"UDP", "192.0.2.8", 5060), b"sip:desk@192.0.2.8")
+            )
+        self.assertEqual(self.users.find(b"urn:service:counseling"), None)
+
     def test_found(self) -> None:
         for uri, hop, contact in (
             (b"sip:bob@EXAMPLE.com;user=phone", (b"UDP", "192.0.2.9", 5061), b"sip:bob@192.0.2.9:5061"),

@@ -20,10 +20,12 @@ class PriorityCase(NetworkCase):
     """
 
     def makeServer(self, name: str) -> None:
-        self.world.server(name, ROUTES + DRAIN + PRIORITY)
+        desk = '[[routes]]\nuri = "urn:service:sos"\nto = ["client-112"]\n'
+        self.world.server(name, ROUTES + desk + DRAIN + PRIORITY)
 
     def further(self, name: str) -> str:
-        return PRIORITY
+        desk = '[[users]]\nuri = "urn:service:sos"\ncontact = "sip:desk@192.0.2.2"\n' if name == "112" else ""
+        return desk + PRIORITY
 
     def urgent(self, number: str = "1121", value: bytes = b"wps.3") -> Call:
         return self.alice.call(number, "110", ((b"Resource-Priority", value),))
@@ -146,6 +148,28 @@ class DrainTests(PriorityCase):
         self.world.run(0.05)
         self.ended(again, 503)
         self.assertEqual(self.invites(), [])
+
+    def test_emergency(self) -> None:
+        """
+        An emergency call, in service and while every server leaves; also one that says which way to go.
+        """
+        route = (b"Route", b"<sip:192.0.2.110;lr>")
+        for headers in ((), (route,)):
+            call = self.alice.call("urn:service:sos.fire", "110", headers)
+            self.world.run(0.3)
+            self.ended(call, 180, 200)
+            self.assertEqual(self.invites(), ["110>102 INVITE", "102>112 INVITE", "112>bob INVITE"])
+        self.leave("102", "104")
+        for headers in ((), (route,)):
+            call = self.alice.call("urn:service:sos", "110", headers)
+            self.world.run(0.3)
+            self.ended(call, 180, 200)
+            self.assertEqual(self.invites(), ["110>102 INVITE", "102>112 INVITE", "112>bob INVITE"])
+        self.assertEqual(self.world.servers["102"].element.gate.yielded, 2)
+        # Who wants advice waits.
+        call = self.alice.call("urn:service:counseling", "110")
+        self.world.run(0.3)
+        self.ended(call, 503)
 
     def test_gradual(self) -> None:
         """

@@ -61,7 +61,9 @@ def usersOf(sections: tuple[ClientUser, ...]) -> Users:
     """
     users = Users()
     for section in sections:
-        if section.uri is not None:
+        if isinstance(section.uri, str):
+            users.addService(section.uri.encode("ascii"), section.contact)
+        elif section.uri is not None:
             users.addURI(section.uri, section.contact)
         elif section.aor is not None:
             users.addRecord(section.aor, section.contact)

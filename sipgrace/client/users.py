@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from sipgrace.interfaces import IAssociation
-from sipgrace.message.uri import SIPURI, parseURI, sameURI
+from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.glance import escaped, glance
+from sipgrace.proxy.lookup import Lookup
 from sipgrace.proxy.target import Hop, hopOf
 
 
@@ -60,8 +61,10 @@ class Registered(Protocol):
 
 def _withUser(contact: Contact, user: bytes) -> Contact:
     """
-    @param contact: one without a user.
+    The same for this user, where the contact names none itself.
     """
+    if b"@" in contact.uri:
+        return contact
     scheme, _, rest = contact.uri.partition(b":")
     return Contact(contact.hop, b"%b:%b@%b" % (scheme, escaped(user), rest))
 
@@ -77,16 +80,20 @@ class Users:
 
     def __init__(self) -> None:
         self.registered: Registered | None = None
-        self._uris: dict[tuple[bytes, bytes, bytes], list[tuple[SIPURI, Contact]]] = {}
+        self._lookup: Lookup[Contact] = Lookup()
         self._records: dict[tuple[bytes, bytes], Contact] = {}
-        self._prefixes: dict[bytes, tuple[Contact, bool]] = {}
-        self._lengths: tuple[int, ...] = ()
 
     def addURI(self, uri: SIPURI, contact: SIPURI) -> None:
         """
         A user known by one URI, compared by the rules of RFC 3261 §19.1.4.
         """
-        self._uris.setdefault(glance(bytes(uri)), []).append((uri, contactOf(contact)))
+        self._lookup.addURI(uri, contactOf(contact))
+
+    def addService(self, name: bytes, contact: SIPURI) -> None:
+        """
+        Who answers for a service and its sub-services: C{b"urn:service:sos"}.
+        """
+        self._lookup.addService(name, contactOf(contact))
 
     def addRecord(self, record: SIPURI, contact: SIPURI) -> None:
         """
@@ -99,8 +106,7 @@ class Users:
         """
         All users whose user part begins so; it is kept where the contact has none of its own.
         """
-        self._prefixes[prefix] = (contactOf(contact), bool(contact.user))
-        self._lengths = tuple(sorted({len(known) for known in self._prefixes}, reverse=True))
+        self._lookup.addPrefix(prefix, contactOf(contact))
 
     def find(self, uri: bytes) -> Contact | None:
         """
@@ -136,15 +142,8 @@ class Users:
         return self.registered is not None and self.registered.knows(uri) and not self.places(uri)
 
     def _exactly(self, uri: bytes, glanced: tuple[bytes, bytes, bytes]) -> Contact | None:
-        for known, contact in self._uris.get(glanced, ()):
-            if sameURI(known, parseURI(uri)):
-                return contact
-        return self._records.get(glanced[1:])
+        return self._lookup.exactly(uri, glanced) or self._records.get(glanced[1:])
 
     def _byPrefix(self, user: bytes) -> Contact | None:
-        for length in self._lengths:
-            prefixed = self._prefixes.get(user[:length])
-            if prefixed is not None:
-                contact, hasUser = prefixed
-                return contact if hasUser else _withUser(contact, user)
-        return None
+        contact = self._lookup.byPrefix(user)
+        return None if contact is None else _withUser(contact, user)

@@ -34,6 +34,7 @@ from sipgrace.config.values import (
     Resolving,
     Seconds,
     SipURI,
+    SipURIOrService,
     mistakes,
 )
 from sipgrace.errors import ConfigError
@@ -183,8 +184,9 @@ class ClientUser(Section):
     is taken, and of prefixes the longest.
     """
 
-    uri: SipURI | None = None
-    """The whole Request-URI, compared by the rules of RFC 3261 section 19.1.4."""
+    uri: SipURIOrService | None = None
+    """The whole Request-URI, compared by the rules of RFC 3261 section 19.1.4. Or the name of a service, such
+    as "urn:service:sos", which is for its sub-services too (RFC 5031)."""
 
     aor: SipURI | None = None
     """An address of record: user and host of the Request-URI, its parameters aside."""
