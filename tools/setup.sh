@@ -57,6 +57,18 @@ esac
 case $kind in
 bench) command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside" ;;
 esac
+# The page of controllers is tested in a browser where there is one; without one those tests are skipped.
+case $kind in
+test)
+    if ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
+        if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+            (apt chromium "the browser for tests of the page") || true
+        else
+            echo "without chromium (apt-get install chromium) the page of controllers is not tested"
+        fi
+    fi
+    ;;
+esac
 # Unpacked, not installed: some of them would start a service.
 case $kind in
 interop) tools/kernel/setup kamailio kamailio-sctp-modules libsctp1 baresip-core libre0 librem0 || exit 1 ;;

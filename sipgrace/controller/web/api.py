@@ -5,6 +5,7 @@ The HTTP API.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -148,9 +149,10 @@ class API:
 
     def fleet(self, request: Any, person: Person, query: Any) -> Any:
         """
-        See L{sipgrace.controller.fleet.Fleet.view}.
+        See L{sipgrace.controller.fleet.Fleet.view}; and C{now}, in seconds since the epoch.
         """
-        return {"controller": self._controller.name, **self._controller.fleet.view()}
+        # By our clock, for the browser's may be another.
+        return {"controller": self._controller.name, "now": time.time(), **self._controller.fleet.view()}
 
     def mesh(self, request: Any, person: Person, query: Any) -> Any:
         """

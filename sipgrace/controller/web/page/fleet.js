@@ -1,0 +1,121 @@
+// The fleet at a glance: trouble, drains under way, the mesh.
+
+import { buttons, details, pair, announce } from "./dialogs.js";
+import { h } from "./dom.js";
+import { plot } from "./plot.js";
+import { nodesOf, now, operates, shown, store, until } from "./store.js";
+import { STATES, clock, count, moment } from "./words.js";
+
+export const pill = (state) => h("span", { class: `pill ${STATES[state]?.[1] ?? "off"}` },
+  h("span", { class: "shape", "aria-hidden": "true" }, STATES[state]?.[0] ?? "?"), ` ${state}`);
+
+const left = (at, done = "0:00") => h("span", { class: "count", "data-until": at, "data-done": done }, clock(at - now()));
+
+export function summary() {
+  const servers = nodesOf("server"), clients = nodesOf("client");
+  const serving = servers.filter((one) => shown(one) === "serving").length;
+  const waiting = servers.reduce((sum, one) => sum + (one.linked ? one.standing.waiting ?? 0 : 0), 0);
+  const linked = clients.filter((one) => one.linked).length;
+  const figures = [
+    [`${serving}/${servers.length}`, "servers serving", serving === servers.length ? "good" : serving ? "warn" : "bad"],
+    [`${linked}/${clients.length}`, "clients linked", linked === clients.length ? "good" : "bad"],
+    [waiting, waiting === 1 ? "call being set up" : "calls being set up", ""],
+    [store.conflicts.length, store.conflicts.length === 1 ? "conflict" : "conflicts", store.conflicts.length ? "bad" : "good"],
+  ];
+  return h("ul", { class: "figures", "aria-label": "Summary" }, figures.map(([value, name, kind]) =>
+    h("li", { class: kind }, h("strong", {}, value), h("span", {}, name))));
+}
+
+export function troubles() {
+  const lines = [
+    ...store.conflicts.map((one) => ["bad", one.text]),
+    ...[...store.nodes.values()].filter((one) => !one.linked).map((one) => ["bad", `The link to ${one.name} is lost since ${moment(one.since)}: ${one.lost}`]),
+    ...[...store.rollings.values()].filter((one) => one.progress === "trouble").slice(-1).map((one) => ["bad", `Rolling maintenance stopped: ${one.text}`]),
+    ...store.alerts.slice(0, 3).map((one) => ["warn", one.text ?? one.server ?? one.node]),
+  ];
+  if (!lines.length) return null;
+  return h("section", { class: "troubles", "aria-label": "Trouble" }, h("h2", {}, "Trouble"),
+    h("ul", {}, lines.map(([kind, text]) => h("li", { class: kind }, h("span", { "aria-hidden": "true" }, "▲ "), text))));
+}
+
+function underway(node) {
+  const facts = node.standing, state = shown(node), order = facts.order;
+  const guard = until(node, facts.guardLeft), back = until(node, facts.retryAfter);
+  const course = store.courses.get(node.name);
+  const most = Math.max(course?.most ?? 0, facts.waiting ?? 0);
+  const waiting = facts.waiting ?? 0;
+  const side = h("div", { class: "side" },
+    h("header", {}, h("h3", {}, h("button", { type: "button", class: "name", onclick: () => details(node), "data-key": `way:${node.name}` }, node.name)), pill(state)),
+    h("dl", { class: "big" },
+      h("div", {}, h("dt", {}, "calls left"), h("dd", {}, waiting)),
+      h("div", {}, h("dt", {}, "associations"), h("dd", {}, facts.associations ?? "–")),
+      guard !== null && h("div", {}, h("dt", {}, "until the guard"), h("dd", {}, left(guard))),
+      guard === null && back !== null && h("div", {}, h("dt", {}, "clients come back in"), h("dd", {}, left(back, "now")))),
+    ["slowing", "draining", "drained"].includes(state) && h("progress", { max: Math.max(1, most), value: most - waiting, "aria-label": `${most - waiting} of ${most} calls settled` }),
+    order && h("p", { class: "dim" }, `${order.kind} by ${order.who}, ${moment(order.when)}`, order.why && `: ${order.why}`));
+  side.append(h("p", { class: "buttons left" }, buttons(node, "way:", true)));
+  const card = h("article", { class: `card split ${STATES[state]?.[1] ?? ""}`, "aria-label": `${node.name}: ${state}` }, side);
+  if (course && course.rows.length > 1)
+    card.append(plot(["refused"], course.rows.map((row) => [row[0], row[1], row[2] - course.rows[0][2]]), [], {
+      label: `${node.name}: calls left, and refused since, over time`, end: course.ended ? 0 : now() - course.began, W: 440, H: 170,
+    }));
+  return card;
+}
+
+export function drains() {
+  const away = [...nodesOf("server"), ...nodesOf("client")].filter((one) => !["serving", "unknown"].includes(one.state));
+  return h("section", { "aria-label": "Under way" }, h("h2", {}, "Under way"),
+    away.length ? h("div", { class: "cards" }, away.map(underway)) : h("p", { class: "dim" }, "Nothing: all nodes serve."));
+}
+
+function cell(entry, conflicts) {
+  if (!entry) return h("td", { class: "none" }, h("span", { class: "hidden" }, "not known"));
+  let kind, shape, word;
+  if (entry.skipped) [kind, shape, word] = ["off", "⊘", "skipped"];
+  else if (entry.active) [kind, shape, word] = ["good", "●", entry.latency === null ? "up" : `${(entry.latency * 1000).toFixed(1)} ms`];
+  else if (entry.overdue) [kind, shape, word] = ["bad", "!", "overdue"];
+  else if (entry.countdown) [kind, shape, word] = ["warn", "◷", clock(entry.countdown)];
+  else if (entry.associated) [kind, shape, word] = ["warn", "◌", "testing"];
+  else if (entry.state === "unknown") [kind, shape, word] = ["off", "?", "unknown"];
+  else [kind, shape, word] = ["bad", "✕", "down"];
+  const conflict = conflicts.some((one) => one.server === entry.server && one.not.includes(entry.client))
+    || (entry.serverSays !== null && entry.serverSays !== entry.associated && !entry.old);
+  const title = `${entry.client} to ${entry.server}: ${entry.active ? "up" : word}${entry.old ? ", as last known" : ""}${conflict ? ", in conflict" : ""}`;
+  return h("td", { class: `${kind} ${entry.old ? "old" : ""} ${conflict ? "conflict" : ""}` },
+    h("button", { type: "button", class: "cell", title, "aria-label": title, onclick: () => pair(entry), "data-key": `cell:${entry.server}:${entry.client}` },
+      h("span", { class: "shape", "aria-hidden": "true" }, shape), h("span", { class: "word", "aria-hidden": "true" }, word)));
+}
+
+export function mesh() {
+  const clients = nodesOf("client");
+  const known = new Map(store.mesh.map((one) => [`${one.server} ${one.client}`, one]));
+  const own = nodesOf("server"), names = new Set(own.map((one) => one.name));
+  // Clients may have servers that have no link to this controller.
+  const foreign = [...new Set(store.mesh.map((one) => one.server))].filter((one) => !names.has(one)).sort();
+  if (!own.length && !clients.length) return h("section", {}, h("h2", {}, "Fleet"), h("p", { class: "dim" }, "No node has linked up yet."));
+  const head = h("tr", {}, h("th", { scope: "col", class: "corner" }, "server", h("span", { class: "dim" }, " × client")),
+    clients.map((one) => h("th", { scope: "col" }, h("button", { type: "button", class: "name", onclick: () => details(one), "data-key": `client:${one.name}` }, one.name),
+      h("div", {}, pill(shown(one))), h("div", { class: "act" }, one.state !== "serving" || !one.linked ? buttons(one, "mesh:") : null))));
+  const row = (name, node) => h("tr", {},
+    h("th", { scope: "row" }, node
+      ? [h("div", { class: "row" }, h("button", { type: "button", class: "name", onclick: () => details(node), "data-key": `server:${name}` }, name), pill(shown(node))),
+        h("div", { class: "dim" }, `${count(node.standing.waiting ?? 0, "call")}, ${Object.values(node.labels).join(" ")}`),
+        h("div", { class: "act" }, buttons(node, "mesh:"))]
+      : [h("span", { class: "name" }, name), h("div", { class: "dim" }, "no link to it")]),
+    clients.map((client) => cell(known.get(`${name} ${client.name}`), store.conflicts)));
+  return h("section", { "aria-label": "Fleet" },
+    h("div", { class: "title" }, h("h2", {}, "Fleet"), operates() && h("button", { type: "button", class: "small", onclick: announce, "data-key": "announce" }, "Announce…")),
+    h("div", { class: "scroll", "data-scroll": "mesh", tabindex: 0, role: "region", "aria-label": "Servers and clients" }, h("table", { class: "mesh" },
+      h("thead", {}, head), h("tbody", {}, own.map((one) => row(one.name, one)), foreign.map((one) => row(one, null))))));
+}
+
+export function happenings() {
+  if (!store.events.length) return null;
+  return h("section", { "aria-label": "What happened" }, h("h2", {}, "What happened"),
+    h("ul", { class: "log" }, store.events.slice(0, 12).map((one) => h("li", {},
+      h("time", {}, moment(one.at)), h("strong", {}, one.node), ` ${one.change}`,
+      one.order && ["draining", "offline", "cancelled", "slowing"].includes(one.change) ? `, ordered by ${one.order.who}${one.order.why ? `: ${one.order.why}` : ""}` : "",
+      one.waiting ? `, ${count(one.waiting, "call")} left` : "", one.forced ? `, ${count(one.forced, "call")} ended by force` : "",
+      one.text ? `: ${one.text}` : ""))));
+}
+
