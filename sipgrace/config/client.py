@@ -6,23 +6,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sipgrace.config.descriptions import checkConnect
-from sipgrace.config.links import Labels, NodeController, bearing, once
-from sipgrace.config.orders import OrdersSection
-from sipgrace.config.priority import PrioritySection
+from sipgrace.config.links import Labels
 from sipgrace.config.registrar import RegistrarSection
-from sipgrace.config.report import ReportSection
-from sipgrace.config.sections import (
-    ControlSection,
-    Limits,
-    ManholeSection,
-    Many,
-    Section,
-    Timers,
-    checkListeners,
-)
+from sipgrace.config.roles import RoleSections
+from sipgrace.config.sections import Many, Section, checkListeners
 from sipgrace.config.values import (
     Advertise,
     Argument,
@@ -35,7 +25,9 @@ from sipgrace.config.values import (
     Seconds,
     SipURI,
     SipURIOrService,
+    atLeast,
     mistakes,
+    once,
 )
 from sipgrace.errors import ConfigError
 from sipgrace.message.uri import SIPURI, parseURI
@@ -270,15 +262,7 @@ class Probe(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.longest < self.interval:
-            mistakes(
-                [
-                    (
-                        ("longest",),
-                        f"expected at least interval, which is {self.interval:g}, found {self.longest:g}",
-                    )
-                ]
-            )
+        mistakes(atLeast("longest", self.longest, "interval", self.interval))
         return self
 
 
@@ -296,15 +280,7 @@ class Reconnect(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.longest < self.interval:
-            mistakes(
-                [
-                    (
-                        ("longest",),
-                        f"expected at least interval, which is {self.interval:g}, found {self.longest:g}",
-                    )
-                ]
-            )
+        mistakes(atLeast("longest", self.longest, "interval", self.interval))
         return self
 
 
@@ -324,9 +300,9 @@ class DNS(Section):
     """The most time between two look-ups, however long the TTLs are."""
 
 
-class ClientConfig(Section):
+class _Own(Section):
     """
-    A client's whole file.
+    The sections that only a client has.
     """
 
     client: ClientSection
@@ -353,48 +329,14 @@ class ClientConfig(Section):
     dns: DNS = DNS()
     """How servers are looked up."""
 
-    orders: OrdersSection = OrdersSection()
-    """Who may give orders, and where they are written down."""
-
-    report: ReportSection | None = None
-    """Where a report of each drain is written."""
-
-    priority: PrioritySection = PrioritySection()
-    """Which calls go before others, in a drain and elsewhere; none by default."""
-
-    timers: Timers = Timers()
-    """The timers of SIP transactions."""
-
-    limits: Limits = Limits()
-    """What peers may ask of this process."""
-
-    control: ControlSection | None = None
-    """A socket for the sipgrace command line."""
-
-    manhole: ManholeSection | None = None
-    """An SSH login for operators."""
-
-    controllers: Annotated[tuple[NodeController, ...], Many] = ()
-    """The controllers it links itself to, one table each."""
-
-    @field_validator("controllers", mode="after")
-    @classmethod
-    def _controllers(
-        cls, controllers: tuple[NodeController, ...], info: ValidationInfo
-    ) -> tuple[NodeController, ...]:
-        mistakes(once([one.name for one in controllers], "controller"))
-        client = info.data.get("client")
-        if client is not None:
-            mistakes(bearing(controllers, client.name))
-        return controllers
-
     @field_validator("servers", mode="after")
     @classmethod
     def _once(cls, servers: tuple[ClientServer, ...]) -> tuple[ClientServer, ...]:
-        names = [server.name for server in servers]
-        mistakes(
-            ((at, "name"), f"expected a name that no other server has, found {name!r} again")
-            for at, name in enumerate(names)
-            if name in names[:at]
-        )
+        mistakes(once([server.name for server in servers], "server"))
         return servers
+
+
+class ClientConfig(RoleSections, _Own):
+    """
+    A client's whole file.
+    """

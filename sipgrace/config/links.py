@@ -14,7 +14,7 @@ from cryptography import x509
 from pydantic import AfterValidator, Field, model_validator
 
 from sipgrace.config.sections import Section
-from sipgrace.config.values import FilePath, Mistake, Name, mistakes
+from sipgrace.config.values import FilePath, Mistake, Name, mistakes, once
 from sipgrace.errors import ConfigError
 from sipgrace.transport.peernames import linkOptions, namesOf
 
@@ -89,17 +89,6 @@ def certified(
         except ConfigError as error:
             name, _, text = str(error).partition(": ")
             yield ((name,), f"expected what sipgrace keys makes: {text}")
-
-
-def once(names: list[str], what: str) -> Iterator[Mistake]:
-    """
-    Finds names that occur twice in an array of tables.
-
-    @param what: what they are names of.
-    """
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            yield ((at, "name"), f"expected a name that no other {what} has, found {name!r} again")
 
 
 def bearing(controllers: tuple[NodeController, ...], name: str) -> Iterator[Mistake]:

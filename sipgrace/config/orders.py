@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from sipgrace.config.sections import Many, Section
-from sipgrace.config.values import FilePath, Mistake, Name, Seconds, mistakes
+from sipgrace.config.values import FilePath, Mistake, Name, Seconds, mistakes, once
 
 __all__ = ["OrderKey", "OrdersSection", "PublicKey"]
 
@@ -92,12 +92,8 @@ class OrdersSection(Section):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         found: list[Mistake] = []
-        names = [key.name for key in self.keys]
-        for at, name in enumerate(names):
-            if name in names[:at]:
-                found.append(
-                    (("keys", at, "name"), f"expected a name that no other key has, found {name!r} again")
-                )
+        for path, text in once([key.name for key in self.keys], "key"):
+            found.append((("keys", *path), text))
         if self.keys and self.audit is None:
             found.append((("audit",), "expected the path of the audit log, which keys need, found none"))
         mistakes(found)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from sipgrace.config.sections import Many, Section
-from sipgrace.config.values import Domain, FilePath, Phrase, mistakes
+from sipgrace.config.values import Domain, FilePath, Phrase, mistakes, once
 
 __all__ = ["Account", "RegistrarSection"]
 
@@ -137,12 +137,7 @@ class RegistrarSection(Section):
     @field_validator("accounts", mode="after")
     @classmethod
     def _once(cls, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
-        users = [account.user for account in accounts]
-        mistakes(
-            ((at, "user"), f"expected a user that no other account has, found {user!r} again")
-            for at, user in enumerate(users)
-            if user in users[:at]
-        )
+        mistakes(once([account.user for account in accounts], "account", "user"))
         return accounts
 
     @model_validator(mode="after")

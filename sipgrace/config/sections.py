@@ -13,7 +13,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sipgrace.config.descriptions import listensEverywhere
-from sipgrace.config.values import FilePath, Listen, Mistake, Seconds, mistakes
+from sipgrace.config.values import FilePath, Listen, Mistake, Seconds, atLeast, mistakes
 from sipgrace.transport.description import parseDescription
 
 __all__ = [
@@ -74,8 +74,7 @@ class Timers(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.t2 < self.t1:
-            mistakes([(("t2",), f"expected at least t1, which is {self.t1:g}, found {self.t2:g}")])
+        mistakes(atLeast("t2", self.t2, "t1", self.t1))
         return self
 
 

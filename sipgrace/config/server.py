@@ -10,19 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from sipgrace.config.links import Labels, NodeController, bearing, once
-from sipgrace.config.orders import OrdersSection
-from sipgrace.config.priority import PrioritySection
-from sipgrace.config.report import ReportSection
-from sipgrace.config.sections import (
-    ControlSection,
-    Limits,
-    ManholeSection,
-    Many,
-    Section,
-    Timers,
-    checkListeners,
-)
+from sipgrace.config.links import Labels
+from sipgrace.config.roles import RoleSections
+from sipgrace.config.sections import Many, Section, checkListeners
 from sipgrace.config.selfdrain import OverloadSection, WindowSection
 from sipgrace.config.values import (
     Advertise,
@@ -41,7 +31,9 @@ from sipgrace.config.values import (
     SipURIOrName,
     SipURIOrService,
     Then,
+    atLeast,
     mistakes,
+    once,
 )
 from sipgrace.message.uri import SIPURI
 
@@ -303,21 +295,9 @@ class Drain(Section):
                 (("retry_after_period",), "expected it or retry_after, not both, found both in this section")
             )
         guard = self.guardFloor if self.guard == "auto" else self.guard
-        if self.guardCeiling < self.guardFloor:
-            found.append(
-                (
-                    ("guard_ceiling",),
-                    f"expected at least guard_floor, which is {self.guardFloor:g} seconds, found "
-                    f"{self.guardCeiling:g}",
-                )
-            )
-        if self.retryAfter is not None and self.retryAfter < guard:
-            found.append(
-                (
-                    ("retry_after",),
-                    f"expected at least the guard, which is {guard:g} seconds, found {self.retryAfter}",
-                )
-            )
+        found += atLeast("guard_ceiling", self.guardCeiling, "guard_floor", self.guardFloor, " seconds")
+        if self.retryAfter is not None:
+            found += atLeast("retry_after", self.retryAfter, "the guard", guard, " seconds")
         if self.margin is not None and self.margin > guard / 2:
             found.append(
                 (
@@ -351,9 +331,9 @@ class Drain(Section):
         return min(2.0, guard / 10) if self.margin is None else min(self.margin, guard / 2)
 
 
-class ServerConfig(Section):
+class _Own(Section):
     """
-    A server's whole file.
+    The sections that only a server has.
     """
 
     server: ServerSection
@@ -380,50 +360,10 @@ class ServerConfig(Section):
     schedule: Annotated[tuple[WindowSection, ...], Many] = ()
     """When it leaves by itself for maintenance, one table each."""
 
-    orders: OrdersSection = OrdersSection()
-    """Who may give orders, and where they are written down."""
-
-    report: ReportSection | None = None
-    """Where a report of each drain is written."""
-
-    priority: PrioritySection = PrioritySection()
-    """Which calls go before others, in a drain and elsewhere; none by default."""
-
-    timers: Timers = Timers()
-    """The timers of SIP transactions."""
-
-    limits: Limits = Limits()
-    """What peers may ask of this process."""
-
-    control: ControlSection | None = None
-    """A socket for the sipgrace command line."""
-
-    manhole: ManholeSection | None = None
-    """An SSH login for operators."""
-
-    controllers: Annotated[tuple[NodeController, ...], Many] = ()
-    """The controllers it links itself to, one table each."""
-
-    @field_validator("controllers", mode="after")
-    @classmethod
-    def _controllers(
-        cls, controllers: tuple[NodeController, ...], info: ValidationInfo
-    ) -> tuple[NodeController, ...]:
-        mistakes(once([one.name for one in controllers], "controller"))
-        server = info.data.get("server")
-        if server is not None:
-            mistakes(bearing(controllers, server.name))
-        return controllers
-
     @field_validator("clients", mode="after")
     @classmethod
     def _once(cls, clients: tuple[ServerClient, ...]) -> tuple[ServerClient, ...]:
-        names = [client.name for client in clients]
-        mistakes(
-            ((at, "name"), f"expected a name that no other client has, found {name!r} again")
-            for at, name in enumerate(names)
-            if name in names[:at]
-        )
+        mistakes(once([client.name for client in clients], "client"))
         return clients
 
     @field_validator("schedule", mode="after")
@@ -432,13 +372,8 @@ class ServerConfig(Section):
         cls, schedule: tuple[WindowSection, ...], info: ValidationInfo
     ) -> tuple[WindowSection, ...]:
         drain: Drain | None = info.data.get("drain")
-        found: list[Mistake] = []
-        names = [window.name for window in schedule]
+        found = list(once([window.name for window in schedule], "window"))
         for at, window in enumerate(schedule):
-            if window.name in names[:at]:
-                found.append(
-                    ((at, "name"), f"expected a name that no other has, found {window.name!r} again")
-                )
             if window.then == "run" and drain is not None and not drain.command:
                 found.append(((at, "then"), 'expected a command in drain.then ("run COMMAND"), found none'))
         mistakes(found)
@@ -487,6 +422,12 @@ class ServerConfig(Section):
                     found.extend(_unknown(value, (key, at), info))
         mistakes(found)
         return access
+
+
+class ServerConfig(RoleSections, _Own):
+    """
+    A server's whole file.
+    """
 
 
 def _and(keys: list[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,8 +42,10 @@ __all__ = [
     "SipURIOrName",
     "SipURIOrService",
     "Then",
+    "atLeast",
     "mistakes",
     "named",
+    "once",
 ]
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -70,6 +72,28 @@ def mistakes(found: Iterable[Mistake]) -> None:
     listed = list(found)
     if listed:
         raise PydanticCustomError("mistakes", "several mistakes", {"mistakes": listed})
+
+
+def once(names: list[str], what: str, key: str = "name") -> Iterator[Mistake]:
+    """
+    Finds names that occur twice in an array of tables.
+
+    @param what: what they are names of.
+    @param key: under which they stand in each table.
+    """
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            yield ((at, key), f"expected a {key} that no other {what} has, found {name!r} again")
+
+
+def atLeast(key: str, value: float, other: str, bound: float, unit: str = "") -> Iterator[Mistake]:
+    """
+    Finds a value that is below another one of the same section.
+
+    @param other: what that is called.
+    """
+    if value < bound:
+        yield ((key,), f"expected at least {other}, which is {bound:g}{unit}, found {value:g}")
 
 
 def _text(value: object) -> str:
