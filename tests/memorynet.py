@@ -157,7 +157,9 @@ class World:
 
     # ------------------------------------------------------------------ who is there
 
-    def server(self, name: str, text: str = "", head: str = "") -> ServerService:
+    def server(
+        self, name: str, text: str = "", head: str = "", transports: tuple[str, ...] = ("sctp",)
+    ) -> ServerService:
         """
         A server C{192.0.2.<name>}.
 
@@ -169,7 +171,7 @@ class World:
             f"""
 [server]
 name = "server-{name}"
-listen = ["sctp:5060:interface=192.0.2.{name}"]
+listen = {[f"{transport}:5060:interface=192.0.2.{name}" for transport in transports]!r}
 {head}
 {text}
 """,

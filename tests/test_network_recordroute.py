@@ -297,3 +297,75 @@ class FullTests(DialogsCase):
         self.alice.call("1121", "110")
         self.world.run(0.1)
         self.assertIn("102>112 INVITE", self.world.take())
+
+
+class TransportsTests(DialogsCase):
+    """
+    A callee without a client, whom the server reaches over UDP.
+    """
+
+    def makeServer(self, name: str) -> None:
+        route = '[[routes]]\nprefix = "99"\nto = ["sip:192.0.2.4"]\n'
+        drain = DRAIN.replace("margin = 1", "margin = 2")
+        self.world.server(name, ROUTES + route + drain, self.head, ("sctp", "udp"))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.carol = self.world.phone("carol", 4)
+
+    def setUpCall(self) -> Call:
+        call = self.alice.call("9911", "110")
+        self.world.run(0.1)
+        self.ended(call, 180, 200)
+        self.assertEqual(self.carol.take(), ["rings", "answers", "ACK"])
+        self.world.take()
+        return call
+
+    def test_path(self) -> None:
+        """
+        One Record-Route a side (RFC 5658), so that each party finds the server by its own transport.
+        """
+        call = self.setUpCall()
+        assert call.final is not None
+        self.assertEqual(
+            call.final.elements(b"Record-Route")[:3],
+            [
+                b"<sip:192.0.2.102:5060;transport=udp;lr>",
+                b"<sip:192.0.2.102:5060;transport=sctp;lr>",
+                b"<sip:192.0.2.110:5060;transport=sctp;lr>",
+            ],
+        )
+        self.carol.taken[0].send(b"INFO")
+        self.world.run(0.1)
+        self.assertEqual((self.alice.take(), self.carol.take()), (["INFO"], ["200 INFO"]))
+        self.carol.taken[0].hangUp()
+        self.world.run(0.1)
+        self.assertEqual(self.requests(), ["carol>102 BYE", "102>110 BYE", "110>alice BYE"])
+        self.assertEqual(self.left()[2], 0)
+
+    def test_callerHangsUp(self) -> None:
+        self.setUpCall().hangUp()
+        self.world.run(0.1)
+        self.assertEqual(self.requests(), ["alice>110 BYE", "110>102 BYE", "102>carol BYE"])
+
+    def test_forced(self) -> None:
+        """
+        Each by its own way, and again where it is not answered.
+        """
+        self.setUpCall()
+        received = self.carol.messageReceived
+        lost: list[Any] = []
+
+        def loseFirst(message: Any, association: Any) -> None:
+            if lost:
+                received(message, association)
+            lost.append(message)
+
+        self.carol.messageReceived = loseFirst  # type: ignore[method-assign]
+        self.world.run(10)
+        self.world.drain("102", guard=30.0)
+        self.world.run(27.1)
+        self.assertEqual((self.requests()[:2], self.left()[2]), (["102>110 BYE", "102>carol BYE"], 1))
+        self.world.run(0.5)
+        self.assertEqual((self.alice.take(), self.carol.take()), (["BYE"], ["BYE"]))
+        self.assertEqual((self.world.state("102"), self.drained().forced), ("offline", 1))

@@ -349,6 +349,35 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual((rig.held, rig.ledger.settled, rig.ledger.accepted), ((0, 0, 0), 4, 4))
         self.assertEqual(len(rig.dialogs), 0)
 
+    def test_spiral(self) -> None:
+        """
+        A call that goes through us twice is one call, which either side of each pass may end.
+        """
+        rig = self.rig
+        rig.invite()
+        back = rig.lines["a"].last(b"INVITE").copy()
+        back.uri = b"sip:carol@example.com"
+        back.insert(b"Record-Route", b"<sip:192.0.2.11;transport=sctp;lr>")
+        back.pushVia(b"SIP/2.0/SCTP 192.0.2.11:5060;branch=z9hG4bKspiral")
+        rig.role.plan = ["b"]
+        rig.receive(back.toBytes(), "a")
+        invite = rig.lines["b"].last(b"INVITE")
+        self.assertEqual(
+            invite.elements(b"Record-Route"), [OWN, b"<sip:192.0.2.11;transport=sctp;lr>", OWN]
+        )
+        self.assertEqual((rig.held, len(rig.dialogs)), ((2, 0, 0), 1))
+        headers = [*((b"Record-Route", one) for one in invite.elements(b"Record-Route")), (b"Contact", BOB)]
+        rig.receive(makeResponse(invite, 200, headers=headers), "b")
+        answer = rig.lines["a"].sent[-1].copy()
+        answer.popVia()
+        rig.receive(answer.toBytes(), "a")
+        self.assertEqual((rig.held, rig.ledger.settled), ((1, 1, 1), 0))
+        toCaller, toCallee = rig.byes()
+        self.assertEqual((toCaller.elements(b"Route"), toCallee.elements(b"Route")), ([], []))
+        rig.reply("caller", 200, method=b"BYE")
+        rig.reply("a", 200, method=b"BYE")
+        self.assertEqual((rig.held, rig.ledger.settled, rig.ledger.forced), ((0, 0, 0), 2, 1))
+
     def test_memory(self) -> None:
         """
         Nothing stays behind, and there is no beat where there is no call.

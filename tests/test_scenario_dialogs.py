@@ -55,8 +55,8 @@ class DialogTests(TestCase):
 
     async def test_forced(self) -> None:
         """
-        Two who talk on when the guard is near both get BYE with a Reason, each as if from the other, and their
-        answers end the drain, before the settlement. Their clients have no association but the one.
+        Two who talk on when the guard is near both get BYE with a Reason, each as if from the other, and
+        their answers end the drain, before the settlement. Their clients have no association but the one.
         """
         network, control = await self.start(6, 2)
         call = await self.talking(network)
@@ -85,7 +85,8 @@ class DialogTests(TestCase):
 
     async def test_hungUp(self) -> None:
         """
-        Two calls hang up by themselves, one on either side, and then the drain is over, long before its guard.
+        Two calls hang up by themselves, one on either side, and then the drain is over, long before its
+        guard.
         """
         network, control = await self.start(60, 2)
         first, second = await self.talking(network), await self.talking(network)

@@ -76,8 +76,8 @@ class ServerSection(Section):
 
     scope: Literal["setups", "dialogs"] = "setups"
     """What a drain waits for, and its guard covers: calls that are being set up; or, with record_route, whole
-    calls, until they are hung up. Those that are left when the guard is near are ended by BYE to both
-    sides."""
+    calls, until they are hung up. Those that are left when the guard is near are ended by BYE to both sides.
+    How long people talk is not estimated: guard = "auto" means guard_ceiling while calls go on."""
 
     maxDialogs: Annotated[int, Field(ge=1, le=10000000)] = 100000
     """With scope "dialogs": the most calls that are known at a time; a new INVITE beyond them is answered
