@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import DatagramProtocol
 
 from sipgrace.errors import ConfigError
@@ -196,15 +196,27 @@ class Relay:
         self._client = address
         found = parse(data)
         self.seen.append(("out", found))
-        if self.passes(found, "out"):
+        if self.passes(found, "out") and self._back.transport is not None:
             self._back.transport.write(data, self._server)
 
     def _in(self, data: bytes, address: Any) -> None:
         found = parse(data)
         self.seen.append(("back", found))
-        if self.passes(found, "back"):
+        if self.passes(found, "back") and self._front.transport is not None:
             self._front.transport.write(data, self._client)
+
+    async def vanish(self, way: str) -> None:
+        """
+        Closes the port of one side: to C{"out"} the server has vanished, to C{"back"} the client.
+        """
+        await self._ports[way == "back"].stopListening()
+
+    def appear(self) -> None:
+        """
+        Opens the port again that the client uses.
+        """
+        self._ports[0] = reactor.listenUDP(self.port, self._front, interface="127.0.0.1")
 
     async def close(self) -> None:
         for port in self._ports:
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 from tests.scenarios.network import PORT, Network, busy
 from tests.scenarios.phones import Phone, answerAfter, keepRinging
 from tests.scenarios.sipp import CALLS, caller, needsSIPp
-from tests.scenarios.waiting import moment, poll
+from tests.scenarios.waiting import moment, poll, reactor
 
 #: Has an association noticed as dead within about three seconds.
 IMPATIENT = ":heartbeat=400:rtoInitial=400:rtoMin=400:rtoMax=800:maxRetransmissions=2"
@@ -174,6 +174,27 @@ class NobodyTests(Case):
         await network.clients[2].said("server-1 is active", 2)
         self.assertEqual((await self.caller.call("2001", network.users(1)).done()).status, 200)
         self.assertEqual((len(gateway.rings), len(self.callee.rings)), (2, 2))
+        network.check()
+
+    async def test_killedIdle(self) -> None:
+        """
+        Without a call, and without waiting until heartbeats have remained unanswered often enough, clients
+        learn that a server was killed: its host says so. They are back when it is.
+        """
+        network = await self.start(sctp=":heartbeat=1000:maxRetransmissions=100")
+        network.servers[1].signal(SIGKILL)
+        self.assertEqual(await network.servers[1].end(), -SIGKILL)
+        began = reactor.seconds()
+        for client in network.clients.values():
+            await client.said("server-1 is off the active list")
+        # A heartbeat a second, give or take half the time-out, and what it takes to be sure.
+        self.assertLess(reactor.seconds() - began, 8)
+        for client in network.clients.values():
+            self.assertEqual(client.every("server-2 is off the active list"), [])
+        network.startServer(1)
+        for client in network.clients.values():
+            await client.said("server-1 is active", 2)
+        self.assertEqual((await self.caller.call("2001", network.users(1)).done()).status, 200)
         network.check()
 
     async def test_refused(self) -> None:

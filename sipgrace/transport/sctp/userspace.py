@@ -25,8 +25,9 @@ from sipgrace.transport.sctp.address import SCTPAddress
 from sipgrace.transport.sctp.common import Attempt
 from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, ENCAPS_PORT, ISCTPStack, SCTPOptions
 from sipgrace.transport.sctp.userspaceclock import StackClock
+from sipgrace.transport.sctp.userspacedoubt import Doubt
 from sipgrace.transport.sctp.userspaceencaps import EncapsSocket, Peer
-from sipgrace.transport.sctp.userspaceguard import Admission, UserspaceLimits
+from sipgrace.transport.sctp.userspaceguard import HEADER, INIT, Admission, UserspaceLimits
 from sipgrace.transport.sctp.userspaceport import Listener, UserspacePort
 from sipgrace.transport.sctp.userspacesockets import openSocket
 from sipgrace.transport.sctp.userspacetransport import UserspaceTransport
@@ -152,11 +153,15 @@ class UserspaceStack:
         transport.opened = True
         transport.attempt = attempt = Attempt(reactor, factory, timeout, transport.abandon, there)
         name = self.binding.address(peer.handle, port)
-        if self.lib.usrsctp_connect(so, name, self.ffi.sizeof("struct sockaddr_conn")) != 0:
-            code = self.ffi.errno
-            if code != errno.EINPROGRESS:
-                transport.abandon()
-                attempt.failed(ConnectError(code, os.strerror(code)))
+        noted, sent = peer.note, list[bytes]()
+        peer.note = sent.append
+        failed = self.lib.usrsctp_connect(so, name, self.ffi.sizeof("struct sockaddr_conn"))
+        code = self.ffi.errno
+        peer.note = noted
+        transport.initTag = next((packet[16:20] for packet in sent if packet[12] == INIT), b"")
+        if failed and code != errno.EINPROGRESS:
+            transport.abandon()
+            attempt.failed(ConnectError(code, os.strerror(code)))
         return attempt.deferred
 
     # Associations
@@ -176,6 +181,8 @@ class UserspaceStack:
         The socket of an association is closed.
         """
         del self._transports[transport.key]
+        if transport.udp.ends.get(transport.ends) is transport:
+            del transport.udp.ends[transport.ends]
         self._dirty.pop(transport.key, None)
         if transport.opened:
             self._taken.discard(transport.getHost().port)
@@ -276,6 +283,36 @@ class UserspaceStack:
         transport.outStreams = status.sstat_outstrms
         transport.begin(listening.factory)
         self._dirty[transport.key] = None
+
+    def unreachable(self, peer: Peer, quoted: bytes) -> None:
+        transport = peer.ends.get((quoted[0] << 8 | quoted[1], quoted[2] << 8 | quoted[3]))
+        if transport is None:
+            return
+        if transport.attempt is not None:
+            # Before it is up there is no tag to verify but the one in our INIT (RFC 9260 §10, ICMP6).
+            if len(quoted) >= 20 and quoted[HEADER] == INIT and quoted[16:20] == transport.initTag:
+                transport.unreachable()
+        elif peer.doubt is None:
+            Doubt(self.reactor, peer, self._askAgain, self._gone).begin()
+        else:
+            peer.doubt.refused(quoted)
+
+    def _askAgain(self, peer: Peer) -> None:
+        for transport in peer.ends.values():
+            if transport.attempt is None:
+                transport.beat()
+                break
+        self.serve()
+
+    def _gone(self, peer: Peer) -> None:
+        log.info(
+            "{number} associations are lost: nobody is at UDP port {port} of {host} any more",
+            number=len(peer.ends),
+            port=peer.address[1],
+            host=peer.address[0],
+        )
+        for transport in list(peer.ends.values()):
+            transport.unreachable()
 
     def serve(self) -> None:
         if self._serving:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from sipgrace.transport.sctp.userspacedoubt import Doubt
+    from sipgrace.transport.sctp.userspacetransport import UserspaceTransport
 
 __all__ = ["EncapsSocket", "Peer", "UDPAddress", "WildcardSocket", "handleOf", "sourceTowards"]
 
@@ -27,6 +34,18 @@ BUFFER: Final = 4 * 1024 * 1024
 LARGEST: Final = 65536
 IP_PKTINFO: Final = 8
 
+# From Linux' headers (linux/in.h, linux/in6.h, linux/errqueue.h): errors that ICMP tells are kept in a queue.
+IP_RECVERR: Final = 11
+IPV6_RECVERR: Final = 25
+_ERROR: Final = struct.Struct("=IBBBxII")
+_ORIGIN_ICMP: Final = 2
+_ORIGIN_ICMP6: Final = 3
+
+#: By origin, type, code: no process has the port (RFC 792, RFC 4443 §3.1).
+_PORT_UNREACHABLE: Final = frozenset(((_ORIGIN_ICMP, 3, 3), (_ORIGIN_ICMP6, 1, 4)))
+
+_QUOTED: Final = 256
+
 UDPAddress = tuple[Any, ...]
 """As C{recvfrom} gives it; from a L{WildcardSocket} with our own address behind it."""
 
@@ -37,9 +56,12 @@ class Peer:
 
     @ivar handle: the number that stands for it inside libusrsctp.
     @ivar uses: associations and attempts that need it.
+    @ivar ends: the associations and attempts, by our SCTP port and theirs.
+    @ivar doubt: set while it is not known whether the peer is still there.
+    @ivar note: called with each packet that goes to the peer, where somebody wants to know it.
     """
 
-    __slots__ = ("address", "encaps", "handle", "sendto", "uses")
+    __slots__ = ("address", "doubt", "encaps", "ends", "handle", "note", "sendto", "uses")
 
     def __init__(self, encaps: EncapsSocket, address: UDPAddress, secret: bytes) -> None:
         self.encaps = encaps
@@ -47,6 +69,9 @@ class Peer:
         self.handle = handleOf(encaps.index, address, secret)
         self.sendto: Callable[[Any, Any], int] = encaps.sendto
         self.uses = 0
+        self.ends: dict[tuple[int, int], UserspaceTransport] = {}
+        self.doubt: Doubt | None = None
+        self.note: Callable[[bytes], None] | None = None
 
 
 def handleOf(index: int, address: UDPAddress, secret: bytes) -> int:
@@ -86,11 +111,14 @@ class EncapsSocket:
         ffi: Any,
         received: Callable[[Any, UDPAddress, bytearray, int], None],
         drained: Callable[[], None],
+        unreachable: Callable[[Any, UDPAddress, bytes], None],
     ) -> None:
         """
         @param received: called with this, the sender's address, the buffer (whose first bytes hold the
             packet) and the packet's length.
         @param drained: called after a batch.
+        @param unreachable: called with this, the address of a peer at whose port nobody is, as ICMP says, and
+            the packet to it, or the beginning of that.
         @raise OSError: when it cannot be bound.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -105,6 +133,12 @@ class EncapsSocket:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 self.socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
             self.socket.setblocking(False)
+            if sys.platform == "linux":
+                # It then fails whatever is asked of the socket next, too: see doRead and Wire.sendPacket.
+                if family == socket.AF_INET6:
+                    self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+                else:
+                    self.socket.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
             self._prepare(family)
             self.socket.bind((host, port))
         except BaseException:
@@ -119,6 +153,7 @@ class EncapsSocket:
         self.sendto: Callable[[Any, UDPAddress], int] = self.socket.sendto
         self._received = received
         self._drained = drained
+        self._unreachable = unreachable
         reactor.addReader(self)
 
     def _prepare(self, family: int) -> None:
@@ -160,7 +195,8 @@ class EncapsSocket:
                 except BlockingIOError:
                     break
                 except OSError:
-                    # An ICMP error or an interrupted call: SCTP's own timers tell what is unreachable.
+                    # An ICMP error.
+                    self._readErrors()
                     continue
                 received(self, address, buffer, length)
         except Exception:
@@ -168,8 +204,52 @@ class EncapsSocket:
             log.failure("a packet on UDP {host} {port} could not be taken", host=self.host, port=self.port)
         self._drained()
 
+    def _readErrors(self) -> None:
+        """
+        Takes what ICMP has told.
+        """
+        if sys.platform != "linux":
+            return
+        for _ in range(BATCH):
+            try:
+                quoted, ancillary, _flags, address = self.socket.recvmsg(
+                    _QUOTED, _QUOTED, socket.MSG_ERRQUEUE
+                )
+            except OSError:
+                break
+            for level, kind, value in ancillary:
+                if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)):
+                    _code, *what, _info, _data = _ERROR.unpack_from(value)
+                    if tuple(what) in _PORT_UNREACHABLE:
+                        self._unreachable(self, self._peerOf(address, ancillary, 8), quoted)
+
+    def _peerOf(
+        self, address: UDPAddress, ancillary: Sequence[tuple[int, int, bytes]], place: int = 4
+    ) -> UDPAddress:
+        """
+        The key of a peer.
+
+        @param address: as the system gives it.
+        @param place: where in a C{struct in_pktinfo} our address is: 4 (C{ipi_spec_dst}) for a packet, 8
+            (C{ipi_addr}) for an error, in which the other is not filled in.
+        """
+        return address
+
     def connectionLost(self, reason: object) -> None:
-        self.close()
+        """
+        Reactors take an error with nothing to read for the end. For UDP there is none: it is ICMP, and we go
+        on, unless the reactor itself ends.
+        """
+        if isinstance(reason, Failure) and not reason.check(ConnectionDone):
+            self.close()
+        if self.socket.fileno() < 0:
+            return
+        self.reactor.addReader(self)
+        try:
+            self._readErrors()
+        except Exception:
+            log.failure("an ICMP error on UDP {host} {port} is left", host=self.host, port=self.port)
+        self._drained()
 
     def close(self) -> None:
         """
@@ -201,12 +281,17 @@ class WildcardSocket(EncapsSocket):
 
     def _receiveWithOurs(self, buffer: bytearray) -> tuple[int, UDPAddress]:
         length, ancillary, _, address = self.socket.recvmsg_into([buffer], self._room)
+        return length, self._peerOf(address, ancillary)
+
+    def _peerOf(
+        self, address: UDPAddress, ancillary: Sequence[tuple[int, int, bytes]], place: int = 4
+    ) -> UDPAddress:
         for level, kind, value in ancillary:
             if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-                return length, (*address, socket.inet_ntoa(value[4:8]))
+                return (*address, socket.inet_ntoa(value[place : place + 4]))
             if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-                return length, (*address, socket.inet_ntop(socket.AF_INET6, value[:16]))
-        return length, (*address, self.host)
+                return (*address, socket.inet_ntop(socket.AF_INET6, value[:16]))
+        return (*address, self.host)
 
     def _sendFromOurs(self, data: Any, address: UDPAddress) -> int:
         ours = address[-1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionLost
@@ -48,6 +49,7 @@ class UserspaceTransport(SCTPTransport):
     @ivar udp: the peer's UDP address and handle.
     @ivar opened: whether its SCTP port is its own, because we opened it.
     @ivar attempt: set while we are opening it.
+    @ivar initTag: the initiate tag of our INIT, where we have opened it.
     """
 
     stack = "userspace"
@@ -69,6 +71,9 @@ class UserspaceTransport(SCTPTransport):
         self.key = key
         self.udp = udp
         self.attempt: Attempt | None = None
+        self.initTag = b""
+        self.ends = (host.port, peer.port)
+        udp.ends[self.ends] = self
         self._lib = owner.lib
         self._ffi = owner.ffi
 
@@ -139,13 +144,32 @@ class UserspaceTransport(SCTPTransport):
             # the next read would be ECONNABORTED, whether the peer is dead or broke the protocol.
             self._over(errno.ECONNRESET if len(notice) > LOST_WITHOUT_ABORT else errno.ETIMEDOUT)
 
-    def _over(self, code: int) -> None:
-        self._release(abort=False)
+    def _over(self, code: int, abort: bool = False) -> None:
+        self._release(abort)
         if self.attempt is not None:
             attempt, self.attempt = self.attempt, None
             attempt.failed(refusalOf(code))
         else:
             self.end(endOf(code))
+
+    def unreachable(self) -> None:
+        """
+        Its peer's process has ended: lost, or not to be opened.
+        """
+        self._over(errno.ECONNREFUSED, abort=True)
+
+    def beat(self) -> None:
+        """
+        Sends a HEARTBEAT now.
+        """
+        name = self.owner.binding.address(self.udp.handle, self._peer.port)
+        asked = self._ffi.new("struct sctp_paddrparams *", {"spp_flags": usrsctp.SPP_HB_DEMAND})
+        self._ffi.memmove(
+            self._ffi.addressof(asked, "spp_address"), name, self._ffi.sizeof("struct sockaddr_conn")
+        )
+        # What cannot send one is going anyway.
+        with suppress(OSError):
+            self.owner.binding.set(self.so, usrsctp.IPPROTO_SCTP, usrsctp.PEER_ADDR_PARAMS, asked)
 
     def succeed(self) -> UserspaceTransport:
         """

@@ -6,7 +6,7 @@ go.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from sipgrace.transport.sctp.userspaceencaps import (
 )
 from sipgrace.transport.sctp.userspaceguard import (
     COOKIE_ECHO,
+    HEADER,
     INIT,
     SHORTEST,
     Admission,
@@ -42,6 +43,7 @@ class Counters:
     @ivar dropped: packets that UDP could not take; SCTP sends them again.
     @ivar short: packets too short to be SCTP.
     @ivar blue: packets that belonged to no association and were no INIT or COOKIE-ECHO.
+    @ivar unreachable: ICMP messages that say that nobody is at the UDP port of a peer.
     @ivar initsRefused: INITs past the limits.
     @ivar accepted: associations accepted.
     """
@@ -51,6 +53,7 @@ class Counters:
     dropped: int = 0
     short: int = 0
     blue: int = 0
+    unreachable: int = 0
     initsRefused: int = 0
     accepted: int = 0
 
@@ -73,6 +76,13 @@ class WireUser(Protocol):
     def acceptAll(self, port: int, visitor: Peer) -> None:
         """
         A packet that may have begun an association to a port has been taken.
+        """
+
+    def unreachable(self, peer: Peer, quoted: bytes) -> None:
+        """
+        Nobody is at the UDP port of a peer, ICMP says.
+
+        @param quoted: the packet that it is about, or the beginning of that.
         """
 
     def serve(self) -> None:
@@ -122,7 +132,16 @@ class Wire:
             if self._index not in taken:
                 break
         kind = WildcardSocket if host in EVERYWHERE else EncapsSocket
-        made = kind(self.reactor, self._index, host, port, self.binding.ffi, self._received, self._user.serve)
+        made = kind(
+            self.reactor,
+            self._index,
+            host,
+            port,
+            self.binding.ffi,
+            self._received,
+            self._user.serve,
+            self._unreachable,
+        )
         self._sockets[made.host, made.port] = made
         return made
 
@@ -178,6 +197,8 @@ class Wire:
             self.lib.usrsctp_deregister_address(peer.handle)
             del self._byHandle[peer.handle]
             del peer.encaps.peers[peer.address]
+            if peer.doubt is not None:
+                peer.doubt.stop()
             peer.encaps.uses -= 1
             self.settle(peer.encaps)
 
@@ -192,12 +213,27 @@ class Wire:
             peer = self._visitor
             if peer is None or peer.handle != handle:
                 return 0
-        try:
-            peer.sendto(self._buffer(packet, length), peer.address)
-            self.counters.packetsOut += 1
-        except OSError:
-            self.counters.dropped += 1
+        if peer.note is not None:
+            peer.note(bytes(self._buffer(packet, length)))
+        self._send(peer.sendto, self._buffer(packet, length), peer.address)
         return 0
+
+    def _send(self, sendto: Callable[[Any, Any], int], data: Any, address: UDPAddress) -> None:
+        try:
+            sendto(data, address)
+        except BlockingIOError:
+            self.counters.dropped += 1
+        except OSError:
+            # As likely as not an ICMP error about an earlier packet, to whomever. It is told once, and this
+            # one has not been sent yet.
+            try:
+                sendto(data, address)
+            except OSError:
+                self.counters.dropped += 1
+            else:
+                self.counters.packetsOut += 1
+        else:
+            self.counters.packetsOut += 1
 
     def _received(self, encaps: EncapsSocket, address: UDPAddress, packet: bytearray, length: int) -> None:
         self.counters.packetsIn += 1
@@ -205,6 +241,8 @@ class Wire:
             self.counters.short += 1
             return
         peer = encaps.peers.get(address)
+        if peer is not None and peer.doubt is not None:
+            peer.doubt.answered = True
         first = packet[12]
         if peer is not None and first != INIT and first != COOKIE_ECHO:
             self.lib.usrsctp_conninput(peer.handle, encaps.pointer, length, 0)
@@ -240,9 +278,11 @@ class Wire:
             return None if peer.handle in self._byHandle else peer
         reply = answer(bytes(packet[:length]), self.binding.checksum)
         if reply is not None and self.admission.answer(self.reactor.seconds()):
-            try:
-                encaps.sendto(reply, address)
-                self.counters.packetsOut += 1
-            except OSError:
-                self.counters.dropped += 1
+            self._send(encaps.sendto, reply, address)
         return None
+
+    def _unreachable(self, encaps: EncapsSocket, address: UDPAddress, quoted: bytes) -> None:
+        peer = encaps.peers.get(address)
+        if peer is not None and len(quoted) >= HEADER:
+            self.counters.unreachable += 1
+            self._user.unreachable(peer, quoted)

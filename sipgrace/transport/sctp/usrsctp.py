@@ -51,6 +51,7 @@ STATUS: Final = 0x100
 
 SPP_HB_ENABLE: Final = 0x01
 SPP_HB_DISABLE: Final = 0x02
+SPP_HB_DEMAND: Final = 0x04
 SPP_PMTUD_DISABLE: Final = 0x10
 
 DECLARATIONS: Final = """
