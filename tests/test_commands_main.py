@@ -347,11 +347,11 @@ class CommandLine(SynchronousTestCase):
         """
         for text, error in [
             ("[server]\n", "has no [control] section with a socket, so its process takes no orders here"),
-            ("[control]\n", "control.socket: Field required"),
-            ("[control]\nsocket = 7\n", "control.socket: Value error, expected a string, found 7"),
-            ('[control]\nsocket = "a"\npath = "b"\n', "control.path: Extra inputs are not permitted"),
-            ("control = 5\n", "control: Input should be a valid dictionary or instance of ControlSection"),
-            ("[control\n", "cannot be read: Expected ']' at the end of a table declaration"),
+            ("[control]\n", "control.socket: expected this key, found none"),
+            ("[control]\nsocket = 7\n", "control.socket: expected a string, found 7"),
+            ('[control]\nsocket = "a"\npath = "b"\n', "control.path: expected one of the keys socket, found"),
+            ("control = 5\n", "control: expected a table, found 5"),
+            ("[control\n", "expected TOML: Expected ']' at the end of a table declaration"),
         ]:
             config = self.file(text)
             self.assertIn(error, self.wrong("status", "--config", config))

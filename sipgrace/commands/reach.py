@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import functools
 import signal
-import tomllib
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -21,10 +19,11 @@ from twisted.protocols.amp import AmpError
 from twisted.python.failure import Failure
 
 from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.config.tables import readTables
 from sipgrace.control.commands import NotOffered
 from sipgrace.control.local import connectLocal
 from sipgrace.control.remote import RemoteNode, Unreachable
-from sipgrace.errors import OrderRefused
+from sipgrace.errors import ConfigError, OrderRefused
 
 __all__ = ["Left", "Reach", "reaching"]
 
@@ -181,21 +180,18 @@ def socketIn(config: str) -> str:
     @raise click.UsageError: where there is none.
     """
     # Slow to import, and seldom needed.
-    from pydantic import ValidationError
+    from sipgrace.config.check import checked
+    from sipgrace.config.sections import ControlSection, Section
 
-    from sipgrace.config.sections import ControlSection
+    class Control(Section):
+        control: ControlSection
 
     try:
-        section = tomllib.loads(Path(config).read_text(encoding="utf-8")).get("control")
-        if section is None:
+        tables = readTables(config)
+        if "control" not in tables:
             raise click.UsageError(
                 f"{config} has no [control] section with a socket, so its process takes no orders here"
             )
-        found = ControlSection.model_validate(section, context={"folder": Path(config).absolute().parent})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise click.UsageError(f"{config}: cannot be read: {error}") from None
-    except ValidationError as error:
-        detail = error.errors()[0]
-        key = ".".join(str(part) for part in ("control", *detail["loc"]))
-        raise click.UsageError(f"{config}: {key}: {detail['msg']}") from None
-    return str(found.socket)
+        return str(checked({"control": tables["control"]}, config, Control).control.socket)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None

@@ -4,36 +4,18 @@ Reads configuration files. Every mistake in a file is reported, all at once.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
+from sipgrace.config.check import checked
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.sections import Section
 from sipgrace.config.server import ServerConfig
-from sipgrace.errors import ConfigError
+from sipgrace.config.tables import parseTables, readText
 
 __all__ = ["loadClient", "loadServer", "parseClient", "parseServer"]
 
 _Config = TypeVar("_Config", bound=Section)
-_Path = tuple[str | int, ...]
-
-# What pydantic calls a type, and what a TOML file calls it.
-_TYPES = {
-    "bool_type": "true or false",
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "string_type": "a string",
-    "tuple_type": "an array",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-}
 
 
 def loadServer(path: str | Path) -> ServerConfig:
@@ -42,7 +24,7 @@ def loadServer(path: str | Path) -> ServerConfig:
 
     @raise ConfigError: naming the file, and for every mistake its key and what was expected.
     """
-    return parseServer(_read(path), str(path))
+    return parseServer(readText(path), str(path))
 
 
 def loadClient(path: str | Path) -> ClientConfig:
@@ -51,7 +33,7 @@ def loadClient(path: str | Path) -> ClientConfig:
 
     @raise ConfigError: naming the file, and for every mistake its key and what was expected.
     """
-    return parseClient(_read(path), str(path))
+    return parseClient(readText(path), str(path))
 
 
 def parseServer(text: str, name: str) -> ServerConfig:
@@ -72,115 +54,5 @@ def parseClient(text: str, name: str) -> ClientConfig:
     return _parse(text, name, ClientConfig)
 
 
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8, found another byte at offset {error.start}") from None
-
-
 def _parse(text: str, name: str, model: type[_Config]) -> _Config:
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: expected TOML: {error}") from None
-    context = {"folder": Path(name).absolute().parent}
-    try:
-        return model.model_validate(data, context=context)
-    except ValidationError as error:
-        found = error.errors()
-    unknown = [detail for detail in found if detail["type"] == "extra_forbidden"]
-    if unknown:
-        # A section with an unknown key is not checked any further; without that key it is.
-        for detail in unknown:
-            *path, key = detail["loc"]
-            section: Any = data
-            for part in path:
-                section = section[part]
-            del section[key]
-        try:
-            model.model_validate(data, context=context)
-        except ValidationError as error:
-            found = error.errors() + unknown
-    lines = [line for detail in found for line in _describe(detail, model)]
-    raise ConfigError("\n".join(f"{name}: {line}" for line in lines))
-
-
-def _describe(detail: ErrorDetails, model: type[Section]) -> Iterator[str]:
-    path, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
-    value: object = detail["input"]
-    if kind == "mistakes":
-        for below, text in context["mistakes"]:
-            yield f"{_key((*path, *below))}: {text}"
-        return
-    if kind == "extra_forbidden":
-        known = _keys(model, path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        text = f"expected one of the keys {', '.join(known)}, found an unknown one{hint}"
-    elif kind == "missing":
-        text = "expected this key, found none"
-    elif kind == "value_error":
-        text = str(context["error"])
-    elif kind in _TYPES:
-        text = f"expected {_TYPES[kind]}, found {_toml(value)}"
-    elif kind == "greater_than_equal":
-        text = f"expected at least {context['ge']:g}, found {_toml(value)}"
-    elif kind == "less_than_equal":
-        text = f"expected at most {context['le']:g}, found {_toml(value)}"
-    elif kind == "too_short":
-        text = f"expected at least {_count(context['min_length'])}, found {_count(context['actual_length'])}"
-    else:
-        # "Input should be 'auto', 'userspace' or 'kernel'", "Input should be a finite number"
-        text = f"{detail['msg'].replace('Input should be', 'expected')}, found {_toml(value)}"
-    yield f"{_key(path)}: {text}"
-
-
-def _count(number: int) -> str:
-    return f"{number} entry" if number == 1 else f"{number} entries"
-
-
-def _toml(value: object) -> str:
-    """
-    A value as it stands in the file, or its kind where it is long.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "an array"
-    return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
-
-
-def _key(path: _Path) -> str:
-    """
-    C{routes[2].prefix} for the second [[routes]]: tables and entries are counted from 1, as people do.
-    """
-    text = ""
-    for part in path:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _keys(model: type[BaseModel], path: _Path) -> list[str]:
-    """
-    The keys that the section at C{path} may have.
-    """
-    for part in path:
-        if isinstance(part, int):
-            continue
-        annotation = next(f.annotation for f in model.model_fields.values() if f.alias == part)
-        model = _section(annotation)
-    return [field.alias or "" for field in model.model_fields.values()]
-
-
-def _section(annotation: Any) -> type[BaseModel]:
-    """
-    The section inside C{Section}, C{Section | None} or C{tuple[Section, ...]}.
-    """
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(_section(one) for one in get_args(annotation) if one not in (type(None), ...))
+    return checked(parseTables(text, name), name, model)
