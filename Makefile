@@ -2,6 +2,7 @@
 #   make demo ARGS="--calls 1500 --rate 60"     the reference network on loopback, and a drain under load
 #   make test ARGS=tests.test_config            the suite, or a part of it
 #   make test-kernel                            the tests that need SCTP in the kernel
+#   make test-compiled                          the tests of what every message passes, on compiled modules
 #   make interop                                runs against SIPp, Kamailio and baresip; writes docs/interop.rst
 #   make lint                                   ruff and mypy
 #   make bench ARGS="--json FILE"               processor time a call, beside Kamailio
@@ -11,7 +12,11 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: bench demo test test-kernel interop lint docs clean
+# The tests, by the beginnings of their names, of what is compiled and of what stands right above it.
+COMPILED = message torture timers transaction proxy transport intake server_role overload collector \
+	client_role element scenario_sipp
+
+.PHONY: bench demo test test-compiled test-kernel interop lint docs clean
 
 demo:
 	@tools/setup.sh demo
@@ -27,6 +32,14 @@ test-kernel:
 	@tools/kernel/run .venv/bin/python tools/runtests.py build/test-kernel-summary \
 		$(or $(ARGS),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_sctp_kernel*.py)))
 
+# The same modules compiled (SIPGRACE_COMPILE), from a folder from which the tree's own are not found first.
+test-compiled:
+	@tools/setup.sh test
+	@tools/compile.sh "$(CURDIR)/.venv/bin/python"
+	@cd build && PYTHONPATH="$(CURDIR)/build/compiled:$(CURDIR)" ../.venv/bin/python ../tools/runtests.py \
+		test-compiled-summary $(or $(ARGS),$(patsubst tests/%.py,tests.%,\
+		$(wildcard $(addprefix tests/test_,$(addsuffix *.py,$(COMPILED))))))
+
 # Against SIP programs that nobody here wrote; ARGS names some of the runs.
 interop:
 	@tools/setup.sh interop
@@ -40,6 +53,7 @@ lint:
 # Needs a quiet machine: what else runs is in the figures.
 bench:
 	@tools/setup.sh bench
+	@tools/compile.sh "$(CURDIR)/.venv/bin/python"
 	@.venv/bin/python -m benchmarks $(ARGS)
 
 docs:

@@ -4,8 +4,10 @@ What sipgrace is made of and what it needs; the settings of its checks are in py
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 from setuptools import find_packages, setup
 
@@ -14,6 +16,32 @@ readme = here / "README.rst"
 about = (here / "sipgrace" / "__init__.py").read_text(encoding="utf-8")
 version = re.search(r'(?m)^__version__ = "(.+)"$', about)
 assert version is not None
+
+# What every message passes: compiled by mypyc where SIPGRACE_COMPILE=1 asks for it (docs/architecture.rst).
+# It is the same source either way.
+HOT = [
+    *("message/[!_]*", "transaction/[!_]*"),
+    *("proxy/best", "proxy/branch", "proxy/checks", "proxy/context", "proxy/copies", "proxy/core"),
+    *("proxy/ghost", "proxy/glance", "proxy/routes", "proxy/target", "proxy/trail"),
+    *("transport/intake", "transport/udp", "server/role", "server/routing", "lifecycle/ledger"),
+]
+
+
+def compiled() -> list[Any]:
+    """
+    The extension modules: none as a rule. Making them needs a C compiler, and mypy with what it looks at
+    beside setuptools: pip's C{--no-build-isolation} in an environment with the extra C{compile}.
+    """
+    if os.environ.get("SIPGRACE_COMPILE", "0") in ("", "0"):
+        return []
+    from mypyc.build import mypycify
+
+    os.environ.setdefault("CFLAGS", "-g0")
+    paths = [str(path) for name in HOT for path in sorted(here.glob(f"sipgrace/{name}.py"))]
+    settings = ["--config-file", str(here / "pyproject.toml")]
+    modules: list[Any] = mypycify(settings + paths, opt_level="2", group_name="sipgrace")
+    return modules
+
 
 # mypy-zope follows mypy's releases one by one, so the two are held together.
 checks = ["ruff>=0.9", "mypy>=1.15", "mypy-zope>=1.0.11"]
@@ -33,6 +61,7 @@ setup(
     package_dir={"": "."},
     package_data={"sipgrace": ["py.typed"], "sipgrace.controller.web": ["page/*"]},
     zip_safe=False,
+    ext_modules=compiled(),
     install_requires=[
         "Twisted[tls,conch]>=26.4",
         "Automat>=25.4.16",
@@ -42,6 +71,7 @@ setup(
         "pydantic>=2.11",
         "rich>=13",
         "click>=8.1",
+        "mypy_extensions>=1",
         "cryptography>=43",
         "cronsim>=2.7",
         "klein>=24.8",
@@ -60,6 +90,7 @@ setup(
             *checks,
         ],
         "lint": checks,
+        "compile": [*checks, "setuptools>=70.1"],
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },
     entry_points={"console_scripts": ["sipgrace=sipgrace.commands.main:main"]},

@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.cpu import CallCost, costOf
 from benchmarks.load import Addresses
 from benchmarks.processes import Failed
-from benchmarks.subjects import SUBJECTS
+from benchmarks.subjects import COMPILED, SUBJECTS
 
 #: What all others are compared with.
 ANCHOR = "kamailio"
@@ -28,6 +28,8 @@ def present(name: str) -> str:
     """
     if name.startswith("kamailio"):
         return "" if shutil.which("kamailio") else "Debian's kamailio"
+    if name == "sipgrace":
+        return "" if COMPILED.exists() else "a C compiler (tools/compile.sh)"
     if name == "sippy":
         there = Path(__file__).parent.parent / "build" / "bench-venv" / "bin" / "b2bua_simple"
         return "" if there.exists() else "PyPI's sippy in build/bench-venv"

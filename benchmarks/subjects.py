@@ -16,6 +16,9 @@ __all__ = ["SUBJECTS", "Place", "Subject"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: The package with its hot modules compiled, where C{tools/compile.sh} has put it.
+COMPILED = ROOT / "build" / "compiled"
+
 _KAMAILIO = """#!KAMAILIO
 debug=0
 log_stderror=yes
@@ -74,6 +77,7 @@ class Subject:
     @ivar rate: how many calls a second it is given in the comparison.
     @ivar command: makes its command line, and writes what files it needs.
     @ivar messages: how many messages of a call it sends.
+    @ivar paths: where Python looks for modules first.
     """
 
     name: str
@@ -81,13 +85,14 @@ class Subject:
     command: Callable[[Place, Path], list[str]]
     rate: int = 1500
     messages: int = 7
+    paths: tuple[Path, ...] = (ROOT,)
 
     def start(self, place: Place, folder: Path) -> Process:
         """
         Starts it and waits until it listens.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        process = Process(self.command(place, folder), folder, {"PYTHONPATH": str(ROOT)})
+        process = Process(self.command(place, folder), folder, {"PYTHONPATH": ":".join(map(str, self.paths))})
         try:
             waitFor(
                 lambda: not process.running() or listens(place.host, place.port), f"{self.name} to listen"
@@ -142,7 +147,8 @@ def _sippy(place: Place, folder: Path) -> list[str]:
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject("sipgrace", "sipgrace", _sipgrace),
+        Subject("sipgrace", "sipgrace, compiled", _sipgrace, paths=(COMPILED, ROOT)),
+        Subject("sipgrace_interpreted", "sipgrace, interpreted", _sipgrace),
         # What bursts need is asked of the kernel by all alike.
         Subject("kamailio", "Kamailio, tuned", _kamailio("-x", "fm", "-X", "fm", "-b", "4194304")),
         Subject("kamailio_default", "Kamailio, as Debian starts it", _kamailio()),

@@ -37,7 +37,8 @@ class Child(ProcessProtocol):
         self.status: int | None = None
         self.ended: Deferred[int] = Deferred()
         self._waiting: list[tuple[bytes, Deferred[re.Match[bytes]]]] = []
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        # What the tests themselves use comes first: it may be compiled.
+        path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
         self.transport = IReactorProcess(reactor).spawnProcess(
             self,
             sys.executable,

@@ -16,6 +16,8 @@ from sipgrace.lifecycle.gate import Gate
 from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.message.uri import SIPURI
+from sipgrace.proxy.branch import Branch
+from sipgrace.proxy.context import ResponseContext
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.target import Answer, Hop, Target
@@ -24,7 +26,7 @@ from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Party, Rejection
 from sipgrace.testing import MemoryElement, MemoryNetwork, Recorder, makeRequest
-from tests.proxyrig import Line
+from tests.proxyrig import Line, ProxyRig
 
 
 class Pool:
@@ -40,14 +42,18 @@ class Pool:
         return Deferred()
 
 
-class FakeBranch:
-    def __init__(self, outcome: str) -> None:
-        self.outcome = outcome
-
-
-class FakeContext:
-    def __init__(self, *outcomes: str) -> None:
-        self.branches = [FakeBranch(outcome) for outcome in outcomes]
+def contextOf(*outcomes: str) -> ResponseContext:
+    """
+    One whose branches have come to this.
+    """
+    rig = ProxyRig()
+    rig.step("INVITE")
+    context: Any = rig.ledger.oldest
+    context.branches = [Branch(context, Target()) for _ in outcomes]
+    for branch, outcome in zip(context.branches, outcomes, strict=True):
+        branch.outcome = outcome
+    assert isinstance(context, ResponseContext)
+    return context
 
 
 class RoleCase(SynchronousTestCase):
@@ -379,7 +385,7 @@ class FailureTests(RoleCase):
     """
 
     def test_failed(self) -> None:
-        context: Any = FakeContext()
+        context = contextOf()
         target = Target(token="east")
         for reason in ("timeout", "lost"):
             self.assertTrue(self.role.failed(context, target, reason, None))
@@ -406,5 +412,5 @@ class FailureTests(RoleCase):
             (("lost", "timeout"), None),
             (("lost", ""), None),
         ):
-            context: Any = FakeContext(*outcomes)
+            context = contextOf(*outcomes)
             self.assertEqual(self.role.exhausted(context), answer)

@@ -86,7 +86,8 @@ if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
         echo "$made" >.venv/made
     fi
     case $kind in
-    demo | interop | bench) extras= ;;
+    demo | interop) extras= ;;
+    bench) extras="[compile]" ;;
     *) extras="[$kind]" ;;
     esac
     echo "installing sipgrace$extras into .venv"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final
 
+from mypy_extensions import mypyc_attr
 from twisted.logger import Logger
 
 from sipgrace.lifecycle.estimate import STEP
@@ -21,6 +22,7 @@ _log = Logger()
 _STEPS: Final = 1 / STEP
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ledger:
     """
     A dict in order of acceptance. C{accept} and C{settle} are passed by every call: no timers, no

@@ -53,7 +53,7 @@ def answerTo(data: bytes, status: int, reason: str) -> bytes | None:
         code = codeOfReceived(line.partition(b":")[0])
         if code == CSEQ:
             cseq = valueOf(line)
-            if _CSEQ.fullmatch(cseq) is None or cseq.endswith((b" ACK", b"\tACK")):
+            if _CSEQ.fullmatch(cseq) is None or cseq[-4:] in (b" ACK", b"\tACK"):
                 return None
         elif code == TO and not tagOf(valueOf(line)):
             fields[place] = line.rstrip() + b";tag=" + stableTag(head)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation, IClientTransactionUser
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _NO_DIALOG = frozenset((b"BYE", b"INFO", b"MESSAGE", b"OPTIONS", b"PRACK", b"PUBLISH", b"REGISTER"))
 
 
-@implementer(IClientTransactionUser)
 class Branch:
     """
     Sends the request of its context to one target and tells the context what came of it.
@@ -205,3 +204,6 @@ class Branch:
             self.context.settleIfDone()
         else:
             self.context.branchFailed(self, reason, None)
+
+
+classImplements(Branch, IClientTransactionUser)

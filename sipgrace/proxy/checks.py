@@ -8,7 +8,7 @@ from sipgrace.message.message import Request
 from sipgrace.proxy.target import Answer
 
 #: What we let pass in a Request-URI.
-_SCHEMES = (b"sip:", b"sips:", b"tel:")
+_SCHEMES = frozenset((b"sip", b"sips", b"tel"))
 
 #: Besides: services by their names (RFC 5031), whose places the Route says, or the routing table.
 _SERVICE = b"urn:service:"
@@ -25,7 +25,11 @@ def check(request: Request) -> Answer | None:
     role may be the one to answer it.
     """
     uri = request.uri
-    if not uri[:5].lower().startswith(_SCHEMES) and uri[: len(_SERVICE)].lower() != _SERVICE:
+    if (
+        not uri.startswith(b"sip:")
+        and uri.partition(b":")[0].lower() not in _SCHEMES
+        and uri[: len(_SERVICE)].lower() != _SERVICE
+    ):
         return Answer(416)
     if request.maxForwards == 0 and request.method != b"OPTIONS":
         return Answer(483)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.interfaces import IAssociation, IServerTransactionUser
 from sipgrace.message.message import Request, Response
@@ -29,7 +29,6 @@ _NO_TARGETS: Iterator[Target] = iter(())
 _ELSEWHERE = b'SIP;cause=200;text="Call completed elsewhere"'
 
 
-@implementer(IServerTransactionUser)
 class ResponseContext:
     """
     What is known of one request while it is being served. It is the ledger's entry: accepted when made,
@@ -377,3 +376,6 @@ class ResponseContext:
 
 def _unavailable(reason: str) -> bytes:
     return b'SIP;cause=503;text="%b"' % reason.encode("ascii", "replace")
+
+
+classImplements(ResponseContext, IServerTransactionUser)

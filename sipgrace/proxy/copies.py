@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.interfaces import IAssociation, IServerTransactionUser
 from sipgrace.message.derive import respond
@@ -272,7 +272,6 @@ class Joint:
             user.serverTransactionEnded(self, reason)
 
 
-@implementer(IServerTransactionUser)
 class Copy:
     """
     One of them.
@@ -310,3 +309,6 @@ class Copy:
         See L{IServerTransactionUser}.
         """
         self._joint.ended(self, reason)
+
+
+classImplements(Copy, IServerTransactionUser)

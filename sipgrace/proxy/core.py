@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation, ITransactionUser
@@ -57,7 +57,6 @@ class ProxySettings:
     quiet: float = 4.5
 
 
-@implementer(ITransactionUser)
 class ProxyCore:
     """
     Stands on the transaction layer and serves one role.
@@ -112,7 +111,7 @@ class ProxyCore:
         # As long as the server transaction of a 2xx lasts (RFC 6026 Timer L).
         self._copies = Copies(timers, layer.values.l, longest=layer.values.t1) if settings.joinZone else None
         self._merging: dict[tuple[bytes, bytes, int, bytes], ResponseContext] = {}
-        layer.user = self
+        layer.user = self  # type: ignore[assignment]
 
     # ------------------------------------------------------------------ requests
 
@@ -317,3 +316,6 @@ class ProxyCore:
         Makes a final response of our own to a request.
         """
         return respond(request, answer.status, answer.reason or None, headers=answer.headers)
+
+
+classImplements(ProxyCore, ITransactionUser)

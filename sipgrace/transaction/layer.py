@@ -5,7 +5,7 @@ Matches messages to transactions (RFC 3261 §17.1.3, §17.2.3, §9.2) and keeps 
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import ClassVar, Final
 from zlib import crc32
 
 from twisted.logger import Logger
@@ -47,7 +47,7 @@ class TransactionLayer:
     @ivar shed: how many requests were answered so.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(
         self, timers: TimerQueue, user: ITransactionUser, values: Timers | None = None, limit: int = 100_000

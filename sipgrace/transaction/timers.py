@@ -12,11 +12,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from mypy_extensions import mypyc_attr
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 
+class _Queue:
+    """
+    The timers of one duration: when each is due, and what is called then. Two lists take less than one of
+    pairs, and there are very many.
+    """
+
+    __slots__ = ("callbacks", "times")
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque()
+        self.callbacks: deque[Callable[[], None]] = deque()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TimerQueue:
     """
     Calls back after at least the given time and at most one tick later. While nothing is queued there
@@ -29,15 +45,13 @@ class TimerQueue:
     @ivar tick: seconds between two looks at the queue.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger()
 
     def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
         self.tick = tick
         self._clock = clock
         self._seconds: Callable[[], float] = clock.seconds
-        # By duration: when each is due, and what is called then. Two lists take less than one of pairs, and
-        # there are very many.
-        self._queues: dict[float, tuple[deque[float], deque[Callable[[], None]]]] = {}
+        self._queues: dict[float, _Queue] = {}
         self._next: IDelayedCall | None = None
 
     def after(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -50,9 +64,9 @@ class TimerQueue:
         """
         queue = self._queues.get(seconds)
         if queue is None:
-            queue = self._queues[seconds] = (deque(), deque())
-        queue[0].append(self._seconds() + seconds)
-        queue[1].append(callback)
+            queue = self._queues[seconds] = _Queue()
+        queue.times.append(self._seconds() + seconds)
+        queue.callbacks.append(callback)
         if self._next is None:
             self._next = self._clock.callLater(self.tick, self._run)
 
@@ -67,9 +81,9 @@ class TimerQueue:
         """
         Forgets every timer and ends the tick (not what L{soon} was given). A later L{after} starts anew.
         """
-        for times, callbacks in self._queues.values():
-            times.clear()
-            callbacks.clear()
+        for queue in self._queues.values():
+            queue.times.clear()
+            queue.callbacks.clear()
         self._queues.clear()
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -79,12 +93,13 @@ class TimerQueue:
         """
         How many timers are queued, those that no longer matter included.
         """
-        return sum([len(times) for times, _ in self._queues.values()])
+        return sum([len(queue.times) for queue in self._queues.values()])
 
     def _run(self) -> None:
         now = self._seconds()
         for seconds, queue in list(self._queues.items()):
-            times, callbacks = queue
+            times = queue.times
+            callbacks = queue.callbacks
             # Not more than are there now: one that sets itself anew with 0 seconds must not loop here.
             for _ in range(len(times)):
                 if not times or times[0] > now:

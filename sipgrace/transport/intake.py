@@ -6,7 +6,7 @@ peer and second, whatever is thrown at us.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -50,6 +50,25 @@ class Source(Protocol):
         ...
 
 
+#: The names of L{Counters}.
+_COUNTED: Final = (
+    "answered",
+    "dropped",
+    "failed",
+    "ignored",
+    "late",
+    "overflowed",
+    "pings",
+    "readErrors",
+    "received",
+    "refused",
+    "stalled",
+    "turnedAway",
+    "unlogged",
+    "unsendable",
+)
+
+
 class Counters:
     """
     What happened on a listener since it began, for metrics. Plain numbers, only ever rising.
@@ -70,22 +89,7 @@ class Counters:
     @ivar unlogged: log lines suppressed.
     """
 
-    __slots__ = (
-        "answered",
-        "dropped",
-        "failed",
-        "ignored",
-        "late",
-        "overflowed",
-        "pings",
-        "readErrors",
-        "received",
-        "refused",
-        "stalled",
-        "turnedAway",
-        "unlogged",
-        "unsendable",
-    )
+    __slots__ = _COUNTED
 
     received: int
     refused: int
@@ -103,14 +107,14 @@ class Counters:
     unlogged: int
 
     def __init__(self) -> None:
-        for name in self.__slots__:
+        for name in _COUNTED:
             setattr(self, name, 0)
 
     def asDict(self) -> dict[str, int]:
         """
         @return: all of them, by name.
         """
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in _COUNTED}
 
 
 class Intake:
@@ -120,7 +124,7 @@ class Intake:
     @ivar user: who gets the messages.
     """
 
-    log: Final = Logger()
+    log: ClassVar[Logger] = Logger()
 
     def __init__(
         self, user: IAssociationUser, clock: IReactorTime, bounds: Bounds, counters: Counters | None = None

@@ -8,13 +8,13 @@ import errno
 import re
 import socket
 import sys
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation, IListener
@@ -57,7 +57,6 @@ _RPORT: Final = re.compile(rb"(?i)[^,]*;[ \t]*rport[ \t]*(?:[=;,]|\Z)")
 Address = tuple[Any, ...]
 
 
-@implementer(IAssociation)
 class UDPPeer:
     """
     One UDP address of a peer. It is up until it is forgotten or the listener stops, and nobody hears
@@ -79,8 +78,8 @@ class UDPPeer:
         "zone",
     )
 
-    transport = b"UDP"
-    reliable = False
+    transport: ClassVar[bytes] = b"UDP"
+    reliable: ClassVar[bool] = False
 
     def __init__(self, listener: UDPListener, address: Address, opened: bool) -> None:
         self._listener = listener
@@ -162,7 +161,11 @@ class UDPPeer:
         self.up = False
         self._listener.forget(self._address, self)
 
-    abort = shutdown
+    def abort(self) -> None:
+        """
+        See L{IAssociation.abort}: the same.
+        """
+        self.shutdown()
 
     def returnPath(self, message: Message) -> IAssociation:
         """
@@ -183,7 +186,6 @@ class UDPPeer:
         return self._listener.peer((self._address[0], port, *self._address[2:]))
 
 
-@implementer(IListener, IReadDescriptor)
 class UDPListener:
     """
     One UDP socket and the peers behind it.
@@ -197,8 +199,8 @@ class UDPListener:
     @ivar outgoing: while datagrams are read: what is to be sent after them; C{None} at all other times.
     """
 
-    log: Final = Logger()
-    transport = b"UDP"
+    log: ClassVar[Logger] = Logger()
+    transport: ClassVar[bytes] = b"UDP"
 
     def __init__(
         self,
@@ -244,7 +246,7 @@ class UDPListener:
         advertisedHost, advertisedPort = advertise or (self.host, 0)
         self.via = viaOf(b"UDP", advertisedHost, advertisedPort or self.port)
         self.sendto = self._socket.sendto
-        reactor.addReader(self)
+        reactor.addReader(self)  # type: ignore[arg-type]
 
     def _grow(self, option: int, name: str) -> None:
         wanted = self.intake.bounds.buffer
@@ -395,7 +397,7 @@ class UDPListener:
         See L{IListener.stopListening}: closes the socket; all peers go down.
         """
         if self._socket.fileno() >= 0:
-            self._reactor.removeReader(self)
+            self._reactor.removeReader(self)  # type: ignore[arg-type]
             self._close()
         return succeed(None)
 
@@ -416,3 +418,7 @@ def _portOf(sentBy: bytes) -> int | None:
         return 5060  # a name or an IPv4 address; or the end of "[2001:db8::1]"
     number = int(port) if len(port) < 6 else 0
     return number if 0 < number < 65536 else None
+
+
+classImplements(UDPPeer, IAssociation)
+classImplements(UDPListener, IListener, IReadDescriptor)
