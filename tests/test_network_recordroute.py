@@ -111,14 +111,55 @@ class PathTests(RecordRouteCase):
 
     def test_setups(self) -> None:
         """
-        The guard covers set-ups: a drain does not wait for calls, and they go on without a path.
+        The guard covers set-ups: a drain does not wait for calls, and they go on without a path. Whoever
+        hangs up then is told at once that the other cannot be.
         """
-        self.talking()
+        call = self.talking()
         self.world.drain("102")
         self.world.run(0.5)
         self.assertEqual(self.world.state("102"), "offline")
         self.assertEqual(self.requests(), [])
         self.assertEqual(self.drained().forced, 0)
+        self.alice.take()
+        call.hangUp()
+        self.world.run(0.1)
+        self.assertEqual((self.alice.take(), self.bob.take()), (["500 BYE"], []))
+
+
+class AckTests(RecordRouteCase):
+    """
+    A call is set up when its ACK has passed.
+    """
+
+    def test_waitedFor(self) -> None:
+        """
+        A server that leaves while the phone takes its time waits for the ACK, and for nothing else.
+        """
+        call = self.alice.call("1121", "110")
+        received = self.alice.messageReceived
+        held: list[Any] = []
+        self.alice.messageReceived = lambda message, association: held.append(  # type: ignore[method-assign]
+            (message, association)
+        )
+        self.world.run(0.1)
+        self.assertEqual(self.waiting(), {"102": 1, "110": 1})
+        self.world.drain("102")
+        self.world.run(2)
+        self.assertEqual(self.world.state("102"), "draining")
+        for message, association in held:
+            received(message, association)
+        self.world.run(0.1)
+        self.assertEqual((self.world.state("102"), self.bob.take()[-1]), ("offline", "ACK"))
+        self.ended(call, 180, 200)
+        self.assertEqual(self.drained().forced, 0)
+
+    def test_neverComes(self) -> None:
+        self.alice.call("1121", "110")
+        self.alice.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.world.run(4.4)
+        self.assertEqual(self.waiting()["102"], 1)
+        self.world.run(0.3)
+        self.assertNotIn("102", self.waiting())
 
 
 class DialogsCase(RecordRouteCase):

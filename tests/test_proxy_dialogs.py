@@ -15,6 +15,7 @@ from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation
 from sipgrace.message.message import Request
 from sipgrace.message.parser import parse
+from sipgrace.proxy.acked import AckedContext, Acks
 from sipgrace.proxy.calls import FORKS, Call
 from sipgrace.proxy.dialogs import Dialogs
 from sipgrace.proxy.farewell import AT_ONCE, Farewells
@@ -803,6 +804,79 @@ class ForcedTests(SynchronousTestCase):
             turns.pop()()
             sent.append(rig.farewells.sent // 2)
         self.assertEqual(sent, [0, AT_ONCE, 2 * AT_ONCE, 2 * AT_ONCE + 1])
+
+
+class AckTests(SynchronousTestCase):
+    """
+    Where the guard covers set-ups: an INVITE is settled when its ACK has passed.
+    """
+
+    def rig(self, **lines: Any) -> ProxyRig:
+        rig = ProxyRig(recordRoute=True, **lines)
+        rig.core.acks = self.acks = Acks(rig.timers, 4.5)
+        rig.core.contexts = AckedContext
+        return rig
+
+    def ack(self, rig: ProxyRig, **changes: Any) -> None:
+        rig.receive(rig.make(b"ACK", toTag=b"a", **changes))
+
+    def test_ack(self) -> None:
+        rig = self.rig()
+        rig.play("INVITE |\na 180 |\na 200 |")
+        self.assertEqual((len(rig.ledger), len(self.acks)), (1, 1))
+        rig.take()
+        self.ack(rig, cseq=2)
+        self.ack(rig, callId=b"other")
+        self.assertEqual(rig.take(), ["a ACK", "a ACK"])
+        self.ack(rig)
+        self.assertEqual((rig.take(), len(self.acks)), (["settled", "a ACK"], 0))
+        self.ack(rig)
+        self.assertEqual(rig.take(), ["a ACK"])
+
+    def test_patience(self) -> None:
+        rig = self.rig()
+        rig.play("INVITE |\na 200 |")
+        rig.run(4.375)
+        self.assertEqual(len(rig.ledger), 1)
+        rig.run(0.25)
+        self.assertEqual((len(rig.ledger), len(self.acks), rig.ledger.forced), (0, 0, 0))
+
+    def test_udp(self) -> None:
+        """
+        The ACK settles nothing where the 2xx may have to be sent again nevertheless.
+        """
+        rig = self.rig(caller=b"UDP", callee=b"UDP")
+        rig.play("INVITE |\na 200 |")
+        self.ack(rig)
+        self.assertEqual(len(rig.ledger), 1)
+        rig.run(4.75)
+        self.assertEqual(len(rig.ledger), 0)
+        rig = self.rig(caller=b"UDP", callee=b"UDP")
+        rig.play("INVITE |\na 200 |\n+4.75 |")
+        self.assertEqual(len(rig.ledger), 0)
+
+    def test_others(self) -> None:
+        """
+        What gets no such ACK waits for none; the settlement waits for nobody.
+        """
+        rig = self.rig()
+        for table in ("INVITE |\na 486 |", "MESSAGE |\na 200 |", "INVITE |\na 180 |\nlose caller |\na 200 |"):
+            rig.play(table)
+            self.assertEqual((len(rig.ledger), len(self.acks)), (0, 0), table)
+        rig = self.rig()
+        rig.play("INVITE |\na 200 |")
+        self.assertEqual((rig.ledger.settleAll("guard timer"), len(rig.ledger)), (0, 0))
+        self.ack(rig)
+        self.assertEqual((rig.ledger.settled, len(self.acks)), (1, 0))
+
+    def test_forkedBefore(self) -> None:
+        rig = self.rig()
+        for number in range(2):
+            rig.receive(makeRequest(b"INVITE", uri=b"sip:%d@h" % number, branch=b"z9hG4bK%d" % number))
+            rig.answer("a", 200)
+        self.assertEqual((len(rig.ledger), len(self.acks)), (2, 1))
+        self.ack(rig)
+        self.assertEqual((len(rig.ledger), rig.ledger.settled), (0, 2))
 
 
 class AloneTests(SynchronousTestCase):

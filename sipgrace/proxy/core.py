@@ -18,6 +18,7 @@ from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation, ITransactionUser
 from sipgrace.message.derive import respond
 from sipgrace.message.message import Request, Response
+from sipgrace.proxy.acked import Acks
 from sipgrace.proxy.checks import check, limitBreadth
 from sipgrace.proxy.context import ResponseContext
 from sipgrace.proxy.copies import Copies, Copy, Joint
@@ -72,6 +73,7 @@ class ProxyCore:
     @ivar contexts: what serves a request.
     @ivar dialogs: the calls that go on through here, for the contexts that tell it of them (see
         L{sipgrace.proxy.kept}).
+    @ivar acks: what waits for an ACK to pass (see L{sipgrace.proxy.acked}); C{None} where nothing does.
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
         2xx), refused, looped, merged, joined to another copy; responses and ACKs that belong to nothing;
         calls ended because nobody could be given their 2xx.
@@ -101,6 +103,7 @@ class ProxyCore:
         self.busy: Callable[[Target, int], None] | None = None
         self.contexts: type[ResponseContext] = ResponseContext
         self.dialogs: Dialogs | None = None
+        self.acks: Acks | None = None
         self.counters: dict[str, int] = dict.fromkeys(
             (
                 *("accepted", "answered", "refused", "loops", "merged", "joined"),
@@ -261,6 +264,8 @@ class ProxyCore:
         The ACK of a 2xx is passed on without any state (RFC 3261 §16.11), as a proxy in the path of the
         dialog must. One that cannot be is dropped: its sender will send another.
         """
+        if self.acks is not None:
+            self.acks.received(request)
         try:
             target, mark = self._targetOfACK(request, association)
         except ParseError:

@@ -19,6 +19,7 @@ from sipgrace.element import Element
 from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.events import State
+from sipgrace.proxy.acked import AckedContext, Acks
 from sipgrace.proxy.core import ProxySettings
 from sipgrace.proxy.dialogs import Dialogs
 from sipgrace.proxy.farewell import Farewells
@@ -166,6 +167,9 @@ class ServerService(Service):
             )
             core.dialogs = role.dialogs = self.dialogs
             core.contexts = KeptContext
+        elif server.recordRoute:
+            core.acks = Acks(element.timers, settings.quiet)
+            core.contexts = AckedContext
         core.own[b"SUBSCRIBE"] = self.announcer.subscribeReceived
         element.watchers.append(self.announcer)
         element.lifecycle.observe(self.announcer)
