@@ -1372,6 +1372,7 @@ class DoorTests(SynchronousTestCase):
         came; the one that takes it back does, too.
         """
         world = into("Draining")
+        world.events.clear()
         with patch.object(Gate, "lastInvite", 0.25):
             world.lifecycle.extend(8)
             world.lifecycle.cancel()

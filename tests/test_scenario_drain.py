@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation
+from sipgrace.message.message import Request
 from tests.scenarios.network import Network
 from tests.scenarios.phones import Phone, Ring, answer, answerAfter, keepRinging
 from tests.scenarios.processes import Role
@@ -205,29 +206,44 @@ class UserTests(TestCase):
     timeout = 90
 
     async def start(
-        self, guard: float, servers: tuple[int, ...], margin: float = 0.5, more: str = ""
+        self,
+        guard: float,
+        servers: tuple[int, ...],
+        margin: float = 0.5,
+        more: str = "",
+        routes: str = "",
+        users: str = "",
     ) -> Network:
         """
         Two clients, one user at each.
 
-        @param more: further sections of every file.
+        @param more: further sections of every file; C{routes}: of the servers'; C{users}: of the clients',
+            C{{}} in it the user's URI.
         """
         network = Network(self, guard=guard, margin=margin)
         self.caller = await Phone(self, "caller").listen(network.host)
         self.callee = await Phone(self, "callee", keepRinging).listen(network.host)
         for number in servers:
-            network.startServer(number, more)
+            network.startServer(number, more + routes)
         for number, phone in ((1, self.caller), (2, self.callee)):
-            network.startClient(number, f"sip:{network.host}:{phone.port}", servers=servers, more=more)
+            uri = f"sip:{network.host}:{phone.port}"
+            network.startClient(number, uri, servers=servers, more=more + users.replace("{}", uri))
         await network.ready()
         return network
 
     async def test_priority(self) -> None:
         """
-        Every server leaves, and clients know it: a call that goes before others is set up by one of them,
-        which waits for it as for those before; others are refused. In the path of the call none is left.
+        Every server leaves, and clients know it: a call that goes before others, and an emergency call, are
+        set up by one of them, which waits for them as for those before; others are refused. In the path of
+        the calls none is left.
         """
-        network = await self.start(6, (1, 2), more='[priority]\nresources = ["wps.0"]\n')
+        network = await self.start(
+            6,
+            (1, 2),
+            more='[priority]\nresources = ["wps.0"]\nemergency = true\n',
+            routes='[[routes]]\nuri = "urn:service:sos"\nto = ["client-2"]\n',
+            users='[[users]]\nuri = "urn:service:sos"\ncontact = "{}"\n',
+        )
         calls = [self.caller.call("2001", network.users(1)) for _ in range(2)]
         for call in calls:
             await call.has(180)
@@ -243,16 +259,20 @@ class UserTests(TestCase):
         self.callee.ringing = answerAfter(1)
         urgent = self.caller.call("2001", network.users(1), headers=((b"Resource-Priority", b"WPS.0"),))
         await urgent.has(180)
+        emergency = self.caller.call("urn:service:sos.fire", network.users(1))
+        await emergency.has(180)
         for ring in self.callee.rings[:2]:
             ring.respond(200)
         self.assertEqual((await urgent.done()).status, 200)
         self.assertTrue(1 <= urgent.finalAt - began < 1 + 2 * TOLERANCE)
+        self.assertEqual((await emergency.done()).status, 200)
         for server in network.servers.values():
             self.assertEqual(await server.end(), 0)
         self.assertLess(reactor.seconds() - began, 4, "nobody waited for the guard")
-        self.assertEqual(len(self.callee.rings), 3)
-        await self.callee.until(lambda: self.callee.rings[2].acked, "ACK")
-        await urgent.hangUp()
+        self.assertEqual(len(self.callee.rings), 4)
+        for ring, call in zip(self.callee.rings[2:], (urgent, emergency), strict=True):
+            await self.callee.until(lambda ring=ring: ring.acked, "ACK")
+            await call.hangUp()
         network.check()
 
     async def test_answeredLate(self) -> None:
@@ -304,6 +324,33 @@ class UserTests(TestCase):
         self.assertEqual(await network.servers[1].end(), 0)
         await call.hangUp()
         network.check()
+
+    async def test_atOnce(self) -> None:
+        """
+        A server leaves at once, by a second SIGTERM, while a call rings: another one takes it over. Where the
+        phone hears of that at all, because the CANCEL is faster than the ABORT, and takes its time over it,
+        it is rung again only when it has got the ACK of its 487: a strict one refuses that before (482).
+        """
+        network = await self.start(20, (1, 2))
+        cancel = Ring.cancel
+
+        def slowly(ring: Ring, request: Request) -> None:
+            self.callee.pending.append(reactor.callLater(0.2, cancel, ring, request))
+
+        self.patch(Ring, "cancel", slowly)
+        self.callee.ringing = answerAfter(0.5)
+        call = self.caller.call("2001", network.users(1))
+        await call.has(180)
+        server = network.servers[1]
+        server.signal(SIGTERM)
+        await server.said("lifecycle: draining")
+        server.signal(SIGTERM)
+        self.assertEqual((await call.done()).status, 200)
+        self.assertEqual(await server.end(), -SIGTERM)
+        self.assertEqual(self.callee.copies, [])
+        self.assertEqual(self.callee.rings[-1].final, 200)
+        self.assertTrue(all(ring.final == 487 for ring in self.callee.rings[:-1]), self.callee.rings)
+        await call.hangUp()
 
     async def test_forcedAlone(self) -> None:
         """
