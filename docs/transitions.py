@@ -43,6 +43,11 @@ MACHINES = [
         "sipgrace.control.uplinkmachine:uplinkMachine",
         "Idle Connecting Greeting Linked Waiting",
     ),
+    (
+        "A server in a rolling maintenance",
+        "sipgrace.controller.rollingmachine:rollingMachine",
+        "Waiting Draining Maintaining Returning Settling Done Trouble",
+    ),
 ]
 
 #: Machines that every message passes are written out by hand, with their grid as a comment above the class:

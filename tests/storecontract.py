@@ -284,11 +284,11 @@ class StoreContract:
         with self.assertRaises(StoreError):
             await store.hold("default", "server-103")
         store = await self.reopened(store)
-        self.assertEqual(await store.held(), [("default", "server-102")])
+        self.assertEqual(await store.held(), [("default", "server-102", self.OWNER)])
         self.assertEqual(await store.claims("default"), frozenset(("server-102",)))
         # It may be claimed again, and is held still.
         await store.claim("default", "server-102", lambda claimed: "")
-        self.assertEqual(await store.held(), [("default", "server-102")])
+        self.assertEqual(await store.held(), [("default", "server-102", self.OWNER)])
         await store.release("default", "server-102")
         self.assertEqual((await store.held(), await store.claims("default")), ([], frozenset()))
 

@@ -24,6 +24,7 @@ class SQLite(StoreContract, TestCase):
     """
 
     maxDiff = None
+    OWNER = ""
 
     def setUp(self) -> None:
         """
@@ -144,4 +145,4 @@ class SQLite(StoreContract, TestCase):
         self.assertEqual(ended.returncode, -9)
         store = await self.opened()
         self.assertEqual(await store.openOrders(), [anOrder("a", 1.0)])
-        self.assertEqual(await store.held(), [("default", "server-102")])
+        self.assertEqual(await store.held(), [("default", "server-102", "")])

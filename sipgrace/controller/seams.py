@@ -187,6 +187,7 @@ class ScheduleRecord:
     @ivar cron: five fields, as cron has them; empty for once.
     @ivar zone: the time zone of C{cron}.
     @ivar next: when it is due next; C{None} when it is over.
+    @ivar by: the controller that keeps it, and sees to it.
     """
 
     id: str
@@ -198,6 +199,7 @@ class ScheduleRecord:
     cron: str = ""
     zone: str = "UTC"
     next: float | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,9 +375,10 @@ class IFleetStore(Interface):
         Who is claimed.
         """
 
-    def held() -> Deferred[list[tuple[str, str]]]:
+    def held() -> Deferred[list[tuple[str, str, str]]]:
         """
-        All claims that last: group and server.
+        All claims that last: group, server, and the controller that made it (empty where there can be but
+        one).
         """
 
 

@@ -284,11 +284,11 @@ class SQLiteStore:
         """
         return self._run(lambda cursor: _claimed(cursor, group))
 
-    def held(self) -> Deferred[list[tuple[str, str]]]:
+    def held(self) -> Deferred[list[tuple[str, str, str]]]:
         """
         See L{IFleetStore}.
         """
-        return self._ask("SELECT budget, server FROM claims ORDER BY budget, server")
+        return self._ask("SELECT budget, server, '' FROM claims ORDER BY budget, server")
 
     # ------------------------------------------------------------------ the thread
 

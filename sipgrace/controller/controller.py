@@ -1,0 +1,366 @@
+"""
+The controller: what people and peers ask for goes through here, is held against their role, and written into
+the audit log, whether it is done or not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipgrace.controller.alerts import Alerts
+from sipgrace.controller.announcing import Announcing
+from sipgrace.controller.auditing import Auditing, increasing
+from sipgrace.controller.budget import Budget
+from sipgrace.controller.claims import Claims
+from sipgrace.controller.desk import Desk
+from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.rollings import Rollings
+from sipgrace.controller.schedules import Schedules
+from sipgrace.controller.seams import (
+    IController,
+    IFleetStore,
+    OrderRecord,
+    Person,
+    RollingRecord,
+    ScheduleRecord,
+)
+from sipgrace.controller.wanted import allow, read, readOrder, text
+from sipgrace.errors import Malformed, OrderRefused, SIPGraceError, Unknown
+from sipgrace.lifecycle.authorization import Role
+from sipgrace.lifecycle.orderform import SignedOrder, newNonce
+from sipgrace.lifecycle.orders import Order
+
+__all__ = ["Controller"]
+
+T = TypeVar("T")
+
+#: The most that is given of orders, audit records or reports at once.
+MOST: Final = 1000
+
+
+@implementer(IController)
+class Controller:
+    """
+    See L{IController}.
+
+    @ivar name: its own name.
+    @ivar fleet: the nodes.
+    @ivar alerts: what is amiss; further C{hooks} may be added to it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        clock: IReactorTime,
+        fleet: Fleet,
+        store: IFleetStore,
+        sign: Callable[[Order], SignedOrder],
+        budgets: Iterable[Budget] = (),
+        wallClock: Callable[[], float] = time.time,
+        warmUp: float = 5.0,
+        alertAfter: float = 0.0,
+    ) -> None:
+        """
+        @param store: is started and stopped with the controller.
+        @param sign: signs an order with the controller's key: C{lambda order: sign(order, name, key)}.
+        @param budgets: of those groups that have one.
+        @param warmUp: for so many seconds after its start no server of a group with a limit of servers that
+            are away is taken out of service: those that are may not have linked up yet.
+        @param alertAfter: seconds for which a server must be overdue before that is an alert.
+        """
+        self.name = name
+        self.fleet = fleet
+        self._clock = clock
+        self._store = store
+        self._wallClock = increasing(wallClock)
+        self._auditing = Auditing(name, clock, store, self._wallClock)
+        self._claims = Claims(name, clock, fleet, store, {one.group: one for one in budgets}, warmUp)
+        self._desk = Desk(
+            name, clock, fleet, store, sign, self._claims, self._auditing, self._wallClock
+        )
+        self._announcing = Announcing(fleet, self._wallClock)
+        self._rollings = Rollings(
+            name, clock, fleet, store, self._desk, self._auditing, self._wallClock
+        )
+        self._schedules = Schedules(name, clock, fleet, store, self, self._auditing, self._wallClock)
+        self.alerts = Alerts(name, clock, fleet, self._wallClock, alertAfter)
+
+    # ------------------------------------------------------------------ starting and stopping
+
+    def start(self) -> Deferred[None]:
+        """
+        Opens the store, and takes up what was under way. To be waited for before nodes may link up.
+
+        @return: fails with L{sipgrace.errors.StoreError}.
+        """
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        await self._store.start()
+        await self._claims.start()
+        self.alerts.start()
+        self._announcing.start()
+        await self._desk.start()
+        await self._rollings.start()
+        await self._schedules.start()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Does nothing more; what is under way is taken up at the next start.
+
+        @return: fires when all is stored.
+        """
+        self._schedules.stop()
+        self._rollings.stop()
+        self._desk.stop()
+        self._announcing.stop()
+        self.alerts.stop()
+        self._auditing.stop()
+        return self._store.stop()
+
+    # ------------------------------------------------------------------ orders
+
+    def order(self, values: Mapping[str, Any], person: Person) -> Deferred[OrderRecord]:
+        """
+        See L{IController}.
+        """
+        return self._asked("order", person, self._desk.order(values, person), values)
+
+    def withdraw(self, id: str, person: Person) -> Deferred[OrderRecord]:
+        """
+        See L{IController}.
+        """
+
+        async def withdraw() -> OrderRecord:
+            allow(person, Role.OPERATOR, "to withdraw an order")
+            record = await self._desk.withdraw(id, person)
+            self._auditing.note("withdrawn", who=person.name, id=id)
+            return record
+
+        return self._asked("withdraw", person, withdraw(), {"id": id})
+
+    def orders(
+        self, limit: int = 100, before: float | None = None, node: str = ""
+    ) -> Deferred[list[OrderRecord]]:
+        """
+        See L{IController}.
+        """
+        return self._store.orders(_bounded(limit), before, node)
+
+    def orderOf(self, id: str) -> Deferred[OrderRecord]:
+        """
+        See L{IController}.
+        """
+        record = self._desk.record(id)
+        if record is not None:
+            return succeed(record)
+
+        def known(found: OrderRecord | None) -> OrderRecord:
+            if found is None:
+                raise Unknown(f"{id[:100]!r} is no order")
+            return found
+
+        return self._store.order(id).addCallback(known)
+
+    # ------------------------------------------------------------------ rolling maintenances
+
+    def rolling(self, values: Mapping[str, Any], person: Person) -> Deferred[RollingRecord]:
+        """
+        See L{IController}.
+        """
+        return self._asked("rolling", person, self._rollings.begin(values, person), values)
+
+    def pause(self, id: str, person: Person) -> Deferred[RollingRecord]:
+        """
+        See L{IController}.
+        """
+        return self._asked("pause", person, self._rollings.pause(id, person), {"id": id})
+
+    def proceed(self, id: str, person: Person) -> Deferred[RollingRecord]:
+        """
+        See L{IController}.
+        """
+        return self._asked("proceed", person, self._rollings.proceed(id, person), {"id": id})
+
+    def stopRolling(self, id: str, person: Person) -> Deferred[RollingRecord]:
+        """
+        See L{IController}.
+        """
+        return self._asked("stop", person, self._rollings.end(id, person), {"id": id})
+
+    def rollings(self, limit: int = 100) -> Deferred[list[RollingRecord]]:
+        """
+        See L{IController}.
+        """
+        return self._store.rollings(_bounded(limit))
+
+    # ------------------------------------------------------------------ schedules
+
+    def schedule(self, values: Mapping[str, Any], person: Person) -> Deferred[ScheduleRecord]:
+        """
+        See L{IController}.
+        """
+        return self._asked("schedule", person, self._schedules.add(values, person), values)
+
+    def unschedule(self, id: str, person: Person) -> Deferred[None]:
+        """
+        See L{IController}.
+        """
+        return self._asked("unschedule", person, self._schedules.remove(id, person), {"id": id})
+
+    def schedules(self) -> Deferred[list[ScheduleRecord]]:
+        """
+        See L{IController}.
+        """
+        return self._store.schedules()
+
+    def check(self, what: str, values: Mapping[str, Any], person: Person) -> None:
+        """
+        See L{sipgrace.controller.schedules.Doing}.
+        """
+        if what == "order":
+            readOrder(values, person, self.name, self._wallClock(), newNonce())
+        else:
+            self._rollings.check(values, person)
+
+    def do(self, what: str, values: Mapping[str, Any], person: Person, id: str) -> Deferred[object]:
+        """
+        See L{sipgrace.controller.schedules.Doing}.
+        """
+
+        async def do() -> None:
+            if what == "rolling":
+                await self._rollings.begin(values, person, id)
+            elif await self._store.order(id) is None:
+                await self._desk.order(values, person, id)
+
+        return Deferred.fromCoroutine(do())
+
+    # ------------------------------------------------------------------ announcements
+
+    def announce(
+        self, server: str, retryAfter: float, back: float | None, why: str, person: Person
+    ) -> Deferred[Sequence[str]]:
+        """
+        See L{IController}.
+        """
+        values = {"server": server, "retryAfter": retryAfter, "back": back, "why": why}
+
+        async def announce() -> Sequence[str]:
+            allow(person, Role.OPERATOR, "to announce")
+            found = _word(values)
+            if "retryAfter" not in found:
+                raise Malformed("the announcement: retryAfter is missing")
+            await self._auditing("announced", who=person.name, **found)
+            return await self._announcing.unavailable(
+                found["server"], found["retryAfter"], found.get("back"), found.get("why", "")
+            )
+
+        return self._asked("announce", person, announce(), values)
+
+    def unannounce(self, server: str, why: str, person: Person) -> Deferred[Sequence[str]]:
+        """
+        See L{IController}.
+        """
+        values = {"server": server, "why": why}
+
+        async def unannounce() -> Sequence[str]:
+            allow(person, Role.OPERATOR, "to announce")
+            found = _word(values)
+            await self._auditing("unannounced", who=person.name, **found)
+            return await self._announcing.available(found["server"], found.get("why", ""))
+
+        return self._asked("unannounce", person, unannounce(), values)
+
+    # ------------------------------------------------------------------ records
+
+    def audit(self, limit: int = 100, before: float | None = None) -> Deferred[list[dict[str, Any]]]:
+        """
+        See L{IController}.
+        """
+        return self._store.audit(_bounded(limit), before)
+
+    def reports(self, node: str = "", limit: int = 20) -> Deferred[list[dict[str, Any]]]:
+        """
+        See L{IController}.
+        """
+        return self._store.reports(node, _bounded(limit))
+
+    def report(self, node: str, at: float, facts: Mapping[str, Any]) -> Deferred[None]:
+        """
+        The report of a finished drain has come.
+
+        @param at: when that drain began.
+        @return: fires when it is kept; fails with L{sipgrace.errors.StoreError} where it is not, and is to be
+            told again.
+        """
+        kept = self._store.addReport(node, at, facts)
+        return kept.addCallback(lambda _: self.fleet.reported(node, at, facts))
+
+    def forget(self, node: str, person: Person) -> Deferred[None]:
+        """
+        See L{IController}.
+        """
+
+        async def forget() -> None:
+            allow(person, Role.ADMIN, "to forget a node")
+            if self.fleet.member(node).link is not None:
+                raise OrderRefused(f"{node} has a link, and would be back at once; end its process first")
+            await self._auditing("forgot", who=person.name, node=node)
+            await self._claims.release(node)
+            self.fleet.forget(node)
+
+        return self._asked("forget", person, forget(), {"node": node})
+
+    def noteRefused(self, who: str, what: str, why: str) -> None:
+        """
+        See L{IController}.
+        """
+        self._auditing.refused(who, what, why)
+
+    # ------------------------------------------------------------------ inside
+
+    def _asked(
+        self, what: str, person: Person, work: Coroutine[Any, Any, T], values: object
+    ) -> Deferred[T]:
+        """
+        Does something, and writes into the audit log where it is refused.
+        """
+
+        def failed(failure: Failure) -> Failure:
+            failure.trap(SIPGraceError)
+            self._log.info(
+                "{what} by {who} is refused: {why}",
+                what=what,
+                who=person.name,
+                why=failure.getErrorMessage(),
+            )
+            self._auditing.refused(person.name, f"{what} {values!r}", failure.getErrorMessage())
+            return failure
+
+        return Deferred.fromCoroutine(work).addErrback(failed)
+
+
+def _bounded(limit: int) -> int:
+    return min(max(limit, 0), MOST)
+
+
+def _word(values: Mapping[str, Any]) -> dict[str, Any]:
+    found = read(
+        values, {"server": str, "retryAfter": float, "back": float, "why": str}, "the announcement"
+    )
+    text(found, "server", "the announcement")
+    why = found.get("why", "")
+    if len(why) > 500 or not why.isprintable():
+        raise Malformed("the announcement: why is one line of up to 500 printable characters")
+    return found

@@ -1,0 +1,239 @@
+"""
+All rolling maintenances of a controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from sipgrace.controller.desk import Desk
+from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.rolling import Rolling
+from sipgrace.controller.seams import IFleetStore, Notice, Person, Progress, RollingRecord
+from sipgrace.controller.wanted import allow, read, readOrder
+from sipgrace.errors import Malformed, OrderRefused, Unknown
+from sipgrace.lifecycle.authorization import Role
+from sipgrace.lifecycle.orderform import newNonce
+
+__all__ = ["ROLLING", "Rollings"]
+
+#: What may be asked for.
+ROLLING: Final[Mapping[str, Any]] = {
+    "servers": list,
+    "select": dict,
+    "atOnce": int,
+    "settle": float,
+    "timeout": float,
+    "why": str,
+    "guard": float,
+    "retryAfter": float,
+    "announce": str,
+    "over": float,
+    "then": str,
+}
+
+#: Where nothing else is said.
+DEFAULTS: Final[Mapping[str, Any]] = {"atOnce": 1, "settle": 10.0, "timeout": 600.0, "then": "run"}
+
+#: What goes into each order to drain.
+_ORDER: Final = ("why", "guard", "retryAfter", "announce", "over", "then")
+
+#: Seconds between a change in the fleet and a look at it, which does for all that changes meanwhile.
+SOON: Final = 0.2
+
+
+class Rollings:
+    """
+    Those that have not ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: IReactorTime,
+        fleet: Fleet,
+        store: IFleetStore,
+        desk: Desk,
+        audit: Callable[..., Deferred[None]],
+        wallClock: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._fleet = fleet
+        self._store = store
+        self._desk = desk
+        self._audit = audit
+        self._wallClock = wallClock
+        self._open: dict[str, Rolling] = {}
+        self._call: IDelayedCall | None = None
+
+    async def start(self) -> None:
+        """
+        Takes up what has not ended.
+        """
+        self._fleet.observe(self._noticed)
+        for record in await self._store.rollings(limit=1000):
+            if record.by == self._name and record.ended is None:
+                self._make(record).start()
+
+    def stop(self) -> None:
+        """
+        Does nothing more; all is taken up at the next start.
+        """
+        self._fleet.unobserve(self._noticed)
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        for rolling in self._open.values():
+            rolling.die()
+
+    def _make(self, record: RollingRecord) -> Rolling:
+        rolling = self._open[record.id] = Rolling(
+            record, self._clock, self._fleet, self._store, self._desk, self._wallClock, self._ended
+        )
+        return rolling
+
+    def _ended(self, rolling: Rolling) -> None:
+        self._open.pop(rolling.record.id, None)
+
+    # ------------------------------------------------------------------ what people ask for
+
+    def check(self, values: Mapping[str, Any], person: Person) -> None:
+        """
+        @raise OrderRefused: where that cannot be meant, or the person may not ask for it.
+        """
+        allow(person, Role.OPERATOR, "a rolling maintenance")
+        self._read(values, person)
+
+    async def begin(self, values: Mapping[str, Any], person: Person, id: str = "") -> RollingRecord:
+        """
+        See L{sipgrace.controller.seams.IController.rolling}.
+
+        @param id: its name, where it has one already; the one of that name is not begun again.
+        """
+        allow(person, Role.OPERATOR, "a rolling maintenance")
+        found = self._read(values, person)
+        for record in await self._store.rollings(limit=1000) if id else ():
+            if record.id == id:
+                return record
+        servers = self._servers(found)
+        record = RollingRecord(
+            id=id or newNonce(),
+            servers=servers,
+            steps=dict.fromkeys(servers, "waiting"),
+            orders={server: [] for server in servers},
+            values={name: value for name, value in found.items() if name != "servers"},
+            who=person.name,
+            by=self._name,
+            at=self._wallClock(),
+            progress=Progress.RUNNING,
+        )
+        await self._audit(
+            "rolling", who=person.name, id=record.id, servers=servers, values=dict(record.values)
+        )
+        await self._store.putRolling(record)
+        self._fleet.publish("rolling", "", asdict(record))
+        rolling = self._make(record)
+        rolling.start()
+        return rolling.record
+
+    def _read(self, values: Mapping[str, Any], person: Person) -> dict[str, Any]:
+        found = {**DEFAULTS, **read(values, ROLLING, "the rolling maintenance")}
+        if found["then"] not in ("run", "stay"):
+            raise Malformed("the rolling maintenance: then is none of run, stay")
+        if found["atOnce"] < 1:
+            raise Malformed("the rolling maintenance: atOnce is 0; a number from 1 up is expected")
+        if ("servers" in found) == ("select" in found):
+            raise Malformed("the rolling maintenance: servers, or select, is expected, and not both")
+        drain = {name: value for name, value in found.items() if name in _ORDER}
+        readOrder({"node": "x", "kind": "drain"} | drain, person, self._name, 0.0, newNonce())
+        return found
+
+    def _servers(self, found: Mapping[str, Any]) -> list[str]:
+        if "select" in found:
+            wanted = found["select"].items()
+            members = [
+                member
+                for member in self._fleet.members("server")
+                if wanted <= dict(member.hello.labels).items()
+            ]
+            if not members:
+                raise Unknown("the rolling maintenance: no server has these labels")
+        else:
+            members = [self._fleet.member(name) for name in found["servers"]]
+        names = [member.name for member in members]
+        if not names or len(set(names)) < len(names):
+            raise Malformed("the rolling maintenance: servers are expected, each of them once")
+        for member in members:
+            if member.role != "server":
+                raise Malformed(f"the rolling maintenance: {member.name} is a {member.role}")
+            if member.link is None:
+                raise OrderRefused(
+                    f"{member.name} has no link to this controller; name the servers to leave it out"
+                )
+        for other in self._open.values():
+            both = [name for name in names if name in other.record.servers]
+            if both:
+                raise OrderRefused(
+                    f"{both[0]} is in the rolling maintenance {other.record.id}, which has not ended"
+                )
+        return names
+
+    async def pause(self, id: str, person: Person) -> RollingRecord:
+        """
+        See L{sipgrace.controller.seams.IController.pause}.
+        """
+        rolling = await self._meant(id, person, "paused", (Progress.RUNNING,))
+        return await rolling.pause()
+
+    async def proceed(self, id: str, person: Person) -> RollingRecord:
+        """
+        See L{sipgrace.controller.seams.IController.proceed}.
+        """
+        rolling = await self._meant(id, person, "proceeded", (Progress.PAUSED, Progress.TROUBLE))
+        return await rolling.proceed()
+
+    async def end(self, id: str, person: Person) -> RollingRecord:
+        """
+        See L{sipgrace.controller.seams.IController.stopRolling}.
+        """
+        running = (Progress.RUNNING, Progress.PAUSED, Progress.TROUBLE)
+        rolling = await self._meant(id, person, "stopped", running)
+        return await rolling.stop(f"stopped by {person.name}")
+
+    async def _meant(self, id: str, person: Person, what: str, fit: tuple[Progress, ...]) -> Rolling:
+        allow(person, Role.OPERATOR, "a rolling maintenance")
+        rolling = self._open.get(id)
+        if rolling is None:
+            for record in await self._store.rollings(limit=1000):
+                if record.id == id and record.ended is None:
+                    raise OrderRefused(f"it is carried out by {record.by}; ask there")
+                if record.id == id:
+                    raise OrderRefused(f"it is {record.progress}, and has ended")
+            raise Unknown(f"{id[:100]!r} is no rolling maintenance")
+        if rolling.record.progress not in fit:
+            raise OrderRefused(f"it is {rolling.record.progress}, and cannot be {what}")
+        await self._audit(what, who=person.name, id=id)
+        return rolling
+
+    # ------------------------------------------------------------------ the fleet
+
+    def _noticed(self, notice: Notice) -> None:
+        if not self._open:
+            return
+        if notice.kind == "order":
+            rolling = self._open.get(notice.facts.get("rolling", ""))
+            if rolling is not None:
+                rolling.orderChanged(notice.facts)
+        elif notice.kind == "node" and self._call is None:
+            self._call = self._clock.callLater(SOON, self._look)
+
+    def _look(self) -> None:
+        self._call = None
+        for rolling in list(self._open.values()):
+            rolling.look()
