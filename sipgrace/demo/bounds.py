@@ -81,7 +81,8 @@ def figuresOf(
             _worst(latest),
             missing=False,
         )
-    if plan.announce == "in-answer" and rerouted and not any(drain.forced for drain in drains):
+    told = plan.announce == "in-answer" and not plan.atOnce
+    if told and rerouted and not any(drain.forced for drain in drains):
         others = book.calls.keys() - set(rerouted)
         mine, theirs = (percentiles(book.setUpTimes(among))["p99"] for among in (rerouted, others))
         yield Figure(
