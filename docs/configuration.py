@@ -19,7 +19,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import links, orders, priority, registrar, selfdrain, values
+from sipgrace.config import links, metrics, orders, priority, registrar, selfdrain, values
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.server import ServerConfig
 
@@ -85,6 +85,9 @@ connect string
         with ``encaps=PORT`` (the peer's UDP port), ``localEncaps=PORT`` (the UDP port here),
         ``bindAddress=ADDRESS``, ``bindPort=PORT``, ``stack=`` and ``timeout=SECONDS``.
 
+address and port
+    Such as ``"127.0.0.1:9102"`` or ``"[::1]:9102"``.
+
 path
     The path of a file. A relative one counts from the folder of the configuration file.
 
@@ -116,6 +119,7 @@ KINDS = [
     (selfdrain.Zone, "string", ""),
     (selfdrain.Moment, "offset date-time", ""),
     (priority.Resource, "", "strings"),
+    (metrics.AddressPort, "address and port", ""),
     (orders.PublicKey, "public key", ""),
     (registrar.SHA256, "string", ""),
     (registrar.MD5, "string", ""),

@@ -95,8 +95,8 @@ class Wrong(SynchronousTestCase):
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
                 "drains: expected one of the keys server, clients, routes, reject, access, drain, overload, "
-                "schedule, orders, report, priority, timers, limits, control, manhole, controllers, found an "
-                "unknown one; did you mean drain?",
+                "schedule, orders, report, priority, timers, limits, control, manhole, metrics, controllers, "
+                "found an unknown one; did you mean drain?",
             ],
         )
         self.assertEqual(
@@ -701,6 +701,7 @@ class Right(SynchronousTestCase):
                 },
                 "control": None,
                 "manhole": None,
+                "metrics": None,
                 "controllers": (),
             },
         )
@@ -754,6 +755,7 @@ class Right(SynchronousTestCase):
                 "priority": {"resources": (), "emergency": False},
                 "control": None,
                 "manhole": None,
+                "metrics": None,
                 "controllers": (),
             },
         )

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import ValidationInfo, field_validator
 
 from sipgrace.config.links import NodeController, bearing
+from sipgrace.config.metrics import MetricsSection
 from sipgrace.config.orders import OrdersSection
 from sipgrace.config.priority import PrioritySection
 from sipgrace.config.report import ReportSection
@@ -44,6 +45,9 @@ class RoleSections(Section):
 
     manhole: ManholeSection | None = None
     """An SSH login for operators."""
+
+    metrics: MetricsSection | None = None
+    """What Prometheus is told."""
 
     controllers: Annotated[tuple[NodeController, ...], Many] = ()
     """The controllers it links itself to, one table each."""

@@ -13,6 +13,7 @@ from sipgrace.config.server import ServerConfig
 from sipgrace.control.uplinks import Identity
 from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
+from sipgrace.tap.metrics import metricsBeside
 from sipgrace.tap.options import RoleOptions
 from sipgrace.tap.signals import Reactor, RoleProcess
 
@@ -55,6 +56,7 @@ def makeService(options: Options) -> IService:
     beside = [
         *controlBeside(reactor, config.control, node),
         *manholeBeside(reactor, config.manhole, role.orders()),
+        *metricsBeside(reactor, config.metrics, role),
         *uplinksBeside(reactor, config.controllers, identity, role, node),
     ]
     process = RoleProcess(cast(Reactor, reactor), role, *beside)

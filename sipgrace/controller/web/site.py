@@ -20,9 +20,10 @@ from sipgrace.controller.web.api import API
 from sipgrace.controller.web.bodies import BoundedRequest
 from sipgrace.controller.web.events import Feed
 from sipgrace.controller.web.files import Files
+from sipgrace.controller.web.fleettally import FleetCollector
 from sipgrace.controller.web.tally import WebCollector
 from sipgrace.controller.web.tokens import TokenEntry, Tokens
-from sipgrace.metrics.exposition import exposition
+from sipgrace.metrics.exposition import exposition, registryOf
 
 __all__ = ["webSite"]
 
@@ -98,13 +99,14 @@ def webSite(
 ) -> ControllerSite:
     """
     @param tokens: who may ask what; see L{TokenEntry}.
-    @param registry: what is to be seen at C{/metrics} besides what the site counts itself, which is added to
-        it.
+    @param registry: what is to be seen at C{/metrics} besides what is known here, which is added to it; by
+        default what any process tells of itself.
     @return: the site, to be listened with.
     """
     feed = Feed(controller.name, controller.fleet, clock, secrets.token_hex(4))
     api = API(controller, Tokens(tokens), clock, feed)
-    registry = CollectorRegistry() if registry is None else registry
+    registry = registryOf() if registry is None else registry
+    registry.register(FleetCollector(controller.name, controller.fleet))
     registry.register(WebCollector(api, feed))
     files = Files()
     app = Klein()
