@@ -108,6 +108,8 @@ class RoleCase(SynchronousTestCase):
     """
 
     maxDiff = None
+    #: Whether server-106 opens the association itself.
+    accepts = False
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -125,6 +127,7 @@ class RoleCase(SynchronousTestCase):
         }
         self.links: dict[str, ServerLink] = {}
         for name, line in self.lines.items():
+            line.opened = name != "server-106" or not self.accepts
             self.links[name] = ServerLink(
                 name,
                 lambda line=line: succeed(line),
@@ -532,8 +535,65 @@ class UserTests(RoleCase):
         self.assertIsNone(self.role.towards(hop, INTERFACE).association)
         self.lines["server-104"].up = False
         self.assertIsNone(self.role.towards(hop, NETWORK).association)
-        self.role.reach(self.role.towards(hop, NETWORK))
-        self.assertEqual(self.asked, [(NETWORK, *hop)])
+
+    def test_serverThatConnects(self) -> None:
+        """
+        Where it opens the association itself, that says nothing of the port at which it listens.
+        """
+        self.accepts = True
+        self.setUp()
+        for number in (12, 13):
+            target = self.role.towards(Hop(b"SCTP", f"192.0.2.{number}", 5070), NETWORK)
+            self.assertIs(target.association, self.lines["server-106"] if number == 13 else None)
+
+    def test_serverGone(self) -> None:
+        """
+        One that has said that it is away is not looked for.
+        """
+        for name in ("server-104", "server-106"):
+            self.lines[name].up = False
+        self.links["server-104"].unavailable(30.0)
+        nothing = self.role.reach(self.role.towards(Hop(b"SCTP", "192.0.2.12", 5060), NETWORK))
+        assert isinstance(nothing, Deferred)
+        self.failureResultOf(nothing, TransportError)
+        self.role.reach(self.role.towards(Hop(b"SCTP", "192.0.2.13", 5060), NETWORK))
+        self.assertEqual(self.asked, [(NETWORK, b"SCTP", "192.0.2.13", 5060)])
+
+    def past(self, reason: str = "lost", method: bytes = b"BYE", toTag: bytes = b"x", *routes: bytes) -> Any:
+        """
+        @param routes: what comes behind two Routes of a server that has gone.
+        @return: where a request goes then, and its Routes; C{None} where it goes nowhere.
+        """
+        self.lines["server-104"].up = False
+        own = b"<sip:192.0.2.12;transport=sctp;lr>"
+        headers = tuple((b"Route", route) for route in (own, own, *routes))
+        request = self.request(method, uri=b"sip:bob@192.0.2.77", toTag=toTag, headers=headers)
+        found: list[Target] = []
+        context = FakeContext(request, isInvite=method == b"INVITE", inDialog=bool(toTag))
+        context.tryFirst = found.extend  # type: ignore[method-assign]
+        target = self.role.towards(Hop(b"SCTP", "192.0.2.12", 5060), NETWORK)
+        again = self.role.failed(context, target, reason, None)  # type: ignore[arg-type]
+        self.assertEqual(again, bool(found))
+        return (found[0].hop, request.elements(b"Route")) if found else None
+
+    def test_pastServer(self) -> None:
+        """
+        What is asked within a call goes past a server that has left: to the next on its path, or to the other
+        party.
+        """
+        following = b"<sip:192.0.2.50:5080;transport=tcp;lr>"
+        hop = Hop(b"TCP", "192.0.2.50", 5080)
+        self.assertEqual(self.past("lost", b"BYE", b"x", following), (hop, [following]))
+        self.assertEqual(self.past(), (Hop(b"UDP", "192.0.2.77", 5060), []))
+        for case in (
+            ("timeout", b"BYE", b"x"),
+            ("lost", b"INVITE", b"x"),
+            ("lost", b"MESSAGE", b""),
+            ("lost", b"BYE", b"x", b"<sip:strict>"),
+            ("lost", b"BYE", b"x", b"<sip:>"),
+            ("lost", b"BYE", b"x", b"<tel:+33>"),
+        ):
+            self.assertIsNone(self.past(*case), case)
 
     def test_udp(self) -> None:
         """

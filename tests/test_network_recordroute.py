@@ -111,19 +111,29 @@ class PathTests(RecordRouteCase):
 
     def test_setups(self) -> None:
         """
-        The guard covers set-ups: a drain does not wait for calls, and they go on without a path. Whoever
-        hangs up then is told at once that the other cannot be.
+        The guard covers set-ups: a drain does not wait for calls. They go on, and clients go past the server
+        that has left, but for a re-INVITE.
         """
-        call = self.talking()
+        call, other = self.talking(), self.talking()
         self.world.drain("102")
         self.world.run(0.5)
         self.assertEqual(self.world.state("102"), "offline")
         self.assertEqual(self.requests(), [])
         self.assertEqual(self.drained().forced, 0)
         self.alice.take()
+        assert call.dialog is not None
+        call.dialog.send(b"INVITE")
+        self.world.run(0.1)
+        self.assertEqual((self.alice.take(), self.bob.take()), (["100 INVITE", "500 INVITE"], []))
+        call.dialog.send(b"INFO")
         call.hangUp()
         self.world.run(0.1)
-        self.assertEqual((self.alice.take(), self.bob.take()), (["500 BYE"], []))
+        self.assertEqual((self.alice.take(), self.bob.take()), (["200 INFO", "200 BYE"], ["INFO", "BYE"]))
+        self.bob.taken[1].hangUp()
+        self.world.run(0.1)
+        self.assertEqual((self.alice.take(), self.bob.take()), (["BYE"], ["200 BYE"]))
+        self.assertEqual(self.requests()[-3:], ["bob>112 BYE", "112>110 BYE", "110>alice BYE"])
+        self.assertIsNotNone(other.final)
 
 
 class AckTests(RecordRouteCase):

@@ -21,11 +21,13 @@ class DialogTests(TestCase):
 
     timeout = 90
 
-    async def start(self, guard: float, margin: float) -> tuple[Network, RemoteNode]:
+    async def start(
+        self, guard: float, margin: float, scope: str = "dialogs"
+    ) -> tuple[Network, RemoteNode]:
         network = Network(self, guard=guard, margin=margin)
         self.caller = await Phone(self, "caller").listen(network.host)
         self.callee = await Phone(self, "callee", answer).listen(network.host)
-        network.startServer(1, server='record_route = true\nscope = "dialogs"')
+        network.startServer(1, server=f'record_route = true\nscope = "{scope}"')
         for number, phone in ((1, self.caller), (2, self.callee)):
             network.startClient(number, f"sip:{network.host}:{phone.port}", servers=(1,))
         await network.ready()
@@ -108,6 +110,23 @@ class DialogTests(TestCase):
         self.assertEqual([len(self.byes(phone)) for phone in (self.caller, self.callee)], [1, 1])
         self.assertEqual((await control.status())["forced"], 0)
         network.check()
+
+    async def test_setups(self) -> None:
+        """
+        A server whose guard covers set-ups leaves at once. The two talk on, and hang up past it.
+        """
+        network, control = await self.start(20, 2, "setups")
+        first, second = await self.talking(network), await self.talking(network)
+        began = reactor.seconds()
+        gone = await control.when(["offline"], await control.drain())
+        self.assertLess(reactor.seconds() - began, 5)
+        self.assertEqual(gone["forced"], 0)
+        self.assertEqual([self.byes(phone) for phone in (self.caller, self.callee)], [[], []])
+        await first.hangUp()
+        ring = next(one for one in self.callee.rings if one.invite.callId == second.invite.callId)
+        ring.hangUp()
+        await self.caller.until(lambda: second.ended, "BYE")
+        self.assertEqual([len(self.byes(phone)) for phone in (self.caller, self.callee)], [1, 1])
 
     async def test_cancelled(self) -> None:
         """

@@ -101,6 +101,13 @@ class ServerLink:
         """
         return self._core.association
 
+    def isAt(self, transport: bytes, host: str, port: int) -> bool:
+        """
+        @return: whether this is where the server is, or was found last. Of one that opens the association
+            itself the port is not known.
+        """
+        return self._core.peer in ((transport, host, port), (transport, host, 0))
+
     @property
     def active(self) -> bool:
         """

@@ -181,6 +181,8 @@ class LinkCore:
     @ivar testFailures: tests that failed since it was last good.
     @ivar earlyTries: tests, and attempts to open, within the countdown since the server was last good.
     @ivar good: tests in a row that were good.
+    @ivar peer: where the server was found last: transport, address and port; 0 where it opened the
+        association, from any port.
     @ivar silent: tests in a row on this association that went unanswered.
     """
 
@@ -195,6 +197,7 @@ class LinkCore:
     log: Logger
 
     association: IAssociation | None = None
+    peer: tuple[bytes, str, int] | None = None
     state: str = "Stopped"
     since: float = 0.0
     active: bool = False
@@ -323,6 +326,8 @@ class LinkCore:
                 self._openingFailed(link, "lost while it was opened")
                 return
             self.association = association
+            port = association.peerPort if association.opened else 0
+            self.peer = (association.transport, association.peerHost, port)
             self.silent = 0
             if self.settings.testNew:
                 link._opened()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -36,6 +36,14 @@ from sipgrace.transport.pool import AssociationPool
 #: The side towards clients and servers, and the side towards users.
 NETWORK = "network"
 INTERFACE = "interface"
+
+
+class _Gone(NamedTuple):
+    """
+    The token of a place on the path of a call where a server of ours is no more.
+    """
+
+    link: ServerLink
 
 
 class ClientRole:
@@ -169,9 +177,11 @@ class ClientRole:
         itself into the dialog's path, is there at the other end of its link.
         """
         link = self._serverAt(hop) if zone == NETWORK else None
-        if link is not None and link.association is not None and link.association.up:
-            return Target(link.association, hop, token=zone)
-        return Target(hop=hop, token=zone)
+        if link is None:
+            return Target(hop=hop, token=zone)
+        if link.association is None or not link.association.up:
+            return Target(hop=hop, token=_Gone(link))
+        return Target(link.association, hop, token=zone)
 
     def reach(self, target: Target) -> IAssociation | Deferred[IAssociation]:
         """
@@ -185,6 +195,8 @@ class ClientRole:
             return fail(TransportError("the server's association has gone"))
         if target.token == INTERFACE or isinstance(target.token, Contact):
             return self._pools(INTERFACE).reach(*target.hop)
+        if isinstance(target.token, _Gone) and target.token.link.countdown:
+            return fail(TransportError("the server has said that it is away"))
         hop = target.hop
         reached = self._pools(NETWORK).reach(*hop)
         if hop.transport == b"UDP" and isinstance(reached, Deferred):
@@ -219,6 +231,8 @@ class ClientRole:
         the target was no server there is no other, but for a user who is registered in several places.
         """
         link = target.token
+        if isinstance(link, _Gone):
+            return reason == "lost" and self._past(context, link.link)
         if isinstance(link, Contact):
             return response is None or response.status >= 400
         if not isinstance(link, ServerLink):
@@ -240,6 +254,34 @@ class ClientRole:
             return False
         if not context.cancelled and context.request is not None:
             self._reroutes.add(context.request.callId, link.name, reason)
+        return True
+
+    def _past(self, context: ResponseContext, gone: ServerLink) -> bool:
+        """
+        A server was to stay in the path of a call, and has left: what is asked within the call goes past it,
+        so that hanging up is heard. Not so a re-INVITE, whose ACK would not find the way.
+
+        @return: whether there is a way.
+        """
+        request = context.request
+        if request is None or context.isInvite or not context.inDialog:
+            return False
+        try:
+            for route in request.elements(b"Route"):
+                uri = NameAddr.parse(route).uri
+                if not isinstance(uri, SIPURI) or uri.param(b"lr") is None:
+                    return False
+                hop = hopOf(uri)
+                if self._serverAt(hop) is not gone:
+                    context.tryFirst((self.towards(hop, NETWORK),))
+                    return True
+                request.popFirst(b"Route")
+        except ParseError:
+            return False
+        target = self._remote(request, NETWORK)
+        if target is None:
+            return False
+        context.tryFirst((target,))
         return True
 
     def _redirected(self, context: ResponseContext, response: Response) -> bool:
@@ -275,8 +317,7 @@ class ClientRole:
         if link is not None:
             return link
         for link in self._links.values():
-            peer = link.association
-            if peer is not None and (peer.transport, peer.peerHost, peer.peerPort) == hop:
+            if link.isAt(*hop):
                 return link
         return None
 
@@ -285,6 +326,9 @@ class ClientRole:
         When no server could take a call, users are told when the first will be back, as far as that is
         known (RFC 3261 §21.5.4).
         """
+        if context.branches and isinstance(context.branches[-1].target.token, _Gone):
+            # Not 408, which would end the call (§12.2.1.2).
+            return Answer(500)
         if context.zone == NETWORK or context.inDialog:
             if context.branches or context.inDialog or context.request is None:
                 return None

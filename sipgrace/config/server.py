@@ -72,7 +72,7 @@ class ServerSection(Section):
 
     recordRoute: bool = False
     """Whether to stay in the path of the calls set up here (Record-Route): all that is asked within a call
-    then passes this server too, and finds no way once it has left. By default calls go on without it."""
+    then passes this server too, and when it has left, only clients that go past it find a way."""
 
     scope: Literal["setups", "dialogs"] = "setups"
     """What a drain waits for, and its guard covers: calls that are being set up; or, with record_route, whole
