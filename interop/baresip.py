@@ -19,7 +19,9 @@ from twisted.python.failure import Failure
 from interop import versions
 from interop.bench import Bench, Record, expect
 from interop.network import networkOf
+from sipgrace.control.remote import RemoteNode
 from tests.scenarios.network import Network
+from tests.scenarios.phones import Phone, keepRinging
 from tests.scenarios.processes import Process
 from tests.scenarios.waiting import Waiting, poll, reactor
 
@@ -28,7 +30,10 @@ DOMAIN = "example.org"
 _CONFIG = """\
 poll_method epoll
 sip_listen {host}:{port}
-audio_source aubridge,line
+net_interface {host}
+audio_source ausine,440
+ausrc_srate 48000
+ausrc_channels 2
 audio_player aubridge,line
 audio_alert aubridge,alert
 audio_path {sounds}
@@ -36,9 +41,9 @@ module_path {modules}
 module stdio.so
 module g711.so
 module aubridge.so
+module ausine.so
 module_tmp uuid.so
 module_tmp account.so
-module_app auloop.so
 module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen {host}:{control}
@@ -166,13 +171,16 @@ def _free(host: str) -> int:
 
 class Telephones:
     """
-    Two clients with a registrar each, two servers, and two telephones.
+    Two clients with a registrar each, two servers, and two telephones. A third party at each client, played
+    by this process, has calls of its own.
     """
 
     def __init__(self, bench: Bench, transport: str) -> None:
         self.bench = bench
         self.way = transport.lower()
-        self.network: Network = networkOf(bench, guard=5)
+        self.network: Network = networkOf(bench, guard=10)
+        self.caller = Phone(bench, "caller")  # type: ignore[arg-type]
+        self.callee = Phone(bench, "callee", keepRinging)  # type: ignore[arg-type]
 
     def startClient(self, number: int) -> None:
         """
@@ -181,21 +189,24 @@ class Telephones:
         user = {1: "alice", 2: "bob"}[number]
         registrar = f"""
 [registrar]
-database = "{self.network.directory}/{user}.sqlite"
+database = "{user}.sqlite"
 domains = ["{DOMAIN}"]
 
 [[registrar.accounts]]
 user = "{user}"
 password = "secret-of-{user}"
+# This baresip gives up at the sight of an algorithm that it does not know.
 algorithms = ["MD5"]
 """
-        self.network.startClient(number, "sip:127.0.0.1:9", more=registrar)
+        self.network.startClient(number, f"sip:{self.network.host}:{self.callee.port}", more=registrar)
 
     async def start(self) -> None:
         """
         Starts them all, and waits until both telephones are registered.
         """
         network = self.network
+        await self.caller.listen(network.host)
+        await self.callee.listen(network.host)
         routes = "".join(
             f'[[routes]]\nprefix = "{user}"\nto = ["client-{number}"]\n'
             for number, user in ((1, "alice"), (2, "bob"))
@@ -211,16 +222,23 @@ algorithms = ["MD5"]
         for number in (1, 2):
             await self.registered(number)
 
-    async def registered(self, number: int) -> None:
+    async def registered(self, number: int, users: int = 1) -> None:
         """
-        Waits until a client has a user.
+        Waits until a client has so many users.
         """
         node = await self.network.control("client", number)
 
         async def there() -> bool:
-            return bool((await node.status())["registrar"]["users"] == 1)
+            return bool((await node.status())["registrar"]["users"] == users)
 
-        await poll(lambda: Deferred.fromCoroutine(there()), f"a registration at client {number}")
+        await poll(lambda: Deferred.fromCoroutine(there()), f"{users} registered users at client {number}")
+
+    async def accepted(self) -> int:
+        """
+        @return: how many requests the servers have seen so far.
+        """
+        nodes = [await self.network.control("server", number) for number in (1, 2)]
+        return sum([int((await node.status())["accepted"]) for node in nodes])
 
     async def ring(self) -> None:
         """
@@ -234,18 +252,22 @@ algorithms = ["MD5"]
 
     async def answer(self) -> None:
         """
-        Bob picks up; both can talk.
+        Bob picks up; each hears the other.
         """
         self.bobs.say("accept")
-        await self.alices.happened("CALL_ESTABLISHED")
-        await self.bobs.happened("CALL_ESTABLISHED")
+        for control in (self.alices, self.bobs):
+            await control.happened("CALL_ESTABLISHED")
+            await control.happened("CALL_RTPESTAB")
 
-    async def hangUp(self) -> None:
+    async def hangUp(self, ours: Control, theirs: Control) -> None:
         """
-        Alice hangs up.
+        One of them hangs up; the servers have nothing to do with that.
         """
-        self.alices.say("hangup")
-        await self.bobs.happened("CALL_CLOSED")
+        before = await self.accepted()
+        ours.say("hangup")
+        await theirs.happened("CALL_CLOSED")
+        after = await self.accepted()
+        expect(before == after, f"the servers have seen {after - before} requests of a hang-up")
         self.network.check()
 
     async def call(self) -> None:
@@ -254,18 +276,29 @@ algorithms = ["MD5"]
         """
         await self.ring()
         await self.answer()
-        await self.hangUp()
+        await self.hangUp(self.alices, self.bobs)
 
-    async def plain(self) -> None:
+    async def plain(self) -> str:
         """
-        A call.
+        Two calls, of which each ends one. When Bob's telephone is switched off it is registered no more.
         """
         await self.start()
         await self.call()
+        await self.ring()
+        await self.answer()
+        await self.hangUp(self.bobs, self.alices)
+        self.bobs.say("quit")
+        await self.registered(2, users=0)
+        self.alices.events.clear()
+        self.alices.say("dial", f"sip:bob@{DOMAIN}")
+        (closed,) = await self.alices.happened("CALL_CLOSED")
+        expect(closed["param"].startswith("480 "), f"Alice was told {closed['param']}")
+        return "BYE from client to client; 480 when it is switched off"
 
     async def drained(self) -> str:
         """
-        A call that rings when its server begins to drain: it is answered, and then the server goes.
+        A call that rings when its server begins to drain is answered and hung up while it drains, for there
+        is another call that still rings. When that is answered too, the server goes.
         """
         await self.start()
         servers = [await self.network.control("server", number) for number in (1, 2)]
@@ -273,14 +306,27 @@ algorithms = ["MD5"]
             await server.watch()
         await self.ring()
         (server,) = [server for server in servers if (await server.status())["waiting"]]
+        # Calls go to the servers by turns: one of two joins it there.
+        users = self.network.users(1)
+        others = [self.caller.call("2001", users), self.caller.call("2001", users)]
+        for other in others:
+            await other.has(180)
+        await _waiting(server, 2)
         order = await server.drain(why="for a run")
-        expect((await server.status())["state"] == "draining", "the server did not wait for the call")
         await self.answer()
+        await _waiting(server, 1)
+        await self.hangUp(self.alices, self.bobs)
+        state = (await server.status())["state"]
+        expect(state == "draining", f"the server was {state} when they had hung up")
+        for ring in self.callee.rings:
+            ring.respond(200)
         gone = await server.when(["offline"], order)
         expect((gone["forced"], gone["aborted"]) == (0, 0), f"the server went with {gone}")
-        await self.hangUp()
+        for other in others:
+            expect((await other.done()).status == 200, f"{other!r} was lost")
+            await other.hangUp()
         await self.call()
-        return "answered while draining, hung up when the server had gone; the next call takes the other one"
+        return "answered and hung up while draining; the next call takes the other server"
 
     async def restarted(self) -> str:
         """
@@ -298,6 +344,13 @@ algorithms = ["MD5"]
         return "called at once"
 
 
+async def _waiting(server: RemoteNode, calls: int) -> None:
+    async def there() -> bool:
+        return bool((await server.status())["waiting"] == calls)
+
+    await poll(lambda: Deferred.fromCoroutine(there()), f"{calls} calls in a server's ledger")
+
+
 async def run(record: Record, transport: str) -> None:
     """
     Makes all scenarios with baresip over one transport.
@@ -305,7 +358,7 @@ async def run(record: Record, transport: str) -> None:
     peer = versions.baresip()
     names = {
         "plain": "two telephones, registered by digest: a call",
-        "drained": "a call that rings while its server drains",
+        "drained": "a call while its server drains",
         "restarted": "a call to a telephone whose client was restarted",
     }
     for scenario, name in names.items():

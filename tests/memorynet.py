@@ -54,6 +54,12 @@ class MemoryPool:
     def use(self, listener: MemoryElement) -> None:
         self.listeners[listener.transport] = listener
 
+    def adopt(self, association: MemoryAssociation) -> None:
+        pass
+
+    def lost(self, association: MemoryAssociation) -> None:
+        pass
+
     def disuse(self, listener: MemoryElement) -> None:
         self.listeners.pop(listener.transport, None)
 

@@ -544,7 +544,8 @@ class PlaceTests(RegistrarCase):
             (place,) = self.registrar.places(uri)
             self.assertEqual((place.hop, place.uri), ((b"UDP", "192.0.2.10", 5060), PHONE[1:-1]))
             self.assertEqual(self.registrar.knows(uri), True)
-        for uri in (b"sip:alice@example.net", b"sip:bob@example.org", b"sip:alice@other.example", b"tel:1"):
+        others = (b"sip:alice@example.net", b"sip:bob@example.org", b"sip:alice@other.example")
+        for uri in (*others, b"tel:1", b"@"):
             self.assertEqual(self.registrar.places(uri), [])
         self.assertEqual(self.registrar.knows(b"sip:alice@example.net"), True)
         self.assertEqual(self.registrar.knows(b"sip:bob@example.org"), False)

@@ -103,6 +103,28 @@ class PoolTests(SynchronousTestCase):
         self.vias.append(via)
         return attempt
 
+    def test_adopted(self) -> None:
+        """
+        Who asks for the very address that a peer's connection comes from gets that, as long as it is up.
+        """
+        theirs: Any = Opened(self.user, "theirs")  # type: ignore[arg-type]
+        theirs.peerHost, theirs.peerPort = "192.0.2.10", 40001
+        self.pool.adopt(theirs)
+        self.assertIs(self.pool.reach(b"TCP", "192.0.2.10", 40001), theirs)
+        self.assertEqual(len(self.pool), 0)
+        for transport, port in ((b"TLS", 40001), (b"TCP", 5060)):
+            self.assertIsInstance(self.pool.reach(transport, "192.0.2.10", port), Deferred)
+        # Another one from the same place, before it is known that the first has gone.
+        later: Any = Opened(self.user, "later")  # type: ignore[arg-type]
+        later.peerHost, later.peerPort = "192.0.2.10", 40001
+        self.pool.adopt(later)
+        self.pool.lost(theirs)
+        self.assertIs(self.pool.reach(b"TCP", "192.0.2.10", 40001), later)
+        later.up = False
+        self.assertIsInstance(self.pool.reach(b"TCP", "192.0.2.10", 40001), Deferred)
+        self.pool.lost(later)
+        self.assertEqual(self.pool._adopted, {})
+
     def succeed(self) -> Opened:
         """
         The oldest attempt leads to an association.

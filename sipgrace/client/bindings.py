@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from sipgrace.errors import ParseError
 from sipgrace.interfaces import IAssociation
 from sipgrace.message.uri import SIPURI, parseURI
+from sipgrace.proxy.target import hopOf
 
 __all__ = ["Binding", "Bindings", "Keeper", "Record", "Source"]
 
@@ -27,7 +28,11 @@ Record = tuple[bytes, bytes]
 #: Seconds between two looks for what has ended.
 _SWEEP: Final = 60.0
 
-_Key = tuple[bytes, bytes, int | None]
+_Key = tuple[bytes, bytes, bytes, int | None]
+
+#: In place of a port: over a connection the user and the host are enough, for who opens one has a port for
+#: that alone, and may name it in one place and not in another.
+_ANY: Final = -1
 
 
 class Source(NamedTuple):
@@ -165,7 +170,7 @@ class Bindings:
             its Contact.
         @return: the binding whose way leads there, where there is just one way.
         """
-        found = self._ways.get(_key(uri))
+        found = [*self._ways.get(_key(uri), ()), *self._ways.get(_key(uri, _ANY), ())]
         if not found:
             return None
         now = self._time()
@@ -257,8 +262,8 @@ class Bindings:
         return {"users": len(self._known), "bindings": sum(map(len, self._known.values()))}
 
 
-def _key(uri: SIPURI) -> _Key:
-    return uri.user, uri.host.lower(), uri.port
+def _key(uri: SIPURI, port: int | None = None) -> _Key:
+    return hopOf(uri).transport, uri.user, uri.host.lower(), port or uri.port
 
 
 def _keyOf(binding: Binding) -> _Key | None:
@@ -268,4 +273,6 @@ def _keyOf(binding: Binding) -> _Key | None:
         uri = parseURI(binding.uri)
     except ParseError:
         return None
-    return _key(uri) if isinstance(uri, SIPURI) else None
+    if not isinstance(uri, SIPURI):
+        return None
+    return _key(uri) if binding.connection is None else _key(uri, _ANY)

@@ -318,7 +318,10 @@ class Registrar:
         _, user, host = glance(uri)
         if host in self._settings.domains:
             return user, host
-        parsed = parseURI(uri)
+        try:
+            parsed = parseURI(uri)
+        except ParseError:
+            return None
         if isinstance(parsed, SIPURI) and self._identity.zoneOf(parsed) is not None:
             return user, self._settings.domains[0]
         return None

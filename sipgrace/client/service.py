@@ -53,6 +53,7 @@ from sipgrace.proxy.target import Target
 from sipgrace.transport.address import splitHostPort
 from sipgrace.transport.backoff import Backoff
 from sipgrace.transport.naming import Locator, Place, resolverOf
+from sipgrace.transport.pool import AssociationPool
 
 
 def usersOf(sections: tuple[ClientUser, ...]) -> Users:
@@ -213,6 +214,35 @@ class _Servers:
             link.associationLost(association, reason.getErrorMessage())
 
 
+@implementer(IAssociationUser)
+class _Opened:
+    """
+    Has the interface's pool use the connections that users open.
+    """
+
+    def __init__(self, pool: AssociationPool) -> None:
+        self._pool = pool
+
+    def associationMade(self, association: IAssociation) -> None:
+        """
+        See L{IAssociationUser}.
+        """
+        if association.zone == INTERFACE and not association.opened:
+            self._pool.adopt(association)
+
+    def messageReceived(self, message: object, association: IAssociation) -> None:
+        """
+        See L{IAssociationUser}: messages go elsewhere.
+        """
+
+    def associationLost(self, association: IAssociation, reason: Failure) -> None:
+        """
+        See L{IAssociationUser}.
+        """
+        if association.zone == INTERFACE and not association.opened:
+            self._pool.lost(association)
+
+
 class ClientService(Service):
     """
     A client (see L{sipgrace.tap.signals.RoleService}).
@@ -285,6 +315,7 @@ class ClientService(Service):
         self.reroutes = Reroutes()
         element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
         pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
+        element.watchers.append(_Opened(pools[INTERFACE]))
         users = usersOf(config.users)
         self._bindings: Bindings | None = None
         self._registrar: Registrar | None = None

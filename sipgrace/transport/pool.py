@@ -104,6 +104,8 @@ class AssociationPool:
         self._up: dict[Key, IAssociation] = {}
         # UDP peers by the addresses that were asked for, as many as are remembered of others.
         self._peers: dict[Key, IAssociation] = {}
+        # Those that peers have opened, by where they come from.
+        self._adopted: dict[Key, IAssociation] = {}
         self._opened: dict[IAssociation, _Opened] = {}
         self._waiting: dict[Key, list[Deferred[IAssociation]]] = {}
         self._attempts: dict[Key, Deferred[IAssociation]] = {}
@@ -136,7 +138,7 @@ class AssociationPool:
             L{TransportError}. All who wait for the same share one attempt, and may cancel their wait.
         """
         key = (transport, host, port)
-        association = self._up.get(key) or self._peers.get(key)
+        association = self._up.get(key) or self._peers.get(key) or self._adopted.get(key)
         if association is not None and association.up:
             return association
         if transport == b"UDP" and isLiteral(host):
@@ -297,10 +299,20 @@ class AssociationPool:
         if self._idle and self._sweeping is None and not self._stopped:
             self._sweeping = self._clock.callLater(self._idle / _PARTS, self._sweep)
 
+    def adopt(self, association: IAssociation) -> None:
+        """
+        Takes one that a peer has opened: who asks for the very address that it comes from, gets it.
+        (Telephones put that into the Contact of a call, and listen there for nobody else.)
+        """
+        self._adopted[association.transport, association.peerHost, association.peerPort] = association
+
     def lost(self, association: IAssociation) -> None:
         """
         It has gone.
         """
+        key = (association.transport, association.peerHost, association.peerPort)
+        if self._adopted.get(key) is association:
+            del self._adopted[key]
         opened = self._opened.pop(association, None)
         for key in () if opened is None else opened.keys:
             if self._up.get(key) is association:
