@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.seams import Notice, Progress
+from sipgrace.controller.views import isOverdue
 
 __all__ = ["Alerts"]
 
@@ -75,8 +76,7 @@ class Alerts:
         elif notice.kind == "node" and facts.get("role") == "client" and facts.get("linked"):
             peers = facts["standing"].get("peers")
             if peers is not None:
-                late = (peer for peer in peers if peer.get("overdue") not in (None, False))
-                self._says(notice.node, {peer["name"] for peer in late})
+                self._says(notice.node, {peer["name"] for peer in peers if isOverdue(peer)})
         elif notice.kind == "rolling":
             self._rolling(facts)
 

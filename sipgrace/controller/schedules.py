@@ -160,7 +160,7 @@ class Schedules:
             raise Malformed("the schedule: at, or cron, is expected, and not both")
         try:
             ZoneInfo(record.zone)
-        except (OSError, ValueError):
+        except (KeyError, OSError, ValueError):
             raise Malformed(f"the schedule: the time zone {record.zone[:50]!r} is not known") from None
         try:
             due = nextOf(record, now)

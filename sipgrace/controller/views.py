@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Seen", "conflictsOf", "meshOf"]
+__all__ = ["Seen", "conflictsOf", "isOverdue", "meshOf"]
 
 Facts = Mapping[str, Any]
 
@@ -36,6 +36,15 @@ class Seen(Protocol):
 def _peers(node: Seen) -> Sequence[Facts]:
     peers = node.standing.get("peers")
     return peers if isinstance(peers, (list, tuple)) else ()
+
+
+def isOverdue(peer: Facts) -> bool:
+    """
+    @param peer: a client's word for a server, which says for how many seconds it has been overdue.
+    """
+    overdue = peer.get("overdue")
+    # 0.0 is less than a second; and equal to False.
+    return overdue is not None and overdue is not False
 
 
 def meshOf(nodes: Sequence[Seen]) -> list[dict[str, Any]]:
@@ -68,7 +77,7 @@ def meshOf(nodes: Sequence[Seen]) -> list[dict[str, Any]]:
                     "active": bool(peer.get("active")),
                     "associated": bool(peer.get("associated")),
                     "skipped": bool(peer.get("skipped")),
-                    "overdue": peer.get("overdue") not in (None, False),
+                    "overdue": isOverdue(peer),
                     "countdown": peer.get("countdown"),
                     "latency": peer.get("latency"),
                     "serverSays": up.pop((server, node.name), None),
