@@ -1,5 +1,5 @@
 """
-Writes C{configuration.rst}: every key of both roles' files, from the models that check them. Run it after a
+Writes C{configuration.rst}: every key of all roles' files, from the models that check them. Run it after a
 model has changed; a test compares the file with the code::
 
     python docs/configuration.py            writes the file
@@ -19,8 +19,9 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sipgrace.config import links, metrics, orders, priority, registrar, selfdrain, values
+from sipgrace.config import controller, links, metrics, orders, priority, registrar, selfdrain, values
 from sipgrace.config.client import ClientConfig
+from sipgrace.config.controller import ControllerConfig
 from sipgrace.config.server import ServerConfig
 
 HERE = Path(__file__).parent
@@ -36,6 +37,7 @@ Each role reads one TOML file::
 
     twist sipgrace-server --config server.toml
     twist sipgrace-client --config client.toml
+    twist sipgrace-controller --config controller.toml
 
 The file is checked whole before anything starts, and every mistake is named with its key and what was
 expected there. With ``--check`` nothing else is done::
@@ -123,6 +125,8 @@ KINDS = [
     (orders.PublicKey, "public key", ""),
     (registrar.SHA256, "string", ""),
     (registrar.MD5, "string", ""),
+    (controller.URL, "string", ""),
+    (controller.Digest, "string", ""),
     (links.Labels, "table of strings", ""),
     (links.Host, "string", ""),
     (values.Guard, 'seconds from 0.5 to 86400, or ``"auto"``', ""),
@@ -266,6 +270,7 @@ def page() -> str:
             PREFACE.rstrip(),
             *role("A server's file", "server-file", ServerConfig, "server.toml"),
             *role("A client's file", "client-file", ClientConfig, "client.toml"),
+            *role("A controller's file", "controller-file", ControllerConfig, "controller.toml"),
             "",
         ]
     )

@@ -202,6 +202,9 @@ class User:
         self.reports.append((node, at, facts))
         return self.storing()
 
+    def welcome(self, link: Accepted, hello: Any) -> None:
+        link.refuse("peer", "there are none here")
+
     def noteRefused(self, who: str, what: str, why: str) -> None:
         self.refused.append((who, what, why))
 

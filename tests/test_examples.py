@@ -40,6 +40,7 @@ class Examples(SynchronousTestCase):
                 "client-110.toml",
                 "client-112.toml",
                 "client.toml",
+                "controller.toml",
                 "server-102.toml",
                 "server-104.toml",
                 "server.toml",

@@ -4,7 +4,9 @@ Tests of L{sipgrace.tap}: the command line, the processes, their signals and how
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
@@ -17,6 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from sipgrace import __version__
 from tests.children import ROOT, Child
+from tests.keysmade import makeOrderKey
 
 TWIST = ("-m", "twisted", "--log-format=text")
 TWISTD = ("-c", "from twisted.scripts.twistd import run; run()")
@@ -169,6 +172,23 @@ name = "server-1"
 address = "tcp:host=127.0.0.1:port={port}"
 """
 
+CONTROLLER = """
+[controller]
+name = "controller-1"
+[links]
+listen = "tcp:0:interface=127.0.0.1"
+insecure = true
+[key]
+name = "c"
+file = "c.order"
+[store]
+path = "c.sqlite"
+[http]
+listen = "tcp:0:interface=127.0.0.1"
+[control]
+socket = "{socket}"
+"""
+
 INVITE = """\
 INVITE sip:bob@example.org SIP/2.0
 Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKtap;rport
@@ -208,11 +228,11 @@ class CommandLine(TestCase):
 
     async def test_help(self) -> None:
         """
-        Twist lists both roles, and still those that are its own.
+        Twist lists all roles, and still those that are its own.
         """
         status, output, errors = await self.end("--help")
         self.assertEqual((status, errors), (0, ""))
-        for name in ("sipgrace-server", "sipgrace-client", "web", "procmon"):
+        for name in ("sipgrace-server", "sipgrace-client", "sipgrace-controller", "web", "procmon"):
             self.assertRegex(output, rf"(?m)^    {name} ")
 
     async def test_helpOfRoles(self) -> None:
@@ -221,6 +241,16 @@ class CommandLine(TestCase):
             self.assertEqual((status, errors), (0, ""))
             for option in ("--config=", "--check", "--stack="):
                 self.assertIn(option, output)
+
+    async def test_helpOfControllers(self) -> None:
+        """
+        A controller has no SCTP stack.
+        """
+        status, output, errors = await self.end("sipgrace-controller", "--help")
+        self.assertEqual((status, errors), (0, ""))
+        for option in ("--config=", "--check"):
+            self.assertIn(option, output)
+        self.assertNotIn("--stack", output)
 
     async def test_version(self) -> None:
         self.assertEqual(
@@ -235,6 +265,12 @@ class CommandLine(TestCase):
         )
         self.assertEqual(
             await self.end("sipgrace-client", "--config", client, "--check"), (0, f"{client}: ok\n", "")
+        )
+        controller = self.file(CONTROLLER.format(socket="c.sock"))
+        makeOrderKey(Path(controller).with_name("c.order"))
+        self.assertEqual(
+            await self.end("sipgrace-controller", "--config", controller, "--check"),
+            (0, f"{controller}: ok\n", ""),
         )
 
     async def test_wrongFile(self) -> None:
@@ -406,6 +442,24 @@ class Roles(TestCase):
         self.assertIn(b"\r\nRetry-After: ", finals["late"])
         self.assertRegex(finals["tap"], rb"\ASIP/2\.0 (503|487|500) ")
         self.assertNotIn(b"\r\nRetry-After: ", finals["tap"])
+
+    async def test_controller(self) -> None:
+        """
+        A controller says how it stands at its own socket, and ends at SIGTERM.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="sipgrace-"))
+        self.addCleanup(shutil.rmtree, folder)
+        makeOrderKey(folder / "c.order")
+        (folder / "c.toml").write_text(CONTROLLER.format(socket="c.sock"), encoding="utf-8")
+        child = Child(self, *TWIST, "sipgrace-controller", "--config", str(folder / "c.toml"))
+        await child.printed(rb"control socket at ")
+        words = ("status", "--is", "serving", "--socket", str(folder / "c.sock"))
+        asked = Child(self, "-m", "sipgrace.commands.main", *words)
+        self.assertEqual(await asked.ended, 0, asked.errors)
+        self.assertRegex(asked.output, rb"name +controller-1 \(controller, version ")
+        self.assertRegex(asked.output, rb"nodes +0 linked, 0 lost\n")
+        child.signal(SIGTERM)
+        self.assertEqual((await child.ended, child.errors), (0, b""))
 
     async def test_termTwice(self) -> None:
         """

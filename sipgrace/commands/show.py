@@ -27,6 +27,8 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         ("name", f"{status['name']} ({status['role']}, version {status['version']}, pid {status['pid']})"),
         ("state", status["state"]),
     ]
+    if status["role"] == "controller":
+        return [*found, *_controller(status)]
     order = status["order"]
     if order is not None:
         given = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(order["when"]))
@@ -65,9 +67,19 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("domain", _domain(domain)))
     for server in status.get("servers", ()):
         found.append(("server", _server(server)))
+    for one in status.get("controllers", ()):
+        trouble = f" ({one['trouble']})" if one["trouble"] else ""
+        found.append(("controller", f"{one['name']}: {one['state'].lower()}{trouble}"))
     if "reroutes" in status:
         found.append(("reroutes", str(status["reroutes"])))
     return found
+
+
+def _controller(status: dict[str, Any]) -> list[tuple[str, str]]:
+    found = [("nodes", f"{status['linked']} linked, {len(status['lost'])} lost")]
+    found += [("lost", name) for name in status["lost"]]
+    found += [("peer", f"{peer['name']}: {peer['state'].lower()}") for peer in status["peers"]]
+    return [*found, ("links at", status["links"] or "-"), ("API at", status["http"] or "-")]
 
 
 def _domain(domain: dict[str, Any]) -> str:

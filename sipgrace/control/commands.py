@@ -20,6 +20,7 @@ __all__ = [
     "JSON",
     "Alive",
     "Available",
+    "Command",
     "Confirm",
     "GetReroutes",
     "GetStatus",
@@ -98,7 +99,7 @@ def _piece(name: bytes, number: int) -> bytes:
     return b"%b.%d" % (name, number) if number else name
 
 
-class _Command(amp.Command):
+class Command(amp.Command):
     """
     A command whose arguments may come from anybody: those that cannot be read are answered as an error rather
     than logged with a traceback.
@@ -118,7 +119,7 @@ class _Command(amp.Command):
             ) from None
 
 
-class GetStatus(_Command):
+class GetStatus(Command):
     """
     How things stand: what the role tells of itself, with C{version} (of this package) and C{pid}.
     """
@@ -135,7 +136,7 @@ _OBEYED = [
 ]
 
 
-class GiveOrder(_Command):
+class GiveOrder(Command):
     """
     Gives a node an order; see L{sipgrace.lifecycle.orders.Order} for what the arguments mean. The answer says
     that it was obeyed, not that it has been carried out: L{Watch} tells of that.
@@ -165,7 +166,7 @@ class GiveOrder(_Command):
     errors = {OrderRefused: b"REFUSED"}
 
 
-class GiveSigned(_Command):
+class GiveSigned(Command):
     """
     Gives a node an order that is signed: L{sipgrace.lifecycle.orderform.SignedOrder} as JSON. Answered as
     L{GiveOrder} is.
@@ -177,7 +178,7 @@ class GiveSigned(_Command):
     errors = {OrderRefused: b"REFUSED"}
 
 
-class GetReroutes(_Command):
+class GetReroutes(Command):
     """
     Which calls a client had to try at another server, oldest first: a page of those with a higher number than
     C{since}. Ask again from the last one's number until none come.
@@ -191,7 +192,7 @@ class GetReroutes(_Command):
     errors = {NotOffered: b"NOT_OFFERED"}
 
 
-class Watch(_Command):
+class Watch(Command):
     """
     Has a L{Happened} follow for everything that happens to the node from now on. Answered with the number of
     the last event before.
@@ -201,7 +202,7 @@ class Watch(_Command):
     response = [(b"number", amp.Integer())]
 
 
-class Rehearsed(_Command):
+class Rehearsed(Command):
     """
     Told by a node to whoever had it rehearse a drain, and to nobody else, when the time of that drain is
     over: what would have come of it. C{id} is that of the order.
@@ -212,7 +213,7 @@ class Rehearsed(_Command):
     requiresAnswer = False
 
 
-class Happened(_Command):
+class Happened(Command):
     """
     Told by a node to those who watch it. An event is an object with the names of
     L{sipgrace.lifecycle.events.Event}, but that C{at} is in seconds since the epoch, and that C{guardLeft}
@@ -229,7 +230,7 @@ class Happened(_Command):
 # What follows is said on a node's link to a controller alone.
 
 
-class Hello(_Command):
+class Hello(Command):
     """
     The first that a node says to a controller: C{name}, C{role} (C{server} or C{client}), C{version},
     C{boot} (which tells this run of the process from every other), C{number} (of its last event), C{labels},
@@ -245,7 +246,7 @@ class Hello(_Command):
     errors = {NotAllowed: b"NOT_ALLOWED"}
 
 
-class Standing(_Command):
+class Standing(Command):
     """
     How a node stands, in brief: told whenever that has changed, and every ten seconds as a sign of life.
     """
@@ -255,7 +256,7 @@ class Standing(_Command):
     requiresAnswer = False
 
 
-class Report(_Command):
+class Report(Command):
     """
     What became of a drain that is over: C{report} is as the files of reports have it, C{at} when the drain
     began, in seconds since the epoch. Told again after each break of the link until it is answered, and anew
@@ -267,7 +268,7 @@ class Report(_Command):
     errors = {StoreError: b"NOT_STORED"}
 
 
-class Confirm(_Command):
+class Confirm(Command):
     """
     A node asks a controller whether an order that came on this link is the controller's own.
     """
@@ -277,7 +278,7 @@ class Confirm(_Command):
     response = [(b"right", amp.Boolean())]
 
 
-class Alive(_Command):
+class Alive(Command):
     """
     A node asks whether the controller is still there.
     """
@@ -285,7 +286,7 @@ class Alive(_Command):
     commandName = b"alive"
 
 
-class Unavailable(_Command):
+class Unavailable(Command):
     """
     A controller tells a client that a server is unavailable for C{retryAfter} seconds, and scheduled to be
     back at C{back} (seconds since the epoch, where that is known). The client takes it as the server's own
@@ -302,7 +303,7 @@ class Unavailable(_Command):
     errors = {OrderRefused: b"REFUSED", NotOffered: b"NOT_OFFERED"}
 
 
-class Available(_Command):
+class Available(Command):
     """
     Takes L{Unavailable} back: the client tests the server now.
     """

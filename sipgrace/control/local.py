@@ -22,7 +22,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipgrace.control.node import Node, NodeLink
+from sipgrace.control.node import NodeLink, Watched
 from sipgrace.control.remote import RemoteNode, Unreachable
 from sipgrace.control.socketfile import LONGEST, listenAt
 from sipgrace.errors import ConfigError
@@ -64,7 +64,7 @@ class ControlSocket(Factory):
 
     noisy = False
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Watched) -> None:
         self._node = node
         self.links: dict[LocalLink, None] = {}
 
@@ -91,7 +91,7 @@ class LocalControl(Service):
     #: So many seconds those who have connected may take to read what they were told last.
     PATIENCE = 1.0
 
-    def __init__(self, reactor: Any, path: Path, node: Node) -> None:
+    def __init__(self, reactor: Any, path: Path, node: Watched) -> None:
         self._reactor = reactor
         self._path = path
         self._factory = ControlSocket(node)

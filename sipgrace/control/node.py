@@ -37,7 +37,7 @@ from sipgrace.lifecycle.events import Event
 from sipgrace.lifecycle.orderform import SignedOrder
 from sipgrace.lifecycle.orders import Announce, Kind, Order
 
-__all__ = ["Announced", "Node", "NodeLink", "Reroutes", "eventFacts"]
+__all__ = ["Announced", "Node", "NodeLink", "Reroutes", "Watched", "eventFacts"]
 
 _W = TypeVar("_W", Kind, Announce)
 
@@ -106,6 +106,64 @@ class Announced(Protocol):
         It is back.
 
         @raise OrderRefused: as above.
+        """
+
+
+class Watched(Protocol):
+    """
+    What is at the end of a link that commands come to.
+    """
+
+    @property
+    def number(self) -> int:
+        """
+        The number of the last event.
+        """
+
+    def watch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
+        """
+        Has someone told of what happens, once for each event however often they ask.
+        """
+
+    def unwatch(self, watcher: Callable[[dict[str, Any]], None]) -> None:
+        """
+        Tells them no longer.
+        """
+
+    def since(self, number: int) -> list[dict[str, Any]]:
+        """
+        The events of a higher number that are still kept, oldest first.
+        """
+
+    @property
+    def announced(self) -> Announced:
+        """
+        The client.
+
+        @raise NotOffered: where it is none.
+        """
+
+    def status(self) -> dict[str, Any]:
+        """
+        How things stand.
+        """
+
+    def reroutes(self, since: int) -> tuple[list[dict[str, Any]], int]:
+        """
+        @return: a page of reroutes after that number, and how many there ever were.
+        @raise NotOffered: where there are none.
+        """
+
+    def order(self, giver: Giver, kind: str, why: str, **values: Any) -> Deferred[Obeyed]:
+        """
+        Obeys.
+
+        @return: fails with L{OrderRefused} where it does not.
+        """
+
+    def signed(self, giver: Giver, values: object) -> Deferred[Obeyed]:
+        """
+        Obeys an order that is signed; as L{order}.
         """
 
 
@@ -250,7 +308,7 @@ class NodeLink(Link):
     #: So many bytes are looked at before the peer is seen to read.
     _BITE = 1024
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Watched) -> None:
         super().__init__()
         self._node = node
         self._later: list[Deferred[Any]] = []

@@ -7,13 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from sipgrace.control.approach import Approach
 from sipgrace.control.commands import (
-    Alive,
     Available,
     Confirm,
     Hello,
@@ -23,24 +19,15 @@ from sipgrace.control.commands import (
     phrase,
 )
 from sipgrace.control.node import Node, NodeLink
-from sipgrace.errors import NotAllowed, TransportError
+from sipgrace.errors import TransportError
 from sipgrace.lifecycle.authorization import Giver, Role, Source
 from sipgrace.lifecycle.orderform import SignedOrder
-from sipgrace.transport.keepalive import watchPeer
-from sipgrace.transport.peernames import peerNames
 
 __all__ = ["NodeUplink"]
 
-#: So many seconds the other side's host may be silent to the kernel's probes.
-_SILENT = 20.0
-
-
-@implementer(IHandshakeListener)
-class NodeUplink(NodeLink):
+class NodeUplink(Approach, NodeLink):
     """
     One connection to a controller.
-
-    @ivar controller: the controller's name; with TLS its certificate says the same, or nothing is said.
     """
 
     LONGEST = 1 << 20
@@ -50,75 +37,10 @@ class NodeUplink(NodeLink):
         @param role: what the controller may order where its orders are not signed, or not by a key of ours.
         @param secure: whether it is TLS.
         """
-        super().__init__(node)
-        self.controller = controller
+        super().__init__(controller, secure, node)
         self._role = role
-        self._secure = secure
         self._welcomed = False
         self._unsent: dict[str, Any] | None = None
-        self._why: Exception | None = None
-        self._readying: list[Deferred[NodeUplink]] = []
-        self._isReady = False
-
-    # ------------------------------------------------------------------ beginning and end
-
-    def whenReady(self) -> Deferred[NodeUplink]:
-        """
-        @return: fires with this link when the other side is known to be the controller; fails with the reason
-            why it is not.
-        """
-        ready: Deferred[NodeUplink] = Deferred()
-        if self._isReady:
-            ready.callback(self)
-        elif self.gone:
-            ready.errback(self._why or TransportError("the connection was lost"))
-        else:
-            self._readying.append(ready)
-        return ready
-
-    def connectionMade(self) -> None:
-        """
-        See C{IProtocol}.
-        """
-        watchPeer(self.transport, _SILENT)
-        if not self._secure:
-            self._ready()
-
-    def handshakeCompleted(self) -> None:
-        """
-        See C{IHandshakeListener}.
-        """
-        names = peerNames(self.transport)
-        if self.controller in names:
-            self._ready()
-        else:
-            shown = ", ".join(names) or "nobody"
-            self._why = NotAllowed(f"its certificate is that of {shown}, and not of {self.controller}")
-            self.transport.abortConnection()
-
-    def _ready(self) -> None:
-        self._isReady = True
-        readying, self._readying = self._readying, []
-        for one in readying:
-            one.callback(self)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        See C{IProtocol}.
-        """
-        if self._why is None and isinstance(reason.value, Exception):
-            self._why = reason.value
-        super().connectionLost(reason)
-        readying, self._readying = self._readying, []
-        for one in readying:
-            one.errback(self._why or TransportError("the connection was lost"))
-
-    @property
-    def why(self) -> Exception | None:
-        """
-        Why the connection has gone.
-        """
-        return self._why
 
     # ------------------------------------------------------------------ what the node says
 
@@ -173,13 +95,6 @@ class NodeUplink(NodeLink):
         """
         told: Deferred[Any] = self.callRemote(Report, at=at, report=facts)  # type: ignore[no-untyped-call]
         return told
-
-    def alive(self) -> Deferred[Any]:
-        """
-        Asks for a sign of life.
-        """
-        asked: Deferred[Any] = self.callRemote(Alive)  # type: ignore[no-untyped-call]
-        return asked
 
     def confirm(self, signed: SignedOrder) -> Deferred[bool]:
         """

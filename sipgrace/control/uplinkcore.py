@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import ConnectionClosed
@@ -15,11 +15,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipgrace.control.uplink import NodeUplink
 from sipgrace.errors import NotAllowed, TransportError
 from sipgrace.transport.backoff import Backoff
 
-__all__ = ["UplinkCore", "UplinkUser", "Uplinking", "plainly"]
+__all__ = ["UplinkCore", "UplinkUser", "Uplinking", "Upward", "plainly"]
 
 
 class Uplinking(Protocol):
@@ -63,7 +62,41 @@ class Uplinking(Protocol):
         """
 
 
-class UplinkUser(Protocol):
+class Upward(Protocol):
+    """
+    A connection to a controller; see L{sipgrace.control.approach.Approach}.
+    """
+
+    gone: bool
+    transport: Any
+    why: Exception | None
+
+    def whenLost(self) -> Deferred[None]:
+        """
+        Fires when it has gone.
+        """
+
+    def end(self) -> None:
+        """
+        Ends it when all that was said has been sent.
+        """
+
+    def hello(self, facts: dict[str, Any]) -> Deferred[int]:
+        """
+        Says who we are; fires with what the controller knows already.
+        """
+
+    def alive(self) -> Deferred[Any]:
+        """
+        Asks for a sign of life.
+        """
+
+
+L = TypeVar("L", bound=Upward)
+U = TypeVar("U", bound=Upward, contravariant=True)
+
+
+class UplinkUser(Protocol[U]):
     """
     Who has something to tell a controller.
     """
@@ -73,19 +106,19 @@ class UplinkUser(Protocol):
         Who we are; see L{sipgrace.control.commands.Hello}.
         """
 
-    def linked(self, link: NodeUplink) -> None:
+    def linked(self, link: U) -> None:
         """
         It can be told now.
         """
 
-    def unlinked(self, link: NodeUplink) -> None:
+    def unlinked(self, link: U) -> None:
         """
         It cannot, any more.
         """
 
 
 @dataclass(eq=False)
-class UplinkCore:
+class UplinkCore(Generic[L]):
     """
     What the states share.
 
@@ -109,8 +142,8 @@ class UplinkCore:
 
     name: str
     clock: IReactorTime
-    connect: Callable[[], Deferred[NodeUplink]]
-    user: UplinkUser
+    connect: Callable[[], Deferred[L]]
+    user: UplinkUser[L]
     backoff: Backoff
     random: Callable[[], float]
     log: Logger
@@ -118,7 +151,7 @@ class UplinkCore:
     state: str = "Idle"
     failures: int = 0
     trouble: str = ""
-    link: NodeUplink | None = None
+    link: L | None = None
     since: int = 0
     _linkedAt: float | None = None
     _timer: IDelayedCall | None = None
@@ -147,12 +180,12 @@ class UplinkCore:
         Connects.
         """
 
-        def connected(link: NodeUplink) -> None:
+        def connected(link: L) -> None:
             self.link = link
             link.whenLost().addCallback(lost, link)
             uplink._connected()
 
-        def lost(_: object, link: NodeUplink) -> None:
+        def lost(_: object, link: L) -> None:
             if self.link is link:
                 why = link.why
                 self._note("the link has gone" if why is None else plainly(why))

@@ -35,11 +35,11 @@ from automat import TypeMachineBuilder
 from sipgrace.control.uplinkcore import UplinkCore, Uplinking
 
 
-def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
+def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore[Any]]:
     """
     The grid above as a machine.
     """
-    machine = TypeMachineBuilder(Uplinking, UplinkCore)
+    machine: TypeMachineBuilder[Uplinking, UplinkCore[Any]] = TypeMachineBuilder(Uplinking, UplinkCore)
 
     Idle = machine.state("Idle")
     Connecting = machine.state("Connecting")
@@ -64,7 +64,7 @@ def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
 
     @Idle.upon(Uplinking.start).to(Connecting)
     @Waiting.upon(Uplinking._due).to(Connecting)
-    def connect(uplink: Uplinking, core: UplinkCore) -> None:
+    def connect(uplink: Uplinking, core: UplinkCore[Any]) -> None:
         """
         Opens a connection.
         """
@@ -72,7 +72,7 @@ def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
         core.attempt(uplink)
 
     @Connecting.upon(Uplinking._connected).to(Greeting)
-    def greet(uplink: Uplinking, core: UplinkCore) -> None:
+    def greet(uplink: Uplinking, core: UplinkCore[Any]) -> None:
         """
         Says who we are.
         """
@@ -80,7 +80,7 @@ def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
         core.greet(uplink)
 
     @Greeting.upon(Uplinking._welcomed).to(Linked)
-    def link(uplink: Uplinking, core: UplinkCore) -> None:
+    def link(uplink: Uplinking, core: UplinkCore[Any]) -> None:
         """
         Tells the controller what it does not know yet.
         """
@@ -89,7 +89,7 @@ def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
         core.linked()
 
     @Linked.upon(Uplinking._due).loop()
-    def ask(uplink: Uplinking, core: UplinkCore) -> None:
+    def ask(uplink: Uplinking, core: UplinkCore[Any]) -> None:
         """
         Asks whether the controller is still there.
         """
@@ -101,7 +101,7 @@ def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
     @Greeting.upon(Uplinking._lost).to(Waiting)
     @Linked.upon(Uplinking._failed).to(Waiting)
     @Linked.upon(Uplinking._lost).to(Waiting)
-    def wait(uplink: Uplinking, core: UplinkCore) -> None:
+    def wait(uplink: Uplinking, core: UplinkCore[Any]) -> None:
         """
         Ends what there is of a connection, and waits for the next attempt.
         """
@@ -113,7 +113,7 @@ def _machine() -> TypeMachineBuilder[Uplinking, UplinkCore]:
     @Greeting.upon(Uplinking.stop).to(Idle)
     @Linked.upon(Uplinking.stop).to(Idle)
     @Waiting.upon(Uplinking.stop).to(Idle)
-    def rest(uplink: Uplinking, core: UplinkCore) -> None:
+    def rest(uplink: Uplinking, core: UplinkCore[Any]) -> None:
         """
         Ends what there is of a connection.
         """

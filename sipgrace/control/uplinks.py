@@ -12,13 +12,13 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
-from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.protocols.amp import AmpError
 from twisted.python.failure import Failure
 
 from sipgrace import __version__
+from sipgrace.control.approach import connect
 from sipgrace.control.node import Node
 from sipgrace.control.uplink import NodeUplink
 from sipgrace.control.uplinkcore import UplinkCore, Uplinking
@@ -167,7 +167,7 @@ class _Uplink:
         self.outbox = _Outbox()
         self._uplinks = uplinks
         self._node = node
-        self.core = UplinkCore(
+        self.core: UplinkCore[NodeUplink] = UplinkCore(
             name=destination.name,
             clock=clock,
             connect=self._connect,
@@ -180,15 +180,7 @@ class _Uplink:
 
     def _connect(self) -> Deferred[NodeUplink]:
         where = self.destination
-        link = NodeUplink(self._node, where.name, where.role, where.secure)
-        made: Deferred[NodeUplink] = connectProtocol(where.endpoint, link)
-
-        def abort(result: Any) -> Any:
-            if isinstance(result, Failure) and link.transport is not None:
-                link.transport.abortConnection()
-            return result
-
-        return made.addCallback(lambda link: link.whenReady()).addBoth(abort)
+        return connect(where.endpoint, NodeUplink(self._node, where.name, where.role, where.secure))
 
     def hello(self) -> dict[str, Any]:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -46,6 +46,22 @@ T = TypeVar("T")
 MOST: Final = 1000
 
 
+class Passing(Protocol):
+    """
+    The way to other controllers.
+    """
+
+    def order(self, values: Mapping[str, Any], person: Person) -> Deferred[OrderRecord]:
+        """
+        Passes an order on to whose node it is for.
+        """
+
+    def withdraw(self, record: OrderRecord, person: Person) -> Deferred[OrderRecord]:
+        """
+        Withdraws one that was passed on.
+        """
+
+
 @implementer(IController)
 class Controller:
     """
@@ -53,6 +69,7 @@ class Controller:
 
     @ivar name: its own name.
     @ivar fleet: the nodes.
+    @ivar passing: passes on what is for nodes of other controllers; C{None} where there are none.
     @ivar alerts: what is amiss; further C{hooks} may be added to it.
     """
 
@@ -93,6 +110,7 @@ class Controller:
             name, clock, fleet, store, self._desk, self._auditing, self._wallClock
         )
         self._schedules = Schedules(name, clock, fleet, store, self, self._auditing, self._wallClock)
+        self.passing: Passing | None = None
         self.alerts = Alerts(name, clock, fleet, self._wallClock, alertAfter)
 
     # ------------------------------------------------------------------ starting and stopping
@@ -134,7 +152,16 @@ class Controller:
         """
         See L{IController}.
         """
-        return self._asked("order", person, self._desk.order(values, person), values)
+        return self._asked("order", person, self._order(values, person), values)
+
+    async def _order(self, values: Mapping[str, Any], person: Person, id: str = "") -> OrderRecord:
+        if self.passing is None or not self.fleet.ownerOf(str(values.get("node", ""))):
+            return await self._desk.order(values, person, id)
+        # What cannot be meant, or is not theirs to ask, does not leave this house.
+        self.check("order", values, person)
+        record = await self.passing.order(values, person)
+        self._auditing.note("passed", who=person.name, id=record.id, node=record.node, to=record.by)
+        return record
 
     def withdraw(self, id: str, person: Person) -> Deferred[OrderRecord]:
         """
@@ -143,7 +170,11 @@ class Controller:
 
         async def withdraw() -> OrderRecord:
             allow(person, Role.OPERATOR, "to withdraw an order")
-            record = await self._desk.withdraw(id, person)
+            before = await self.orderOf(id)
+            if self.passing is not None and before.by != self.name:
+                record = await self.passing.withdraw(before, person)
+            else:
+                record = await self._desk.withdraw(id, person)
             self._auditing.note("withdrawn", who=person.name, id=id)
             return record
 
@@ -242,7 +273,7 @@ class Controller:
             if what == "rolling":
                 await self._rollings.begin(values, person, id)
             elif await self._store.order(id) is None:
-                await self._desk.order(values, person, id)
+                await self._order(values, person, id)
 
         return Deferred.fromCoroutine(do())
 

@@ -6,7 +6,7 @@ one. Pure: no I/O, no timers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -15,7 +15,7 @@ from sipgrace.controller.seams import Hello, INodeLink, Notice
 from sipgrace.controller.views import conflictsOf, meshOf
 from sipgrace.errors import Unknown
 
-__all__ = ["Fleet", "Member"]
+__all__ = ["Adopted", "Fleet", "Member"]
 
 #: So many notices are kept for those who were away for a moment.
 KEPT: Final = 1000
@@ -104,6 +104,48 @@ class Member:
         }
 
 
+class Adopted:
+    """
+    A node of another controller's, as that one tells of it. It is not ours to order; it counts in no budget
+    here.
+
+    @ivar owner: whose it is.
+    @ivar lost: why that controller cannot be asked; empty while it can.
+    """
+
+    __slots__ = ("_view", "lost", "name", "owner", "role", "standing")
+
+    def __init__(self, owner: str, view: Facts) -> None:
+        self.owner = owner
+        self.lost = ""
+        self.name = str(view["name"])
+        self.role = str(view["role"])
+        standing = view.get("standing")
+        self.standing: Facts = standing if isinstance(standing, Mapping) else {}
+        self._view = view
+
+    @property
+    def link(self) -> str | None:
+        """
+        Its owner, while there is a way to it; C{None} when that is not so.
+        """
+        return self.owner if self._view.get("linked") and not self.lost else None
+
+    @property
+    def state(self) -> str:
+        """
+        Where its lifecycle stands, as far as its owner has said.
+        """
+        return str(self._view.get("state", "unknown"))
+
+    def view(self) -> dict[str, Any]:
+        """
+        @return: as L{Member.view}, and C{controller}: whose it is.
+        """
+        view = {**self._view, "controller": self.owner}
+        return {**view, "linked": False, "lost": self.lost} if self.lost else view
+
+
 def _shared(facts: Facts, before: Facts) -> Facts:
     """
     @return: the same facts, with the peers that have not changed as they are in memory already: a server has
@@ -132,6 +174,7 @@ class Fleet:
     def __init__(self, wallClock: Callable[[], float]) -> None:
         self._wallClock = wallClock
         self._members: dict[str, Member] = {}
+        self._adopted: dict[str, dict[str, Adopted]] = {}
         self._observers: dict[Callable[[Notice], None], None] = {}
         self._notices: deque[Notice] = deque(maxlen=KEPT)
         self._untold: deque[Notice] = deque()
@@ -232,6 +275,67 @@ class Fleet:
         del self._members[name]
         self.publish("node", name, {"name": name, "forgotten": True})
 
+    # ------------------------------------------------------------------ what other controllers say
+
+    def adopt(self, owner: str, view: Facts) -> None:
+        """
+        Another controller tells of a node of its own. Where we have a link to it ourselves, that counts.
+
+        @param view: its L{Member.view}.
+        """
+        adopted = self._adopted.setdefault(owner, {})
+        node = adopted[str(view["name"])] = Adopted(owner, view)
+        if self._seen(node.name) is node:
+            self.publish("node", node.name, node.view())
+
+    def adoptedOf(self, owner: str) -> list[str]:
+        """
+        @return: the names of the nodes that another controller tells of.
+        """
+        return list(self._adopted.get(owner, ()))
+
+    def adoptOnly(self, owner: str, names: Collection[str]) -> None:
+        """
+        Another controller has no nodes but these.
+        """
+        adopted = self._adopted.get(owner, {})
+        for name in [name for name in adopted if name not in names]:
+            del adopted[name]
+
+    def disown(self, owner: str, why: str) -> None:
+        """
+        Another controller cannot be asked any more. Its nodes are shown as lost.
+        """
+        for node in self._adopted.get(owner, {}).values():
+            node.lost = f"{owner} cannot be reached: {why}"
+            if self._seen(node.name) is node:
+                self.publish("node", node.name, node.view())
+
+    def ownerOf(self, name: str) -> str:
+        """
+        @return: the controller by which there is a way to a node, or by which there was one last; empty for
+            this one, or for a node that is not known.
+        """
+        node = self._seen(name)
+        return node.owner if isinstance(node, Adopted) else ""
+
+    def _seen(self, name: str) -> Member | Adopted | None:
+        """
+        The best that is known of a node: our own link, another's, what was known last.
+        """
+        own = self._members.get(name)
+        if own is not None and own.link is not None:
+            return own
+        others = [nodes[name] for nodes in self._adopted.values() if name in nodes]
+        others.sort(key=lambda node: (node.link is None, node.owner))
+        if others and (own is None or others[0].link is not None):
+            return others[0]
+        return own
+
+    def _all(self) -> list[Member | Adopted]:
+        names = {*self._members, *(name for nodes in self._adopted.values() for name in nodes)}
+        return [node for name in sorted(names) if (node := self._seen(name)) is not None]
+
     # ------------------------------------------------------------------ how things stand
 
     def _member(self, name: str) -> Member:
@@ -259,19 +363,19 @@ class Fleet:
         @return: one node for display; see L{Member.view}.
         @raise Unknown: for one that is not known.
         """
-        return self._member(name).view()
+        return (self._seen(name) or self._member(name)).view()
 
     def nodes(self) -> list[dict[str, Any]]:
         """
-        @return: all, by name.
+        @return: all, by name; those of other controllers, too.
         """
-        return [member.view() for member in self.members()]
+        return [node.view() for node in self._all()]
 
     def mesh(self) -> list[dict[str, Any]]:
         """
         @return: see L{sipgrace.controller.views.meshOf}.
         """
-        return meshOf(self.members())
+        return meshOf(self._all())
 
     def view(self) -> dict[str, Any]:
         """
@@ -279,12 +383,12 @@ class Fleet:
             L{sipgrace.controller.views.conflictsOf}; C{number}, that of the last notice: what follows from
             there on is news.
         """
-        members = self.members()
-        mesh = meshOf(members)
+        nodes = self._all()
+        mesh = meshOf(nodes)
         return {
-            "nodes": [member.view() for member in members],
+            "nodes": [node.view() for node in nodes],
             "mesh": mesh,
-            "conflicts": conflictsOf(members, mesh),
+            "conflicts": conflictsOf(nodes, mesh),
             "number": self.number,
         }
 

@@ -30,6 +30,7 @@ from sipgrace.control.remote import RemoteNode
 from sipgrace.control.uplinkcore import plainly
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.greeting import helloFrom
+from sipgrace.controller.peercommands import PeerHello
 from sipgrace.controller.seams import INodeLink
 from sipgrace.errors import NotAllowed, OrderRefused
 from sipgrace.lifecycle.orderform import SignedOrder
@@ -58,6 +59,13 @@ class LinkUser(Protocol):
     def report(self, node: str, at: float, facts: Mapping[str, Any]) -> Deferred[None]:
         """
         Keeps a report; fires when it is kept.
+        """
+
+    def welcome(self, link: Accepted, hello: Any) -> None:
+        """
+        Somebody says that they are another controller.
+
+        @raise NotAllowed: where they are none.
         """
 
     def noteRefused(self, who: str, what: str, why: str) -> None:
@@ -215,6 +223,13 @@ class Accepted(RemoteNode):
         since = self.links.user.fleet.hello(facts, self, self.address)
         self._log.info("{node} is linked, from {address}", node=self.name, address=self.address)
         return {"since": since}
+
+    @PeerHello.responder
+    def _peerHello(self, hello: Any) -> dict[str, Any]:
+        if self.name:
+            self.refuse("peer", f"this link is that of {self.name}, which has said hello already")
+        self.links.user.welcome(self, hello)
+        return {}
 
     def begin(self, name: str) -> None:
         """

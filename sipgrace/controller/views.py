@@ -21,10 +21,29 @@ class Seen(Protocol):
     A node, as far as these views go.
     """
 
-    name: str
-    role: str
-    link: Any
-    standing: Facts
+    @property
+    def name(self) -> str:
+        """
+        Its name.
+        """
+
+    @property
+    def role(self) -> str:
+        """
+        C{'server'} or C{'client'}.
+        """
+
+    @property
+    def link(self) -> Any:
+        """
+        The way to it; C{None} while there is none.
+        """
+
+    @property
+    def standing(self) -> Facts:
+        """
+        How it says that it stands.
+        """
 
     @property
     def state(self) -> str:

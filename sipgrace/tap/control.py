@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from sipgrace.config.links import NodeController
 from sipgrace.config.sections import ControlSection
 from sipgrace.control.local import LocalControl
-from sipgrace.control.node import Announced, Node, Reroutes
+from sipgrace.control.node import Announced, Node, Reroutes, Watched
 from sipgrace.control.uplinks import Destination, Identity, Uplinks
 from sipgrace.element import Element
 from sipgrace.lifecycle.authorization import Role
@@ -54,7 +54,7 @@ def nodeOf(
     return Node(role.element.door, role.status, reroutes, announced=announced)
 
 
-def controlBeside(reactor: object, section: ControlSection | None, node: Node) -> Iterator[IService]:
+def controlBeside(reactor: object, section: ControlSection | None, node: Watched) -> Iterator[IService]:
     """
     @return: the control socket where one is configured, or nothing.
     """

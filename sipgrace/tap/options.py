@@ -1,5 +1,5 @@
 """
-The command line that both roles share.
+The command line that the roles share.
 """
 
 from __future__ import annotations
@@ -14,33 +14,25 @@ from sipgrace import __version__
 from sipgrace.config.sections import Section
 from sipgrace.errors import ConfigError
 
-__all__ = ["RoleOptions"]
+__all__ = ["FileOptions", "RoleOptions"]
 
 
-class RoleOptions(usage.Options):
+class FileOptions(usage.Options):
     """
-    C{--config}, C{--check} and C{--stack}.
+    C{--config} and C{--check}.
 
     The file is read and checked while the command line is parsed, so that a mistake ends the process before
     anything has begun: with its text alone, and status 1.
 
-    @cvar section: the file's section that holds C{stack}.
     @ivar config: what the file says.
     """
 
     optParameters = [
         ["config", "c", None, "The configuration file (TOML); see docs/configuration.rst and examples/."],
-        [
-            "stack",
-            "s",
-            None,
-            "The SCTP stack to use in place of the configured one: auto, userspace or kernel.",
-        ],
     ]
     optFlags = [["check", None, "Only check the configuration file: prints what is wrong, or ok."]]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
-    section: ClassVar[str]
     config: Any
 
     def load(self, path: str) -> Section:
@@ -66,9 +58,6 @@ class RoleOptions(usage.Options):
         path: str | None = self["config"]
         if path is None:
             raise usage.UsageError("--config FILE is needed")
-        stack: str | None = self["stack"]
-        if stack not in (None, "auto", "userspace", "kernel"):
-            raise usage.UsageError(f"--stack: expected auto, userspace or kernel, found {stack!r}")
         try:
             config = self.load(path)
         except ConfigError as error:
@@ -77,7 +66,35 @@ class RoleOptions(usage.Options):
         if self["check"]:
             print(f"{path}: ok", flush=True)
             raise SystemExit(0)
-        if stack is not None:
-            role = getattr(config, self.section).model_copy(update={"stack": stack})
-            config = config.model_copy(update={self.section: role})
         self.config = config
+
+
+class RoleOptions(FileOptions):
+    """
+    C{--stack} besides.
+
+    @cvar section: the file's section that holds C{stack}.
+    """
+
+    optParameters = [
+        [
+            "stack",
+            "s",
+            None,
+            "The SCTP stack to use in place of the configured one: auto, userspace or kernel.",
+        ],
+    ]
+
+    section: ClassVar[str]
+
+    def postOptions(self) -> None:
+        """
+        See L{FileOptions}.
+        """
+        stack: str | None = self["stack"]
+        if self["config"] is not None and stack not in (None, "auto", "userspace", "kernel"):
+            raise usage.UsageError(f"--stack: expected auto, userspace or kernel, found {stack!r}")
+        super().postOptions()
+        if stack is not None:
+            role = getattr(self.config, self.section).model_copy(update={"stack": stack})
+            self.config = self.config.model_copy(update={self.section: role})

@@ -1,6 +1,6 @@
 """
-What sipgrace brings to Twisted: its two roles for twist and twistd, and C{sctp:} for C{serverFromString} and
-C{clientFromString}.
+What sipgrace brings to Twisted: its three roles for twist and twistd, and C{sctp:} for C{serverFromString}
+and C{clientFromString}.
 """
 
 from twisted.application.service import ServiceMaker
@@ -19,6 +19,13 @@ sipgraceClient = ServiceMaker(
     "sipgrace.tap.client",
     "A SIP client switch that spreads calls over sipgrace servers.",
     "sipgrace-client",
+)
+
+sipgraceController = ServiceMaker(
+    "sipgrace controller",
+    "sipgrace.tap.controller",
+    "Watches sipgrace servers and clients, and gives them orders.",
+    "sipgrace-controller",
 )
 
 sctpServer = SCTPServerParser()

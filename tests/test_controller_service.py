@@ -1,0 +1,263 @@
+"""
+A whole controller on loopback, with a real server and a real client: L{sipgrace.controller.service}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import treq
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from sipgrace.client.service import ClientService
+from sipgrace.config.load import parseClient, parseController, parseServer
+from sipgrace.control.uplinks import Identity
+from sipgrace.controller.seams import Person
+from sipgrace.controller.service import ControllerService
+from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.authorization import Role
+from sipgrace.server.service import ServerService
+from sipgrace.tap.control import nodeOf, uplinksBeside
+from tests.controlled import CLIENT, NOWHERE, SERVER
+from tests.keysmade import DIGEST, TOKEN, makeOrderKey
+
+CONTROLLER = """
+[controller]
+name = "{name}"
+[links]
+listen = "tcp:{port}:interface=127.0.7.4"
+insecure = true
+[key]
+name = "{name}"
+file = "{name}.order"
+[store]
+path = "{name}.sqlite"
+[http]
+listen = "tcp:0:interface=127.0.7.4"
+[[tokens]]
+name = "alice"
+role = "operator"
+sha256 = "{digest}"
+"""
+
+LINK = """
+[[controllers]]
+name = "{name}"
+host = "127.0.7.4"
+port = {port}
+insecure = true
+"""
+
+ALICE = Person("alice", Role.OPERATOR)
+
+
+class ControllerCase(TestCase):
+    """
+    Controllers and nodes, all in this process.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.publics: dict[str, str] = {}
+        self.warnings: list[str] = []
+        globalLogPublisher.addObserver(self._logged)
+        self.addCleanup(globalLogPublisher.removeObserver, self._logged)
+
+    def _logged(self, event: Any) -> None:
+        if event["log_level"] >= LogLevel.warn:
+            self.warnings.append(event.get("log_format", "").format_map(event))
+
+    async def controller(
+        self, name: str = "controller-120", port: int = 0, more: str = ""
+    ) -> ControllerService:
+        """
+        A controller that serves.
+        """
+        if name not in self.publics:
+            self.publics[name] = makeOrderKey(self.folder / f"{name}.order")
+        text = CONTROLLER.format(name=name, port=port, digest=DIGEST)
+        service = ControllerService(reactor, parseController(text + more, str(self.folder / "c.toml")))
+        await service.startService()
+        self.addCleanup(service.stopService)
+        return service
+
+    def port(self, controller: ControllerService) -> int:
+        port: Any = controller.links.port
+        number: int = port.getHost().port
+        return number
+
+    def keys(self) -> str:
+        """
+        The keys of all controllers so far, for a node's file.
+        """
+        text = f'[orders]\naudit = "{self.folder}/audit"\n'
+        for name, public in self.publics.items():
+            text += f'[[orders.keys]]\nname = "{name}"\nrole = "admin"\npublic = "{public}"\n'
+        return text
+
+    def links(self, *controllers: ControllerService) -> str:
+        return "".join(
+            LINK.format(name=one.controller.name, port=self.port(one)) for one in controllers
+        )
+
+    async def server(self, name: str, *controllers: ControllerService, orders: str = "") -> ServerService:
+        """
+        A server, linked.
+        """
+        text = SERVER.replace("server-1", name) + (orders or self.keys()) + self.links(*controllers)
+        config = parseServer(text, str(self.folder / "s.toml"))
+        service = ServerService(reactor, config)
+        self.addCleanup(service.stopService)
+        await service.startService()
+        await self.beside(service, config.controllers, name, "server", nodeOf(service), controllers)
+        return service
+
+    async def client(self, *controllers: ControllerService) -> ClientService:
+        """
+        A client, linked.
+        """
+        text = CLIENT.format(address=NOWHERE) + self.keys() + self.links(*controllers)
+        config = parseClient(text, str(self.folder / "c.toml"))
+        service = ClientService(reactor, config)
+        self.addCleanup(service.stopService)
+        await service.startService()
+        node = nodeOf(service, service.reroutes, service.announced)
+        await self.beside(service, config.controllers, "client-1", "client", node, controllers)
+        return service
+
+    async def beside(
+        self, service: Any, sections: Any, name: str, role: str, node: Any, controllers: Any
+    ) -> None:
+        identity = Identity(name, role, {}, "")
+        for one in uplinksBeside(reactor, sections, identity, service, node):
+            one.startService()
+            self.addCleanup(one.stopService)
+        for controller in controllers:
+            await self.until(lambda controller=controller: self.linked(controller, name))
+
+    def linked(self, controller: ControllerService, name: str) -> bool:
+        return any(one["name"] == name and one["linked"] for one in controller.fleet.nodes())
+
+    async def until(self, condition: Any) -> None:
+        """
+        Waits until something has come about.
+        """
+        for _ in range(2000):
+            if condition():
+                return
+            await deferLater(IReactorTime(reactor), 0.01)
+        self.fail(f"it has not come about; warnings: {self.warnings}")
+
+
+class Whole(ControllerCase):
+    """
+    One controller.
+    """
+
+    async def ask(self, controller: ControllerService, path: str, **values: Any) -> Any:
+        """
+        Asks the API.
+        """
+        assert controller.http is not None
+        pool = HTTPConnectionPool(reactor, persistent=False)
+        host: Any = controller.http.getHost()
+        url = f"http://127.0.7.4:{host.port}/api/v1/{path}"
+        asking = treq.post if values else treq.get
+        more = {"json": values} if values else {}
+        response = await asking(
+            url, agent=Agent(reactor, pool), headers={"Authorization": f"Bearer {TOKEN}"}, **more
+        )
+        text = await response.text()
+        self.assertLess(response.code, 300, text)
+        return json.loads(text)
+
+    async def test_drain(self) -> None:
+        """
+        Somebody drains a server over the API: it is signed by the controller's key, obeyed, followed to its
+        end; the report is kept.
+        """
+        controller = await self.controller()
+        server = await self.server("server-1", controller)
+        await self.client(controller)
+        fleet = await self.ask(controller, "fleet")
+        self.assertEqual(
+            [(one["name"], one["state"]) for one in fleet["nodes"]],
+            [("client-1", "serving"), ("server-1", "serving")],
+        )
+        record = await self.ask(controller, "orders", node="server-1", kind="drain", guard=2.0, why="test")
+        self.assertEqual(record["node"], "server-1")
+        await self.until(lambda: server.status()["state"] == "offline")
+        self.assertEqual(server.status()["order"]["who"], "alice via controller-120")
+        found: list[Any] = []
+        for _ in range(200):
+            found = [(await self.ask(controller, f"orders/{record['id']}"))["outcome"]]
+            if found == ["done"]:
+                break
+        self.assertEqual(found, ["done"])
+        reports = await controller.controller.reports("server-1")
+        self.assertEqual(len(reports), 1)
+        self.assertEqual(self.warnings, [])
+
+    async def test_verifiedByController(self) -> None:
+        """
+        A node that asks the controller is told that the order is right.
+        """
+        controller = await self.controller()
+        orders = f'[orders]\naudit = "{self.folder}/audit"\nverify = "controller"\n'
+        server = await self.server("server-1", controller, orders=orders)
+        record = await controller.controller.order({"node": "server-1", "kind": "drain"}, ALICE)
+        self.assertEqual(record.node, "server-1")
+        await self.until(lambda: server.status()["state"] == "offline")
+
+    async def test_notVerified(self) -> None:
+        """
+        A node that does not know the controller's key refuses.
+        """
+        controller = await self.controller()
+        orders = f'[orders]\naudit = "{self.folder}/audit"\n'
+        server = await self.server("server-1", controller, orders=orders)
+        with self.assertRaises(OrderRefused) as caught:
+            await controller.controller.order({"node": "server-1", "kind": "drain"}, ALICE)
+        self.assertIn("a key that is not known here", str(caught.exception))
+        self.assertEqual(server.status()["state"], "serving")
+
+    async def test_restart(self) -> None:
+        """
+        A controller that begins again has its nodes back by itself, and knows what it has ordered.
+        """
+        controller = await self.controller()
+        port = self.port(controller)
+        await self.server("server-1", controller)
+        record = await controller.controller.order({"node": "server-1", "kind": "rehearse"}, ALICE)
+        await controller.stopService()
+        self.assertEqual(controller.status()["state"], "offline")
+        again = await self.controller(port=port)
+        await self.until(lambda: self.linked(again, "server-1"))
+        self.assertEqual([one.id for one in await again.controller.orders()], [record.id])
+
+    async def test_status(self) -> None:
+        """
+        What the controller says of itself at its own socket, and that it takes no orders there.
+        """
+        controller = await self.controller()
+        await self.server("server-1", controller)
+        status = controller.node.status()
+        self.assertEqual(
+            {key: status[key] for key in ("role", "name", "state", "linked", "lost")},
+            {"role": "controller", "name": "controller-120", "state": "serving", "linked": 1, "lost": []},
+        )
+        json.dumps(status)
+        refused = controller.node.order(None, "drain", "")  # type: ignore[arg-type]
+        with self.assertRaises(OrderRefused) as caught:
+            await refused
+        self.assertIn("orders for its fleet go to its HTTP API", str(caught.exception))
