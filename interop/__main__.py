@@ -1,8 +1,9 @@
 """
 Makes the runs: C{make interop}, or C{python -m interop [RUN...]} where everything is set up.
 
-Runs that need SCTP in the kernel are made in a guest that has it, by this very program. Only when all that
-there is has been run is docs/interop.rst written anew.
+Runs that need SCTP in the kernel are made in a guest that has it, by this very program. The results of each
+are kept until it is made again; when there are those of all, with the same versions of everything,
+docs/interop.rst is written anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from interop.bench import Record, Result
 from interop.page import page
 from sipgrace.transport.sctp.stack import kernelSpeaksSCTP
 
-#: Results and facts of the last runs, and what was left to be looked at.
+#: Results and facts of the last runs.
 OUT = Path("build/interop")
 
 PAGE = Path("docs/interop.rst")
@@ -55,13 +56,14 @@ RUNS = {
 }
 
 
-def here(names: list[str], record: Record) -> None:
+def here(names: list[str], only: str) -> None:
     """
     Makes runs on this machine, one after the other. Does not return.
     """
 
     async def each(reactor: object) -> None:
         for name in names:
+            record = Record(path(name, only), only)
             try:
                 await RUNS[name].make(record)
             except Exception as error:
@@ -81,6 +83,36 @@ def elsewhere(names: list[str], only: str, guest: bool) -> int:
     return subprocess.run([GUEST, *command] if guest else command, check=False).returncode
 
 
+def path(name: str, only: str = "") -> Path:
+    """
+    @return: where the results of a run are kept; those of a part of one are kept apart.
+    """
+    return OUT / f"{name}{'-part' if only else ''}.jsonl"
+
+
+def read(names: Iterable[str], only: str = "") -> list[Result]:
+    """
+    @return: what came of these runs when they were made last.
+    """
+    files = [path(name, only) for name in names if path(name, only).exists()]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return [Result(**json.loads(line)) for line in lines]
+
+
+def prepare(names: Iterable[str], only: str, facts: list[str]) -> None:
+    """
+    Forgets what came of these runs before, and of all others that were made with other versions.
+    """
+    OUT.mkdir(parents=True, exist_ok=True)
+    known = OUT / "facts.json"
+    if not known.exists() or json.loads(known.read_text(encoding="utf-8")) != facts:
+        for name in RUNS:
+            path(name).unlink(missing_ok=True)
+        known.write_text(json.dumps(facts), encoding="utf-8")
+    for name in names:
+        path(name, only).unlink(missing_ok=True)
+
+
 def main(arguments: list[str]) -> int:
     """
     @return: the exit status.
@@ -97,12 +129,10 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"no such run: {', '.join(unknown)}")
     versions.useUnpacked()
-    results = OUT / "results.jsonl"
     if given.here:
-        here(names, Record(results, given.only))
-    OUT.mkdir(parents=True, exist_ok=True)
-    results.unlink(missing_ok=True)
+        here(names, given.only)
     facts = versions.facts()
+    prepare(names, given.only, facts)
     print("\n".join(facts), flush=True)
     wrong = []
     hosted = [name for name in names if not RUNS[name].kernel]
@@ -110,11 +140,11 @@ def main(arguments: list[str]) -> int:
     for some, guest in ((hosted, False), (inGuest, not kernelSpeaksSCTP())):
         if some and elsewhere(some, given.only, guest):
             wrong.append(f"{' '.join(some)} did not come to an end")
-    found = [Result(**json.loads(line)) for line in results.read_text(encoding="utf-8").splitlines()]
+    found = read(names, given.only)
     failed = [result for result in found if result.outcome != "passed"]
     print(f"{len(found) - len(failed)} passed, {len(failed)} not" + "".join(f"; {what}" for what in wrong))
-    if names == list(RUNS) and not given.only and not wrong:
-        PAGE.write_text(page(facts, found), encoding="utf-8")
+    if not given.only and not wrong and all(path(name).exists() for name in RUNS):
+        PAGE.write_text(page(facts, read(RUNS)), encoding="utf-8")
         print(f"written: {PAGE}")
     return 1 if failed or wrong or not found else 0
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from interop import __main__ as program
 from interop.bench import Bench, Record, Result, Skipped, expect
 from interop.dialogues import DIALOGUES, LATE, TOO_LATE, UNAVAILABLE
 from interop.messages import has, receive, request, scenario, sdp
@@ -127,6 +128,44 @@ class RecordTests(SynchronousTestCase):
         expect(True, "all is well")
         error = self.assertRaises(AssertionError, expect, False, "nothing is")
         self.assertEqual(str(error), "nothing is")
+
+
+class KeptTests(SynchronousTestCase):
+    """
+    Results stay until their run is made again.
+    """
+
+    def setUp(self) -> None:
+        self.patch(program, "OUT", Path(self.mktemp()))
+        self.runs = list(program.RUNS)
+
+    def keep(self, name: str, only: str = "") -> None:
+        """
+        Makes a run with one scenario.
+        """
+        program.prepare([name], only, ["X 1"])
+        Record(program.path(name, only)).add(Result(name, "UDP", only or "all", "passed"))
+
+    def test_kept(self) -> None:
+        """
+        Of each the last time it was made, in the order of the runs; a part of one is something else.
+        """
+        first, second, *_ = self.runs
+        self.keep(second)
+        self.keep(first)
+        self.keep(second)
+        self.keep(first, only="busy")
+        self.assertEqual([result.peer for result in program.read(self.runs)], [first, second])
+        self.assertEqual([result.scenario for result in program.read(self.runs, "busy")], ["busy"])
+
+    def test_otherVersions(self) -> None:
+        """
+        What was made with other versions is not told of.
+        """
+        first, second, *_ = self.runs
+        self.keep(first)
+        program.prepare([second], "", ["X 2"])
+        self.assertEqual(program.read(self.runs), [])
 
 
 class PageTests(SynchronousTestCase):

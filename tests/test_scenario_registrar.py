@@ -5,7 +5,7 @@ started again.
 
 from __future__ import annotations
 
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 from twisted.trial.unittest import TestCase
 
@@ -13,7 +13,7 @@ from sipgrace.interfaces import IAssociation
 from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
 from tests.scenarios.network import PORT, Network
-from tests.scenarios.phones import Phone, token
+from tests.scenarios.phones import Phone, keepRinging, token
 from tests.test_client_digest import answer
 
 REGISTRAR = """
@@ -156,4 +156,37 @@ class RegisteredTests(TestCase):
         places = await self.register(self.bob, bobs, "3001", 0)
         self.assertEqual(places, [self.bob.contact(bobs), carol.contact(way)])
         await self.call("3001", self.bob)
+        self.network.check()
+
+    async def test_hungUpByCallee(self) -> None:
+        """
+        A caller over TCP has the connection's own address in its Contact, where nobody listens: what the
+        callee sends comes over the connection all the same, registered or not.
+        """
+        dave = Phone(self, "dave")
+        host, _ = self.network.users(1)
+        way = await dave.connect(f"tcp:host={host}:port={PORT}:bindAddress={self.network.host}")
+        call = dave.call("2001", way)
+        self.assertEqual((await call.done()).status, 200)
+        ring = self.reception.rings[-1]
+        await self.reception.until(lambda: ring.acked, "ACK")
+        self.reception.within(ring.dialog, b"BYE")
+        await dave.until(lambda: call.ended, "BYE")
+        self.assertEqual(len(dave.associations), 1)
+        self.network.check()
+
+    async def test_draining(self) -> None:
+        """
+        A client that drains, because a call still rings, goes on registering its users.
+        """
+        self.reception.ringing = keepRinging
+        call = self.caller.call("2001", self.network.users(1))
+        await call.has(180)
+        self.network.clients[2].signal(SIGTERM)
+        await self.network.clients[2].said("lifecycle: draining")
+        way = self.bob.way(*self.network.users(2))
+        self.assertEqual(await self.register(self.bob, way, "2001", 0), [self.bob.contact(way)])
+        self.reception.rings[0].respond(200)
+        self.assertEqual((await call.done()).status, 200)
+        self.assertEqual(await self.network.clients[2].end(), 0)
         self.network.check()
