@@ -5,6 +5,7 @@ A whole controller on loopback, with a real server and a real client: L{sipgrace
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,19 @@ from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.client.service import ClientService
+from sipgrace.commands.certificates import Authority
 from sipgrace.config.load import parseClient, parseController, parseServer
+from sipgrace.control.remote import Unreachable
 from sipgrace.control.uplinks import Identity
-from sipgrace.controller.seams import Person
+from sipgrace.controller.seams import Outcome, Person
 from sipgrace.controller.service import ControllerService
-from sipgrace.errors import OrderRefused
+from sipgrace.errors import NotAllowed, OrderRefused
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.server.service import ServerService
 from sipgrace.tap.control import nodeOf, uplinksBeside
 from tests.controlled import CLIENT, NOWHERE, SERVER
 from tests.keysmade import DIGEST, TOKEN, makeOrderKey
+from tests.test_commands_keys import makeAuthority
 
 CONTROLLER = """
 [controller]
@@ -85,11 +89,17 @@ class ControllerCase(TestCase):
         """
         if name not in self.publics:
             self.publics[name] = makeOrderKey(self.folder / f"{name}.order")
-        text = CONTROLLER.format(name=name, port=port, digest=DIGEST)
+        text = self.text(CONTROLLER.format(name=name, port=port, digest=DIGEST), name)
         service = ControllerService(reactor, parseController(text + more, str(self.folder / "c.toml")))
         await service.startService()
         self.addCleanup(service.stopService)
         return service
+
+    def text(self, text: str, name: str) -> str:
+        """
+        A file of that controller or node, as it is here.
+        """
+        return text
 
     def port(self, controller: ControllerService) -> int:
         port: Any = controller.links.port
@@ -114,7 +124,8 @@ class ControllerCase(TestCase):
         """
         A server, linked.
         """
-        text = SERVER.replace("server-1", name) + (orders or self.keys()) + self.links(*controllers)
+        text = SERVER.replace("server-1", name) + (orders or self.keys())
+        text += self.text(self.links(*controllers), name)
         config = parseServer(text, str(self.folder / "s.toml"))
         service = ServerService(reactor, config)
         self.addCleanup(service.stopService)
@@ -261,3 +272,114 @@ class Whole(ControllerCase):
         with self.assertRaises(OrderRefused) as caught:
             await refused
         self.assertIn("orders for its fleet go to its HTTP API", str(caught.exception))
+
+
+PEER = """
+[[peers]]
+name = "{name}"
+host = "127.0.7.4"
+port = {port}
+role = "operator"
+"""
+
+
+class Two(ControllerCase):
+    """
+    Controllers 120 and 121, over TLS; server-1 is linked to 120, server-2 to 121.
+    """
+
+    async def setUp(self) -> None:
+        super().setUp()
+        now = makeAuthority().now
+        authority = Authority.make(self.folder / "keys", "test", 10, "p256", now)
+        for name in ("controller-120", "controller-121", "server-1", "server-2"):
+            authority.certify(name, 10, "p256", now)
+        ports = [self.free(), self.free()]
+        names = ("controller-120", "controller-121")
+        self.controllers = [
+            await self.controller(
+                name, port, self.peers + PEER.format(name=other, port=otherPort)
+            )
+            for name, port, other, otherPort in zip(names, ports, names[::-1], ports[::-1], strict=True)
+        ]
+        await self.until(
+            lambda: [one.status()["peers"][0]["state"] for one in self.controllers] == ["Linked"] * 2
+        )
+        self.warnings.clear()
+
+    peers = ""
+
+    def free(self) -> int:
+        """
+        A port that nobody uses.
+        """
+        with socket.socket() as probe:
+            probe.bind(("127.0.7.4", 0))
+            number: int = probe.getsockname()[1]
+            return number
+
+    def text(self, text: str, name: str) -> str:
+        """
+        A file with certificates in place of insecure.
+        """
+        files = f'certificate = "keys/{name}.crt"\nkey = "keys/{name}.key"\nca = "keys/ca.crt"'
+        return text.replace("insecure = true", files)
+
+    async def test_passed(self) -> None:
+        """
+        An order for the other's server: the other signs it, the server drains; outcome and report come back.
+        """
+        first, second = self.controllers
+        await self.server("server-1", first)
+        server = await self.server("server-2", second)
+        await self.until(lambda: len(first.fleet.nodes()) == len(second.fleet.nodes()) == 2)
+        self.assertEqual(
+            [(one["name"], one.get("controller")) for one in first.fleet.nodes()],
+            [("server-1", None), ("server-2", "controller-121")],
+        )
+        values = {"node": "server-2", "kind": "drain", "guard": 2.0}
+        record = await first.controller.order(values, ALICE)
+        self.assertEqual((record.by, record.who), ("controller-121", "alice at controller-120"))
+        await self.until(lambda: server.status()["state"] == "offline")
+        self.assertEqual(
+            server.status()["order"]["who"], "alice at controller-120 via controller-121"
+        )
+        while (await first.controller.orderOf(record.id)).outcome is not Outcome.DONE:
+            await deferLater(IReactorTime(reactor), 0.02)
+        while not await first.controller.reports("server-2"):
+            await deferLater(IReactorTime(reactor), 0.02)
+        await self.until(lambda: first.fleet.node("server-2")["state"] == "offline")
+        self.assertIn("passed", [one["what"] for one in await first.controller.audit()])
+        self.assertEqual(self.warnings, [])
+
+    async def test_role(self) -> None:
+        """
+        What the other allows our people is no more than its configuration says, and what ours may not ask is
+        not even passed on.
+        """
+        first, second = self.controllers
+        server = await self.server("server-2", second)
+        await self.until(first.fleet.nodes)
+        admin, viewer = Person("root", Role.ADMIN), Person("eve", Role.VIEWER)
+        for person in (admin, viewer):
+            with self.assertRaises(NotAllowed):
+                await first.controller.order({"node": "server-2", "kind": "offline"}, person)
+        refused = [one for one in await second.controller.audit() if one["what"] == "refused"]
+        self.assertEqual([one["who"] for one in refused], ["root at controller-120"])
+        self.assertEqual(server.status()["state"], "serving")
+
+    async def test_lost(self) -> None:
+        """
+        When the other is gone its nodes are shown as lost, and orders say why they fail.
+        """
+        first, second = self.controllers
+        await self.server("server-2", second)
+        await self.until(first.fleet.nodes)
+        await second.stopService()
+        await self.until(lambda: not first.fleet.node("server-2")["linked"])
+        with self.assertRaises(Unreachable) as caught:
+            await first.controller.order({"node": "server-2", "kind": "drain"}, ALICE)
+        self.assertIn(
+            "server-2 is a node of controller-121, and controller-121 cannot be reached: ",
+            str(caught.exception),
+        )

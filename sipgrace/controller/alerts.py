@@ -71,6 +71,9 @@ class Alerts:
 
     def _noticed(self, notice: Notice) -> None:
         facts = notice.facts
+        if "controller" in facts:
+            # Whose node it is, that controller tells of it.
+            return
         if notice.kind == "node" and facts.get("forgotten"):
             self._says(notice.node, set())
         elif notice.kind == "node" and facts.get("role") == "client" and facts.get("linked"):

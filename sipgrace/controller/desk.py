@@ -408,6 +408,9 @@ class Desk:
     # ------------------------------------------------------------------ following
 
     def _noticed(self, notice: Notice) -> None:
+        if "controller" in notice.facts:
+            # Of another controller's node, whose orders that one follows.
+            return
         if notice.kind == "event":
             boot = self._fleet.member(notice.node).hello.boot
             for case in self._of(notice.node):

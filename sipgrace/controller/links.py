@@ -323,7 +323,7 @@ class Links(Service):
     HELLO = 15.0
     MUTE = 45.0
     STUCK = 30.0
-    WAITING = 1000
+    WAITING = 4096
     LOOK = 5.0
     QUIET = 60.0
 

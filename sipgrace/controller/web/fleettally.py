@@ -42,7 +42,8 @@ class FleetCollector(Collector):
     def _noticed(self, notice: Notice) -> None:
         facts = notice.facts
         if notice.kind == "order":
-            if str(facts["outcome"]) in _ENDED:
+            # Those of other controllers are counted there.
+            if str(facts["outcome"]) in _ENDED and facts.get("by", self._name) == self._name:
                 self._orders[str(facts["order"]["kind"]), str(facts["outcome"])] += 1
         elif notice.kind == "rolling":
             progress = str(facts["progress"])
