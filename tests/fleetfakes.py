@@ -603,7 +603,7 @@ class MemoryStore:
         """
         return self._write(f"hold {server}", lambda: None)
 
-    def release(self, group: str, server: str) -> Deferred[None]:
+    def release(self, group: str, server: str, anyones: bool = False) -> Deferred[None]:
         """
         See L{IFleetStore}.
         """

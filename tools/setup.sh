@@ -69,6 +69,21 @@ test)
     fi
     ;;
 esac
+# Stores of several controllers are tested with a real etcd. Unpacked, not installed, for it would start a service.
+case $kind in
+test)
+    if ! command -v etcd >/dev/null && [ ! -x build/etcd/usr/bin/etcd ]; then
+        echo "unpacking the Debian package etcd-server (the store of several controllers) in build/etcd"
+        mkdir -p build/etcd
+        fetch="apt-get download -qq etcd-server"
+        (
+            cd build/etcd
+            $fetch >/dev/null 2>&1 || { [ "$(id -u)" = 0 ] && apt-get update -qq && $fetch >/dev/null 2>&1; }
+            dpkg-deb -x etcd-server_*.deb . && rm etcd-server_*.deb
+        ) </dev/null || echo "without etcd (apt-get install etcd-server) the store of several controllers is not tested"
+    fi
+    ;;
+esac
 # Unpacked, not installed: some of them would start a service.
 case $kind in
 interop) tools/kernel/setup kamailio kamailio-sctp-modules libsctp1 baresip-core libre0 librem0 || exit 1 ;;

@@ -88,11 +88,15 @@ class Claims:
         budget = self._budgets.get(group)
         if budget is None:
             return
+        before = server in self.mine
+        # Where the store does not answer, it may have the claim all the same: it is released in due course.
+        self.mine[server] = group
         try:
             await self._store.claim(group, server, self._allowed(budget, server))
         except OrderRefused as error:
+            if not before:
+                self.mine.pop(server, None)
             raise NoRoom(str(error)) from None
-        self.mine[server] = group
         await self._store.hold(group, server)
 
     def _allowed(self, budget: Budget, server: str) -> Callable[[frozenset[str]], str]:
@@ -138,7 +142,7 @@ class Claims:
         self.mine.pop(server, None)
         for group, claimed, _ in await self._store.held():
             if claimed == server:
-                await self._store.release(group, server)
+                await self._store.release(group, server, anyones=True)
 
     async def sweepOthers(self) -> None:
         """
@@ -160,5 +164,5 @@ class Claims:
         for group, server in stale:
             if server not in under:
                 self._log.warn("the claim of {server}, which serves, is released", server=server)
-                await self._store.release(group, server)
+                await self._store.release(group, server, anyones=True)
 

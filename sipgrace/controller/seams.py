@@ -365,9 +365,11 @@ class IFleetStore(Interface):
         @return: fails with L{sipgrace.errors.StoreError} where the claim has gone meanwhile.
         """
 
-    def release(group: str, server: str) -> Deferred[None]:
+    def release(group: str, server: str, anyones: bool = False) -> Deferred[None]:
         """
         Counts it as back.
+
+        @param anyones: also where another controller has claimed it.
         """
 
     def claims(group: str) -> Deferred[frozenset[str]]:

@@ -1,0 +1,460 @@
+"""
+The store of several controllers: etcd, through its JSON gateway.
+
+Keys stand under a prefix; those of orders, audit records and so on hold the time, counted down, so that the
+newest come first. What belongs together is written as one transaction.
+
+Claims are transactions over a revision of their group: whoever claims reads the group's claims, decides, and
+writes only if nobody else has written in that group since; else it looks again. A claim goes with the lease
+of the controller that made it until it is held. The lease is kept alive as long as the controller lives and
+reaches etcd. When it is lost nevertheless, claims that were not held have gone, and to hold one of them
+fails, so that its order is never sent; the next claim takes a new lease. Claims that are held stay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, unquote
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from sipgrace.controller.records import fromText, orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.seams import ENDED, IFleetStore, OrderRecord, RollingRecord, ScheduleRecord
+from sipgrace.controller.store.gateway import Found, Gateway, delete, isAt, isNew, lookUp, put
+from sipgrace.controller.store.sqlite import KEPT
+from sipgrace.errors import OrderRefused, StoreError
+
+__all__ = ["LEASE", "EtcdStore"]
+
+T = TypeVar("T")
+
+#: A lease lasts so many seconds without being kept alive.
+LEASE: Final = 15
+
+#: Where others claim in the same group all the time, it is tried so often.
+TRIES: Final = 50
+
+#: A transaction may have so many parts: etcd's own limit is 128.
+PARTS: Final = 100
+
+#: A report without its course stays below what etcd takes in one request (1.5 MiB), in bytes.
+LARGEST: Final = 700_000
+
+#: No time is later, in microseconds since the epoch: the year 33658.
+_END_OF_TIME: Final = 10**18
+
+
+def _when(at: float) -> str:
+    """
+    @return: a time as it stands in keys: the later, the smaller.
+    """
+    return f"{_END_OF_TIME - round(at * 1_000_000):019d}"
+
+
+def _name(text: str) -> str:
+    return quote(text, safe="")
+
+
+@implementer(IFleetStore)
+class EtcdStore:
+    """
+    See L{IFleetStore}.
+    """
+
+    shared = True
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        clock: IReactorTime,
+        client: HTTPClient,
+        urls: Sequence[str],
+        prefix: str = "/sipgrace/",
+        lease: int = LEASE,
+    ) -> None:
+        """
+        @param name: this controller's, which no other with the same store has.
+        @param client: of treq.
+        @param urls: where etcd is: C{http://127.0.0.1:2379}.
+        @param prefix: what all keys begin with.
+        @param lease: how long claims that are not held outlive the controller, in seconds.
+        """
+        self._name = name
+        self._gateway = Gateway(clock, client, urls)
+        self._prefix = prefix
+        self._seconds = lease
+        self._lease = 0
+        self._open = False
+        self._keeping = LoopingCall(lambda: Deferred.fromCoroutine(self._keepAlive()))
+        self._keeping.clock = clock
+        self._writing = DeferredLock()
+        self._numbers = itertools.count(1)
+
+    def _key(self, *parts: str) -> str:
+        return self._prefix + "/".join(parts)
+
+    # ------------------------------------------------------------------ opening and closing
+
+    def start(self) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        self._lease = await self._gateway.grant(self._seconds)
+        self._open = True
+        self._keeping.start(self._seconds / 3, now=False)
+
+    def stop(self) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._keeping.stop()
+        # What was asked for before is done first.
+        await self._writing.run(lambda: None)
+        try:
+            await self._gateway.revoke(self._lease)
+        except StoreError as error:
+            # It ends by itself.
+            self._log.info("{why}", why=str(error))
+
+    async def _keepAlive(self) -> None:
+        try:
+            if self._lease and not await self._gateway.keepAlive(self._lease):
+                self._log.warn("the lease at etcd has ended; what was claimed and not held is free")
+                self._lease = 0
+        except StoreError as error:
+            self._log.warn("the lease at etcd is not kept alive: {why}", why=str(error))
+
+    # ------------------------------------------------------------------ orders
+
+    def putOrder(self, record: OrderRecord) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            text, at, id = toText(record), _when(record.at), _name(record.id)
+            waiting = self._key("open", at, id)
+            await self._gateway.transact(
+                put(self._key("order", id), at),
+                put(self._key("orders", at, id), text),
+                put(self._key("node", _name(record.node), at, id), text),
+                delete(waiting) if record.outcome in ENDED else put(waiting, text),
+            )
+
+        return self._write(write)
+
+    def orders(
+        self, limit: int = 100, before: float | None = None, node: str = ""
+    ) -> Deferred[list[OrderRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        place = ("node", _name(node)) if node else ("orders",)
+        return self._list(orderFrom, limit, before, *place)
+
+    def order(self, id: str) -> Deferred[OrderRecord | None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def read() -> OrderRecord | None:
+            for found in await self._gateway.read(self._key("order", _name(id))):
+                at = found.value.decode("ascii")
+                for record in await self._gateway.read(self._key("orders", at, _name(id))):
+                    return orderFrom(record.value)
+            return None
+
+        return self._run(read)
+
+    def openOrders(self) -> Deferred[list[OrderRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._list(orderFrom, 0, None, "open").addCallback(lambda found: found[::-1])
+
+    # ------------------------------------------------------------------ rolling maintenances, schedules
+
+    def putRolling(self, record: RollingRecord) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            text = toText(record)
+            await self._gateway.transact(
+                put(self._key("rollings", _when(record.at), _name(record.id)), text)
+            )
+
+        return self._write(write)
+
+    def rollings(self, limit: int = 100) -> Deferred[list[RollingRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._list(rollingFrom, limit, None, "rollings")
+
+    def putSchedule(self, record: ScheduleRecord) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            await self._gateway.transact(put(self._key("schedules", _name(record.id)), toText(record)))
+
+        return self._write(write)
+
+    def removeSchedule(self, id: str) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            await self._gateway.transact(delete(self._key("schedules", _name(id))))
+
+        return self._write(write)
+
+    def schedules(self) -> Deferred[list[ScheduleRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._list(scheduleFrom, 0, None, "schedules")
+
+    # ------------------------------------------------------------------ audit, reports
+
+    def addAudit(self, facts: Mapping[str, Any]) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            text = toText(facts)
+            # Of the same instant, the later comes first.
+            number = f"{_END_OF_TIME - next(self._numbers):019d}"
+            key = self._key("audit", _when(facts["at"]), number, _name(self._name))
+            if await self._gateway.transact(put(key, text), when=[isNew(key)]) is None:
+                raise StoreError("there is an audit record in the place of the new one")
+
+        return self._write(write)
+
+    def audit(self, limit: int = 100, before: float | None = None) -> Deferred[list[dict[str, Any]]]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._list(fromText, limit, before, "audit")
+
+    def addReport(self, node: str, at: float, facts: Mapping[str, Any]) -> Deferred[None]:
+        """
+        See L{IFleetStore}. Of a report that is too large, the course is left out.
+        """
+
+        async def write() -> None:
+            text = toText({"node": node, "at": at, "report": facts})
+            if len(text) > LARGEST:
+                text = toText({"node": node, "at": at, "report": {**facts, "timeline": None}})
+            when = _when(at)
+            of = self._key("reporter", _name(node), "")
+            await self._gateway.transact(
+                put(self._key("reports", when, _name(node)), text), put(of + when, "")
+            )
+            kept = await self._gateway.read(of, _after(of), KEPT + PARTS // 2, keysOnly=True)
+            old = [found.key for found in kept[KEPT:]]
+            if old:
+                reports = [self._key("reports", key.removeprefix(of), _name(node)) for key in old]
+                await self._gateway.transact(*(delete(key) for key in [*old, *reports]))
+
+        return self._write(write)
+
+    def reports(self, node: str = "", limit: int = 20) -> Deferred[list[dict[str, Any]]]:
+        """
+        See L{IFleetStore}.
+        """
+        if not node:
+            return self._list(fromText, limit, None, "reports")
+
+        async def read() -> list[dict[str, Any]]:
+            of = self._key("reporter", _name(node), "")
+            pointers = await self._gateway.read(of, _after(of), limit, keysOnly=True)
+            keys = [self._key("reports", one.key.removeprefix(of), _name(node)) for one in pointers]
+            found = []
+            for at in range(0, len(keys), PARTS):
+                parts = await self._gateway.transact(*map(lookUp, keys[at : at + PARTS]))
+                found += [fromText(one.value) for part in parts or () for one in part]
+            return found
+
+        return self._run(read)
+
+    # ------------------------------------------------------------------ claims
+
+    def claim(
+        self, group: str, server: str, allowed: Callable[[frozenset[str]], str]
+    ) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def claim() -> None:
+            place = self._key("claims", _name(group), "")
+            turn, key = self._key("group", _name(group)), place + _name(server)
+            for _ in range(TRIES):
+                parts = await self._gateway.transact(lookUp(turn), lookUp(place, _after(place)))
+                assert parts is not None
+                claimed = {_last(one.key): one for one in parts[1]}
+                why = allowed(frozenset(claimed) - {server})
+                if why:
+                    raise OrderRefused(why)
+                if server in claimed and _heldIn(claimed[server]):
+                    return
+                revision = parts[0][0].revision if parts[0] else 0
+                if await self._take(key, turn, revision):
+                    return
+            raise StoreError(f"others claim in the group {group} all the time; try again")
+
+        return self._run(claim)
+
+    async def _take(self, key: str, turn: str, revision: int) -> bool:
+        """
+        @return: whether it was done; not, where the group has changed since, or the lease has ended.
+        """
+        if not self._lease:
+            self._lease = await self._gateway.grant(self._seconds)
+        text = json.dumps({"owner": self._name, "held": False})
+        try:
+            done = await self._gateway.transact(
+                put(key, text, self._lease), put(turn, self._name), when=[isAt(turn, revision)]
+            )
+        except StoreError as error:
+            if "lease not found" not in str(error):
+                raise
+            self._log.warn("the lease at etcd had ended; what was claimed and not held is free")
+            self._lease = 0
+            return False
+        return done is not None
+
+    def hold(self, group: str, server: str) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def hold() -> None:
+            key = self._key("claims", _name(group), _name(server))
+            found = await self._gateway.read(key)
+            if found and _heldIn(found[0]):
+                return
+            if found and _ownerIn(found[0]) == self._name:
+                text = json.dumps({"owner": self._name, "held": True})
+                unchanged = isAt(key, found[0].revision)
+                # Without a lease.
+                if await self._gateway.transact(put(key, text), when=[unchanged]) is not None:
+                    return
+            raise StoreError(f"the claim of {server} has gone meanwhile, and nothing was sent; try again")
+
+        return self._run(hold)
+
+    def release(self, group: str, server: str, anyones: bool = False) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def release() -> None:
+            key = self._key("claims", _name(group), _name(server))
+            for found in await self._gateway.read(key):
+                if anyones or _ownerIn(found) == self._name:
+                    # Where it has changed meanwhile somebody claims it anew.
+                    await self._gateway.transact(delete(key), when=[isAt(key, found.revision)])
+
+        return self._run(release)
+
+    def claims(self, group: str) -> Deferred[frozenset[str]]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def read() -> frozenset[str]:
+            place = self._key("claims", _name(group), "")
+            return frozenset(_last(one.key) for one in await self._gateway.read(place, _after(place)))
+
+        return self._run(read)
+
+    def held(self) -> Deferred[list[tuple[str, str, str]]]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def read() -> list[tuple[str, str, str]]:
+            place = self._key("claims", "")
+            return [
+                (unquote(one.key.split("/")[-2]), _last(one.key), _ownerIn(one))
+                for one in await self._gateway.read(place, _after(place))
+                if _heldIn(one)
+            ]
+
+        return self._run(read)
+
+    # ------------------------------------------------------------------ inside
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
+        if not self._open:
+            return fail(StoreError("the store at etcd is not open"))
+        return Deferred.fromCoroutine(work())
+
+    def _write(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
+        """
+        Writes in the order in which it was asked, so that the last word is the last.
+        """
+        if not self._open:
+            return fail(StoreError("the store at etcd is not open"))
+        return self._writing.run(lambda: Deferred.fromCoroutine(work()))
+
+    def _list(
+        self, made: Callable[[bytes], T], limit: int, before: float | None, *place: str
+    ) -> Deferred[list[T]]:
+        async def read() -> list[T]:
+            start = self._key(*place, "")
+            # After the slash comes 0: all of that very time are left out.
+            first = start if before is None else f"{start}{_when(before)}0"
+            return _all(made, await self._gateway.read(first, _after(start), limit))
+
+        return self._run(read)
+
+
+def _all(made: Callable[[bytes], T], found: Iterable[Found]) -> list[T]:
+    return [made(one.value) for one in found]
+
+
+def _after(start: str) -> str:
+    """
+    @param start: a key's beginning, with its slash.
+    @return: what comes after all keys that begin so.
+    """
+    return start[:-1] + "0"
+
+
+def _last(key: str) -> str:
+    return unquote(key.rpartition("/")[2])
+
+
+def _ownerIn(found: Found) -> str:
+    return str(fromText(found.value).get("owner", ""))
+
+
+def _heldIn(found: Found) -> bool:
+    return fromText(found.value).get("held") is True
