@@ -11,7 +11,7 @@ from sipgrace.message.layout import layouts
 from sipgrace.message.limits import Limits
 from sipgrace.message.message import Request, Response
 from sipgrace.message.names import CODES
-from sipgrace.message.parser import parse
+from sipgrace.message.parser import parse, parties, uris
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"
@@ -145,9 +145,27 @@ class ParseTests(RefusalCase):
         for number in range(3000):
             parse(changed(b"pc33.example.com:5060", b"h%d.example.com" % number))
         self.assertEqual(parse(INVITE).sentBy, b"pc33.example.com:5060")
+        for number in range(5000):
+            parse(INVITE.replace(b"sip:", b"sip:%d" % number))
+        self.assertLessEqual(len(parties), 4096)
+        self.assertLessEqual(len(uris), 4096)
         long = parse(changed(b"X-Own: yes", b"X" * 300 + b": yes"))
         self.assertEqual(long.get(b"x" * 300), b"yes")
         self.assertNotIn(b"X" * 300, CODES)
+
+    def test_again(self) -> None:
+        """
+        What was read before is read alike, and a line under another name is another.
+        """
+        for _ in range(3):
+            request = parse(INVITE)
+            other = parse(INVITE.replace(b"To:", b"X:").replace(b"From:", b"To:").replace(b"X:", b"From:"))
+            self.assertEqual((other.toValue, other.fromValue), (request.fromValue, request.toValue))
+            self.assertEqual((other.toTag, other.fromTag), (request.fromTag, request.toTag))
+            assert isinstance(request, Request)
+            for wrong in (b"sip:b@c:65536", b"sip:b@c:70000", b"sip:b@c:100000"):
+                self.assertRaises(ParseError, parse, INVITE.replace(request.uri, wrong, 1))
+            parse(INVITE.replace(request.uri, b"sip:b@c:65535", 1))
 
     def test_emptyLinesBefore(self) -> None:
         """

@@ -19,6 +19,7 @@ from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.own import statusAnswer
 from sipgrace.proxy.target import Hop, hopOf
 from sipgrace.proxy.timerc import TimerC
+from sipgrace.proxy.trail import Trail
 from sipgrace.testing import MemoryElement, MemoryNetwork, Recorder, makeRequest
 from tests.proxyrig import Line
 
@@ -28,6 +29,36 @@ def listener(transport: bytes, host: str, port: int = 5060, via: bytes = b"") ->
     if via:
         element.via = via
     return element
+
+
+class TrailTests(SynchronousTestCase):
+    """
+    The Via that we put on a request.
+    """
+
+    def test_sign(self) -> None:
+        """
+        What we know of our own Via is what anybody reads in it, whatever the offers; no branch is used twice.
+        """
+        trail = Trail()
+        line = Line(lambda event: None, "a", b"SCTP", "network")
+        branches = set()
+        for offer in (b"", b';oc;oc-algo="loss"'):
+            trail.offers["network"] = offer
+            request = parse(makeRequest(b"INVITE", uri=b"sip:bob@example.com"))
+            assert isinstance(request, Request)
+            came = request.get(b"Via")
+            trail.sign(request, line, 255)
+            read = parse(request.toBytes())
+            for name in ("branch", "sentBy", "viaTransport"):
+                self.assertEqual(getattr(request, name), getattr(read, name))
+            self.assertEqual(read.elements(b"Via")[1], came)
+            self.assertTrue(request.branch.endswith(b".000000ff"))
+            self.assertTrue(request.elements(b"Via")[0].endswith(request.branch + offer))
+            self.assertEqual((read.sentBy, read.viaTransport), (b"192.0.2.100:5060", b"SCTP"))
+            self.assertTrue(trail.looped(read, 255))
+            branches.add(request.branch)
+        self.assertEqual(len(branches), 2)
 
 
 class GlanceTests(SynchronousTestCase):

@@ -67,6 +67,8 @@ class RoutingTests(SynchronousTestCase):
             self.assertEqual(self.found(uri), name, uri)
 
     def test_everyDomain(self) -> None:
+        self.assertIsNone(self.found(b"sip:bob@elsewhere.org"))
+        # What was looked for before is looked for anew.
         self.table.addDomain(b"*", Route(("default",)))
         for uri, name in (
             (b"sip:bob@elsewhere.org", "default"),

@@ -96,9 +96,12 @@ class HeaderFields:
         @param part: of a value, without blanks.
         @return: whether it stands in any field of that name.
         """
+        code = CODES.get(name, OTHER)
         lines = self.lines
-        for place in self._places(name):  # noqa: SIM110 (any() makes a generator)
-            if part in lines[place]:
+        if code == OTHER:
+            return any(part in lines[place] for place in self._places(name))
+        for place, other in enumerate(self.codes):  # noqa: SIM110 (any() makes a generator)
+            if other == code and part in lines[place]:
                 return True
         return False
 

@@ -149,6 +149,18 @@ class Message(HeaderFields):
         self.lines.insert(place, b"Via: " + value)
         codes.insert(place, VIA)
 
+    def pushOwnVia(self, value: bytes, branch: bytes, sentBy: bytes, transport: bytes) -> None:
+        """
+        The same for one of our own making, of which we know what it says.
+        """
+        self.branch = branch
+        self.sentBy = sentBy
+        self.viaTransport = transport
+        codes = self.codes
+        place = codes.index(VIA) if VIA in codes else 0
+        self.lines.insert(place, b"Via: " + value)
+        codes.insert(place, VIA)
+
     def popVia(self) -> None:
         """
         Takes the top Via off, also where several are joined by commas. Does nothing when there is

@@ -10,9 +10,9 @@ import re
 from typing import Final
 
 from sipgrace.errors import ParseError
-from sipgrace.message.layout import layouts, readLayout
+from sipgrace.message.layout import Layout, layouts, readLayout
 from sipgrace.message.limits import LIMITS, Limits
-from sipgrace.message.message import Request, Response
+from sipgrace.message.message import Message, Request, Response
 from sipgrace.message.refuse import answerTo
 from sipgrace.message.scan import quotesBalanced, tagOf, valueOf
 from sipgrace.message.topvia import readTopVia
@@ -23,7 +23,7 @@ __all__ = ["parse"]
 
 # SIP URIs without anything unusual; all others are taken apart to be checked.
 _USUAL_URI: Final = re.compile(
-    rb"sips?:(?:[A-Za-z0-9+\-_.!~*'()]+@)?[A-Za-z0-9][A-Za-z0-9.\-]*(?::[1-9]\d{0,3})?(?:;[a-z]+(?:=[A-Za-z0-9.]+)?)*"
+    rb"sips?:(?:[A-Za-z0-9+\-_.!~*'()]+@)?[A-Za-z0-9][A-Za-z0-9.\-]*(?::(?:[1-5]\d{4}|[1-9]\d{0,3}))?(?:;[a-z]+(?:=[A-Za-z0-9.]+)?)*"
 )
 _VERSION: Final = re.compile(rb"SIP/\d+\.\d+", re.IGNORECASE)
 _STATUS: Final = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?: (.*))?", re.IGNORECASE | re.DOTALL)
@@ -33,6 +33,19 @@ _MEMO_LENGTH: Final = 64
 _statusLines: dict[bytes, tuple[bytes, int, bytes]] = {}
 """
 Status lines met so far → how it is sent on, status, reason phrase.
+"""
+
+parties: dict[bytes, tuple[bytes, bytes]] = {}
+"""
+From and To lines met lately → value and tag: each comes with every message of a dialog. Emptied when it is
+full.
+"""
+_RECENT_BOUND: Final = 4096
+_PARTY_LENGTH: Final = 256
+
+uris: set[bytes] = set()
+"""
+Request-URIs that were found to be right; emptied when it is full.
 """
 
 # Lines as most elements write them.
@@ -80,37 +93,39 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
         _checkLengths(lines, limits)
     startLine = lines.pop(0)
     plain = lines
-    layout = layouts.get((len(lines), lines[1][:8], lines[-2][:8])) if len(lines) > 1 else None
-    # A loop in C: all lines begin with the names that are expected, in this order.
-    if layout is None or not all(map(bytes.startswith, lines, layout.names)):
+    known = layouts.get((len(lines), lines[1][:8], lines[-2][:8])) if len(lines) > 1 else None
+    if known is not None and _fits(lines, known):
+        layout = known
+    else:
         lines, plain, layout = readLayout(lines, limits)
     if len(lines) > limits.headers:
         raise ParseError("Too many header fields")
 
+    # For the compiler: an attribute of one class is found much faster than one of either of two.
+    message: Message
     message = _readStatusLine(startLine) if startLine[:8] == b"SIP/2.0 " else _readRequestLine(startLine)
     message.lines = lines
     message.codes = layout.codes[:]
     message.branch, message.sentBy, message.viaTransport = readTopVia(plain[layout.via][layout.viaValue :])
     message.callId = callId = plain[layout.callId][layout.callIdValue :].strip()
-    message.fromValue = source = plain[layout.source][layout.sourceValue :].strip()
-    if 0x22 in source and (source.count(b'"') != 2 or 0x5C in source):
-        _checkQuotes(source)
-    message.fromTag = tagOf(source)
-    message.toValue = target = plain[layout.target][layout.targetValue :].strip()
-    if 0x22 in target and (target.count(b'"') != 2 or 0x5C in target):
-        _checkQuotes(target)
-    message.toTag = tagOf(target)
-    if not (callId and source and target):
+    line = plain[layout.source]
+    message.fromValue, message.fromTag = parties.get(line) or _readParty(line, layout.sourceValue)
+    line = plain[layout.target]
+    message.toValue, message.toTag = parties.get(line) or _readParty(line, layout.targetValue)
+    if not (callId and message.fromValue and message.toValue):
         raise ParseError("Empty From, To or Call-ID header field")
     line = plain[layout.cseq]
     message.cseq, message.cseqMethod = _CSEQS.get(line) or readCSeq(valueOf(line))
     message.maxForwards = message.contentLength = -1
     if layout.forwards >= 0:
         line = plain[layout.forwards]
-        message.maxForwards = _HOPS[line] if line in _HOPS else readMaxForwards(valueOf(line))
+        hops = _HOPS.get(line)
+        message.maxForwards = readMaxForwards(valueOf(line)) if hops is None else hops
     if layout.length >= 0:
         line = plain[layout.length]
-        length = _LENGTHS[line] if line in _LENGTHS else readContentLength(valueOf(line))
+        length = _LENGTHS.get(line, -1)
+        if length < 0:
+            length = readContentLength(valueOf(line))
         if len(body) != length:
             if len(body) < length:
                 raise ParseError("Body shorter than Content-Length")
@@ -125,7 +140,35 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
             raise ParseError("CSeq method does not match the request method")
         if message.branch == b"z9hG4bK":
             raise ParseError("Branch without an identifier in Via header field")
+        return message
+    assert isinstance(message, Response)
     return message
+
+
+def _fits(lines: list[bytes], layout: Layout) -> bool:
+    """
+    Whether the lines begin with the names of the layout, in its order; as many as the lines it has.
+    """
+    names = layout.names
+    for place, line in enumerate(lines):  # noqa: SIM110 (all() makes a generator)
+        if not line.startswith(names[place]):
+            return False
+    return True
+
+
+def _readParty(line: bytes, start: int) -> tuple[bytes, bytes]:
+    """
+    @return: value and tag of a From or To; where the value begins in its line is given.
+    """
+    value = line[start:].strip()
+    if 0x22 in value and (value.count(b'"') != 2 or 0x5C in value):
+        _checkQuotes(value)
+    read = (value, tagOf(value))
+    if len(line) <= _PARTY_LENGTH:
+        if len(parties) >= _RECENT_BOUND:
+            parties.clear()
+        parties[line] = read
+    return read
 
 
 def _checkLengths(lines: list[bytes], limits: Limits) -> None:
@@ -149,7 +192,7 @@ def _readStatusLine(startLine: bytes) -> Response:
     return message
 
 
-def _readRequestLine(startLine: bytes) -> Request | Response:
+def _readRequestLine(startLine: bytes) -> Message:
     try:
         method, uri, version = startLine.split(b" ")
     except ValueError:
@@ -164,8 +207,13 @@ def _readRequestLine(startLine: bytes) -> Request | Response:
         startLine = method + b" " + uri + b" SIP/2.0"
     if method not in METHODS and not isToken(method):
         raise ParseError("Malformed method")
-    if _USUAL_URI.fullmatch(uri) is None:
-        _checkURI(uri)
+    if uri not in uris:
+        if _USUAL_URI.fullmatch(uri) is None:
+            _checkURI(uri)
+        if len(uri) <= _MEMO_LENGTH:
+            if len(uris) >= _RECENT_BOUND:
+                uris.clear()
+            uris.add(uri)
     message = Request()
     message.startLine = startLine
     message.method = method

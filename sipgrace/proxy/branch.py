@@ -105,7 +105,7 @@ class Branch:
             core.recordRoute(request, context.association, association)
         if request.contentLength < 0 and association.reliable:
             request.ensureContentLength()
-        request.pushVia(core.trail.via(association, context.mark))
+        core.trail.sign(request, association, context.mark)
         self._transaction = core.layer.request(request, association, self)
 
     def cancel(self, reason: bytes = b"") -> None:

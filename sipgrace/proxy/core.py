@@ -280,7 +280,7 @@ class ProxyCore:
         def send(reached: IAssociation) -> None:
             if request.contentLength < 0 and reached.reliable:
                 request.ensureContentLength()
-            request.pushVia(self.trail.via(reached, mark))
+            self.trail.sign(request, reached, mark)
             reached.send(request.toBytes())
 
         if target.association is not None:

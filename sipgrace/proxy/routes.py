@@ -90,7 +90,8 @@ def takeOwnAddress(request: Request, identity: Identity) -> Hop | None:
 
     @return: the next hop where it is not ours; C{None} where there is none (any more).
     """
-    if b";maddr=" not in request.uri.lower():
+    text = request.uri
+    if 0x3B not in text or b";maddr=" not in text.lower():
         return None
     uri = parseURI(request.uri)
     address = uri.param(b"maddr") if isinstance(uri, SIPURI) else None

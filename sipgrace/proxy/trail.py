@@ -9,6 +9,10 @@ from zlib import crc32
 
 from sipgrace.interfaces import IAssociation
 from sipgrace.message.message import Request
+from sipgrace.message.topvia import readTopVia
+
+#: So many names are remembered that stand in our own Vias.
+_REMEMBERED = 1024
 
 
 class Trail:
@@ -20,12 +24,14 @@ class Trail:
     @ivar offers: Via parameters for what leaves on one side, by the name of that side (RFC 7339 §4.1).
     """
 
-    __slots__ = ("_count", "_prefix", "offers")
+    __slots__ = ("_count", "_names", "_prefix", "offers")
 
     def __init__(self) -> None:
         # The branches of one process begin alike, and nobody else's do.
         self._prefix = b"z9hG4bK" + os.urandom(6).hex().encode()
         self._count = 0
+        # By the C{via} of an association: its sent-by and its transport.
+        self._names: dict[bytes, tuple[bytes, bytes]] = {}
         self.offers: dict[str, bytes] = {}
 
     @staticmethod
@@ -52,6 +58,23 @@ class Trail:
             mark,
             self.offers.get(association.zone, b""),
         )
+
+    def sign(self, request: Request, association: IAssociation, mark: int) -> None:
+        """
+        Puts a Via on one request that leaves by this association.
+        """
+        self._count += 1
+        branch = b"%b%x.%08x" % (self._prefix, self._count, mark)
+        via: bytes = association.via
+        value = via + b";branch=" + branch
+        if self.offers:
+            value += self.offers.get(association.zone, b"")
+        name = self._names.get(via)
+        if name is None:
+            if len(self._names) >= _REMEMBERED:
+                self._names.clear()
+            name = self._names[via] = readTopVia(value)[1:]
+        request.pushOwnVia(value, branch, name[0], name[1])
 
     def looped(self, request: Request, mark: int) -> bool:
         """

@@ -11,6 +11,9 @@ from sipgrace.proxy.glance import glance
 from sipgrace.proxy.lookup import Lookup
 from sipgrace.proxy.target import Hop, hopOf
 
+#: So many Request-URIs are remembered, with where they lead.
+_REMEMBERED = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -42,6 +45,7 @@ class RoutingTable:
 
     def __init__(self) -> None:
         self.redirects = False
+        self._found: dict[bytes, Route | None] = {}
         self._lookup: Lookup[Route] = Lookup()
         self._domains: dict[bytes, Route] = {}
 
@@ -74,12 +78,20 @@ class RoutingTable:
         self._lookup.addPrefix(prefix, route)
 
     def _note(self, route: Route) -> None:
+        self._found.clear()
         self.redirects = self.redirects or route.redirect is not None
 
     def find(self, uri: bytes) -> Route | None:
         """
         The line for a Request-URI.
         """
+        # Each request of a dialog asks for the same, and so do calls to one place.
+        if uri in self._found:
+            return self._found[uri]
         glanced = glance(uri)
         route = self._lookup.exactly(uri, glanced) or self._lookup.byPrefix(glanced[1])
-        return route or self._domains.get(glanced[2]) or self._domains.get(b"*")
+        route = route or self._domains.get(glanced[2]) or self._domains.get(b"*")
+        if len(self._found) >= _REMEMBERED:
+            self._found.clear()
+        self._found[uri] = route
+        return route
