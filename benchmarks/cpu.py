@@ -90,7 +90,10 @@ def costOf(
     place = Place(host, 5060, calleeHost, 5070)
     before = round(subject.rate * warm)
     calls = round(subject.rate * seconds)
-    with Callee(folder, calleeHost, 5070) as callee, subject.start(place, folder / subject.name) as process:
+    with (
+        Callee(folder, calleeHost, 5070, plain=subject.plain) as callee,
+        subject.start(place, folder / subject.name) as process,
+    ):
         # Let it come to rest: what it does at its start is no part of a call.
         time.sleep(1)
         first = call(folder, callerHost, (host, 5060), subject.rate, before)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
 import time
 from dataclasses import dataclass
 from itertools import count
@@ -128,14 +129,40 @@ def listens(host: str, port: int, transport: str = "udp") -> bool:
     return any(wanted in line.split()[1] for line in lines[1:])
 
 
+#: Where SIPp's callee answers.
+_ANSWER = '<send retrans="500">'
+
+
+def _plain(folder: Path, scenario: str) -> Path:
+    # It says that it succeeded by 99.
+    text = subprocess.run(["sipp", "-sd", scenario], capture_output=True, text=True, check=False).stdout
+    found = folder / f"{scenario}-plain.xml"
+    text = text.replace(";transport=[transport]", "")
+    if text.count(_ANSWER) != 1:
+        raise Failed(f"SIPp's own {scenario} is not what it was; a 200 that follows its 180 was expected")
+    found.write_text(text.replace(_ANSWER, '<pause milliseconds="50"/>' + _ANSWER), encoding="ascii")
+    return found.absolute()
+
+
 class Callee(_SIPp):
     """
     A SIPp that answers every call.
     """
 
     def __init__(
-        self, folder: Path, host: str, port: int, scenario: str = "uas", transport: str = "udp"
+        self,
+        folder: Path,
+        host: str,
+        port: int,
+        scenario: str = "uas",
+        transport: str = "udp",
+        plain: bool = False,
     ) -> None:
+        """
+        @param plain: whether its Contact is not to name its transport, and its 200 to come 50 ms after its 180.
+        """
+        if plain:
+            scenario = str(_plain(folder, scenario))
         given = ["-sn", scenario] if not scenario.endswith(".xml") else ["-sf", scenario]
         mode = {"udp": "u1", "tcp": "t1"}[transport]
         super().__init__(folder, "callee", [*given, "-t", mode, "-i", host, "-p", str(port)])

@@ -78,6 +78,7 @@ class Subject:
     @ivar command: makes its command line, and writes what files it needs.
     @ivar messages: how many messages of a call it sends.
     @ivar paths: where Python looks for modules first.
+    @ivar plain: whether the callee makes allowances for it; see L{benchmarks.load.Callee}.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Subject:
     rate: int = 1500
     messages: int = 7
     paths: tuple[Path, ...] = (ROOT,)
+    plain: bool = False
 
     def start(self, place: Place, folder: Path) -> Process:
         """
@@ -153,6 +155,8 @@ SUBJECTS = {
         Subject("kamailio", "Kamailio, tuned", _kamailio("-x", "fm", "-X", "fm", "-b", "4194304")),
         Subject("kamailio_default", "Kamailio, as Debian starts it", _kamailio()),
         Subject("relay", "bare relay on Twisted", _relay, messages=6),
-        Subject("sippy", "sippy b2bua_simple", _sippy, rate=60),
+        # Its release 2.5.0 ends no call with a Contact such as SIPp's (it knows transport=udp, not UDP), and
+        # its threads send a 200 before the 180 that came just before.
+        Subject("sippy", "sippy b2bua_simple", _sippy, rate=60, plain=True),
     )
 }

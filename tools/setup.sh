@@ -109,3 +109,15 @@ if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
     .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".$extras" </dev/null
     echo "$ready" >".venv/ready-$kind"
 fi
+
+# What sipgrace is measured beside, with dependencies that it shall not share.
+if [ "$kind" = bench ] && [ "$(cat build/bench-venv/made 2>/dev/null)" != "$made sippy==2.5.0" ]; then
+    echo "installing sippy into build/bench-venv"
+    rm -rf build/bench-venv
+    "$python" -m venv build/bench-venv
+    if build/bench-venv/bin/python -m pip install -qq --disable-pip-version-check sippy==2.5.0 </dev/null; then
+        echo "$made sippy==2.5.0" >build/bench-venv/made
+    else
+        echo "sippy could not be installed: see what pip said above; it is left out"
+    fi
+fi
