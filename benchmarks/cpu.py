@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load import Addresses, Callee, Counts, call
+from benchmarks.load import Addresses, Callee, Counts, call, stepsOf
 from benchmarks.processes import Failed
 from benchmarks.subjects import Place, Subject
 
@@ -32,17 +32,6 @@ class CallCost:
     rate: float
 
 
-def _stepsOf(counts: Counts) -> dict[str, int]:
-    """
-    The counts of a scenario by message: C{200_Recv} for all steps at which a 200 was received.
-    """
-    found: dict[str, int] = {}
-    for step, number in counts.messages.items():
-        _, _, message = step.partition("_")
-        found[message] = found.get(message, 0) + number
-    return found
-
-
 def checkCalls(caller: Counts, callee: Counts, calls: int, trying: bool = True, behind: bool = True) -> None:
     """
     Holds what SIPp has counted to what the figures mean: every call succeeded, nothing was sent twice by
@@ -58,13 +47,13 @@ def checkCalls(caller: Counts, callee: Counts, calls: int, trying: bool = True, 
         again = counts.retransmissions + counts.together("_Retrans")
         if again:
             raise Failed(f"the {side} has counted {again} retransmissions in {calls} calls")
-    steps = _stepsOf(caller)
+    steps = stepsOf(caller)
     for message in set(CALLER):
         if steps.get(message) != calls * CALLER.count(message):
             raise Failed(f"the caller has counted {steps} in {calls} calls")
     if trying and steps.get("100_Recv") != calls:
         raise Failed(f"the caller has been sent {steps.get('100_Recv')} times 100 in {calls} calls")
-    steps = _stepsOf(callee)
+    steps = stepsOf(callee)
     for message in set(_CALLEE):
         if behind and steps.get(message) != calls * _CALLEE.count(message):
             raise Failed(f"the callee has counted {steps} in {calls} calls")
@@ -77,6 +66,7 @@ def costOf(
     seconds: float,
     warm: float,
     say: Callable[[str], None] = lambda text: None,
+    patience: float = 60.0,
 ) -> CallCost:
     """
     One measurement of one program.
@@ -84,6 +74,7 @@ def costOf(
     @param seconds: how long calls are placed.
     @param warm: for how long the same load was there before. Transactions live for 32 s on UDP: what their
         end costs is in the figure where it is longer than that.
+    @param patience: see L{call}.
     @raise Failed: where the calls were not such that the figure means anything.
     """
     callerHost, host, calleeHost = addresses.next(), addresses.next(), addresses.next()
@@ -96,9 +87,9 @@ def costOf(
     ):
         # Let it come to rest: what it does at its start is no part of a call.
         time.sleep(1)
-        first = call(folder, callerHost, (host, 5060), subject.rate, before)
+        first = call(folder, callerHost, (host, 5060), subject.rate, before, patience=patience)
         start = process.cpu()
-        second = call(folder, callerHost, (host, 5060), subject.rate, calls)
+        second = call(folder, callerHost, (host, 5060), subject.rate, calls, patience=patience)
         cost = (process.cpu() - start) / calls * 1000
         if not process.running():
             raise Failed(f"{subject.name} has ended; {process.story()}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.processes import Failed, Process, waitFor
 
-__all__ = ["Addresses", "Callee", "Counts", "call", "listens"]
+__all__ = ["RING", "Addresses", "Callee", "Caller", "Counts", "call", "listens", "stepsOf"]
 
 #: What SIPp asks of the kernel for its sockets, in bytes: bursts must not get lost on its side.
 _BUFFER = 4_000_000
@@ -61,6 +61,17 @@ class Counts:
         How many messages were counted at steps of this kind: C{"_Sent"}, C{"_Recv"}, C{"_Retrans"}.
         """
         return sum(number for step, number in self.messages.items() if step.endswith(end))
+
+
+def stepsOf(counts: Counts) -> dict[str, int]:
+    """
+    The counts of a scenario by message: C{200_Recv} for all steps at which a 200 was received.
+    """
+    found: dict[str, int] = {}
+    for step, number in counts.messages.items():
+        _, _, message = step.partition("_")
+        found[message] = found.get(message, 0) + number
+    return found
 
 
 class _SIPp:
@@ -133,6 +144,17 @@ def listens(host: str, port: int, transport: str = "udp") -> bool:
 _ANSWER = '<send retrans="500">'
 
 
+#: A callee who rings, and answers after ten minutes.
+RING = "ring.xml"
+
+
+def _ring(folder: Path) -> Path:
+    text = subprocess.run(["sipp", "-sd", "uas"], capture_output=True, text=True, check=False).stdout
+    found = folder / RING
+    found.write_text(text.replace(_ANSWER, '<pause milliseconds="600000"/>' + _ANSWER), encoding="ascii")
+    return found.absolute()
+
+
 def _plain(folder: Path, scenario: str) -> Path:
     # It says that it succeeded by 99.
     text = subprocess.run(["sipp", "-sd", scenario], capture_output=True, text=True, check=False).stdout
@@ -159,8 +181,11 @@ class Callee(_SIPp):
         plain: bool = False,
     ) -> None:
         """
-        @param plain: whether its Contact is not to name its transport, and its 200 to come 50 ms after its 180.
+        @param plain: whether its Contact is not to name its transport, and its 200 to come 50 ms after its
+            180.
         """
+        if scenario == RING:
+            scenario = str(_ring(folder))
         if plain:
             scenario = str(_plain(folder, scenario))
         given = ["-sn", scenario] if not scenario.endswith(".xml") else ["-sf", scenario]
@@ -187,6 +212,29 @@ class Callee(_SIPp):
         return counts
 
 
+class Caller(_SIPp):
+    """
+    A SIPp that places so many calls at a steady rate.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        host: str,
+        to: tuple[str, int],
+        rate: float,
+        calls: int,
+        scenario: str = "uac",
+        transport: str = "udp",
+        extra: tuple[str, ...] = (),
+    ) -> None:
+        given = ["-sn", scenario] if not scenario.endswith(".xml") else ["-sf", scenario]
+        mode = {"udp": "u1", "tcp": "t1"}[transport]
+        place = ["-t", mode, "-i", host, "-p", "5080"]
+        load = ["-r", str(rate), "-m", str(calls), "-l", str(calls), "-d", "0"]
+        super().__init__(folder, "caller", [*given, *place, *load, *extra, f"{to[0]}:{to[1]}"])
+
+
 def call(
     folder: Path,
     host: str,
@@ -196,39 +244,17 @@ def call(
     scenario: str = "uac",
     transport: str = "udp",
     extra: tuple[str, ...] = (),
+    patience: float = 60.0,
 ) -> Counts:
     """
     Places calls at a steady rate and waits for their end.
 
     @param rate: calls a second.
+    @param patience: seconds for which calls may go on when the last has been placed.
     @return: what the caller has counted.
     @raise Failed: where it does not come to an end.
     """
-    given = ["-sn", scenario] if not scenario.endswith(".xml") else ["-sf", scenario]
-    mode = {"udp": "u1", "tcp": "t1"}[transport]
-    sipp = _SIPp(
-        folder,
-        "caller",
-        [
-            *given,
-            "-t",
-            mode,
-            "-i",
-            host,
-            "-p",
-            "5080",
-            "-r",
-            str(rate),
-            "-m",
-            str(calls),
-            "-l",
-            str(calls),
-            "-d",
-            "0",
-            *extra,
-            f"{to[0]}:{to[1]}",
-        ],
-    )
+    sipp = Caller(folder, host, to, rate, calls, scenario, transport, extra)
     with sipp.process as process:
-        process.wait(calls / rate + 60)
+        process.wait(calls / rate + patience)
         return sipp.counts()

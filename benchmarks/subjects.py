@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.load import listens
 from benchmarks.processes import Failed, Process, waitFor
 
-__all__ = ["SUBJECTS", "Place", "Subject"]
+__all__ = ["PROBE", "SUBJECTS", "Place", "Subject"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 #: The package with its hot modules compiled, where C{tools/compile.sh} has put it.
 COMPILED = ROOT / "build" / "compiled"
+
+#: Where calls for C{probe} go, at the callee's address.
+PROBE = 5071
 
 _KAMAILIO = """#!KAMAILIO
 debug=0
@@ -32,7 +35,11 @@ loadmodule "sl.so"
 loadmodule "pv.so"
 loadmodule "textops.so"
 request_route {{
-  $du = "sip:{calleeHost}:{calleePort}";
+  if ($rU == "probe") {{
+    $du = "sip:{calleeHost}:{probe}";
+  }} else {{
+    $du = "sip:{calleeHost}:{calleePort}";
+  }}
   t_relay();
 }}
 """
@@ -43,6 +50,9 @@ listen = ["udp:{port}:interface={host}"]
 max_accepted = 1000000
 [limits]
 transactions = 1000000
+[[routes]]
+prefix = "probe"
+to = ["sip:{calleeHost}:{probe}"]
 [[routes]]
 domain = "*"
 to = ["sip:{calleeHost}:{calleePort}"]
@@ -64,7 +74,7 @@ class Place:
         """
         Puts these in.
         """
-        return text.format(**vars(self))
+        return text.format(**vars(self), probe=PROBE)
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,12 @@ class Subject:
     messages: int = 7
     paths: tuple[Path, ...] = (ROOT,)
     plain: bool = False
+
+    def at(self, rate: int) -> Subject:
+        """
+        The same, given another rate.
+        """
+        return replace(self, rate=rate)
 
     def start(self, place: Place, folder: Path) -> Process:
         """
