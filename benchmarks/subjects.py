@@ -85,7 +85,7 @@ class Subject:
     @ivar name: its key in the results.
     @ivar label: what tables call it.
     @ivar rate: how many calls a second it is given in the comparison.
-    @ivar command: makes its command line, and writes what files it needs.
+    @ivar command: makes its command line, and writes what files it needs, with further lines in them.
     @ivar messages: how many messages of a call it sends.
     @ivar paths: where Python looks for modules first.
     @ivar plain: whether the callee makes allowances for it; see L{benchmarks.load.Callee}.
@@ -93,7 +93,7 @@ class Subject:
 
     name: str
     label: str
-    command: Callable[[Place, Path], list[str]]
+    command: Callable[[Place, Path, str], list[str]]
     rate: int = 1500
     messages: int = 7
     paths: tuple[Path, ...] = (ROOT,)
@@ -105,12 +105,15 @@ class Subject:
         """
         return replace(self, rate=rate)
 
-    def start(self, place: Place, folder: Path) -> Process:
+    def start(self, place: Place, folder: Path, more: str = "") -> Process:
         """
         Starts it and waits until it listens.
+
+        @param more: further lines of its configuration; a relative path in it is that of C{folder}.
         """
         folder.mkdir(parents=True, exist_ok=True)
         process = Process(self.command(place, folder), folder, {"PYTHONPATH": ":".join(map(str, self.paths))})
+        process = Process(self.command(place, folder, more), folder, {"PYTHONPATH": str(ROOT)})
         try:
             waitFor(
                 lambda: not process.running() or listens(place.host, place.port), f"{self.name} to listen"
@@ -123,16 +126,16 @@ class Subject:
         return process
 
 
-def _kamailio(*options: str) -> Callable[[Place, Path], list[str]]:
-    def command(place: Place, folder: Path) -> list[str]:
-        (folder / "kamailio.cfg").write_text(place.fill(_KAMAILIO), encoding="ascii")
+def _kamailio(*options: str) -> Callable[[Place, Path, str], list[str]]:
+    def command(place: Place, folder: Path, more: str) -> list[str]:
+        (folder / "kamailio.cfg").write_text(place.fill(_KAMAILIO) + more, encoding="ascii")
         return ["kamailio", "-f", "kamailio.cfg", "-DD", "-E", "-m", "4096", *options]
 
     return command
 
 
-def _sipgrace(place: Place, folder: Path) -> list[str]:
-    (folder / "server.toml").write_text(place.fill(_SERVER), encoding="ascii")
+def _sipgrace(place: Place, folder: Path, more: str) -> list[str]:
+    (folder / "server.toml").write_text(place.fill(_SERVER) + more, encoding="ascii")
     return [
         sys.executable,
         "-m",
@@ -144,12 +147,12 @@ def _sipgrace(place: Place, folder: Path) -> list[str]:
     ]
 
 
-def _relay(place: Place, folder: Path) -> list[str]:
+def _relay(place: Place, folder: Path, more: str) -> list[str]:
     there = [place.host, str(place.port), place.calleeHost, str(place.calleePort)]
     return [sys.executable, "-m", "benchmarks.relay", *there]
 
 
-def _sippy(place: Place, folder: Path) -> list[str]:
+def _sippy(place: Place, folder: Path, more: str) -> list[str]:
     return [
         str(ROOT / "build" / "bench-venv" / "bin" / "b2bua_simple"),
         "-f",
