@@ -112,8 +112,8 @@ class Subject:
         @param more: further lines of its configuration; a relative path in it is that of C{folder}.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        process = Process(self.command(place, folder), folder, {"PYTHONPATH": ":".join(map(str, self.paths))})
-        process = Process(self.command(place, folder, more), folder, {"PYTHONPATH": str(ROOT)})
+        paths = ":".join(map(str, self.paths))
+        process = Process(self.command(place, folder, more), folder, {"PYTHONPATH": paths})
         try:
             waitFor(
                 lambda: not process.running() or listens(place.host, place.port), f"{self.name} to listen"
