@@ -17,7 +17,7 @@ from sipgrace.control.local import connectLocal
 from sipgrace.control.remote import RemoteNode
 from tests.scenarios.addresses import claim
 from tests.scenarios.processes import Role
-from tests.scenarios.waiting import poll, reactor
+from tests.scenarios.waiting import LIMIT, poll, reactor
 
 #: The UDP port of every SCTP association.
 ENCAPS = 9899
@@ -257,13 +257,15 @@ async def _end(node: RemoteNode) -> None:
         await gone
 
 
-async def busy(node: RemoteNode, requests: int) -> None:
+async def busy(node: RemoteNode, requests: int, limit: float = LIMIT) -> None:
     """
     Waits until a server or client has accepted so many requests since it was started.
+
+    @param limit: seconds that this may take.
     """
 
     async def enough() -> bool:
         status = await node.status()
         return int(status["accepted"]) >= requests
 
-    await poll(lambda: Deferred.fromCoroutine(enough()), f"{requests} accepted requests")
+    await poll(lambda: Deferred.fromCoroutine(enough()), f"{requests} accepted requests", limit)

@@ -106,7 +106,9 @@ class SIPp(Process):
         """
         What it has noted of messages that it did not expect.
         """
-        errors = self._errors.read_text(errors="replace")[:1200] if self._errors.exists() else ""
+        errors = self._errors.read_text(errors="replace") if self._errors.exists() else ""
+        # What failed a call, rather than what came after its end.
+        errors = errors[max(0, errors.find("Abort") - 100) :][:1200]
         return f"{self.errors.decode(errors='replace')[-500:]}\n{errors}\n{self.network.story()}"
 
 
