@@ -217,8 +217,7 @@ DIALOGUES = (
             request("BYE", 2, callee=True),
             receive("200"),
         ),
-        # SIPp's calling side takes no connections.
-        transports=("UDP",),
+        # SIPp's calling side takes no connections: these come by the one that it has opened.
         accepted=1,
     ),
     Dialogue(
