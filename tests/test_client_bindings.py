@@ -4,6 +4,7 @@ Where registered users are: in memory, and in a file.
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import stat
 from collections.abc import Mapping, Sequence
@@ -193,6 +194,13 @@ class BindingsTests(SynchronousTestCase):
         self.assertEqual(at(SIPURI.parse(b"sip:phone@192.0.2.3;transport=tcp")), None)
         for other in (b"sip:phone@192.0.2.1:5060", b"sip:other@192.0.2.1", b"sip:192.0.2.1"):
             self.assertEqual(at(SIPURI.parse(other)), None)
+        # Of a connection that has gone for good nothing is left.
+        other = MemoryNetwork().element(Recorder(), "192.0.2.2")
+        self.put((b"c", b"x"), binding(4)._replace(connection=ref(other)))  # type: ignore
+        del other
+        gc.collect()
+        self.assertEqual(at(SIPURI.parse(b"sip:phone@192.0.2.4")), None)
+        self.put((b"c", b"x"))
         # Two telephones that call themselves the same, behind two NATs.
         elsewhere = SOURCE._replace(host="203.0.113.5")
         self.put(BOB, binding(1, 1500, source=elsewhere))

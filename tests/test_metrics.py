@@ -163,8 +163,27 @@ class Nodes(ControlledCase):
         )
         self.assertEqual(found["sipgrace_calls_rerouted_total", ()], 0)
         self.assertEqual(found["sipgrace_calls_tdm_total", ()], 0)
+        self.assertNotIn(("sipgrace_registered_users", ()), found)
         # It has not been tested: nothing is said rather than a number that means nothing.
         self.assertEqual(named(found, "sipgrace_server_latency_seconds"), {})
+
+    def test_users(self) -> None:
+        """
+        A client that is a registrar says how many are registered.
+        """
+        status = {"registrar": {"users": 2, "bindings": 3, "refused": 4}}
+        collector = NodeCollector(dict, "1")
+        found = {metric.name: metric.samples[0].value for metric in collector._users(status)}
+        self.assertEqual(
+            found,
+            {
+                "sipgrace_registered_users": 2,
+                "sipgrace_registered_places": 3,
+                "sipgrace_registrations_refused": 4,
+            },
+        )
+        self.assertEqual(list(collector._users({"registrar": None})), [])
+        self.assertEqual(list(collector._users({})), [])
 
     async def test_taken(self) -> None:
         """

@@ -174,9 +174,12 @@ class Bindings:
         if not found:
             return None
         now = self._time()
-        current = [binding for binding in found if binding.expires > now]
-        ways = {(binding.source, binding.connection) for binding in current}
-        return current[-1] if len(ways) == 1 else None
+        ways: dict[tuple[Source | None, int], Binding] = {}
+        for binding in found:
+            connection = None if binding.connection is None else binding.connection()
+            if binding.expires > now and (binding.source is not None or connection is not None):
+                ways[binding.source, id(connection)] = binding
+        return next(iter(ways.values())) if len(ways) == 1 else None
 
     def replace(self, record: Record, bindings: Iterable[Binding]) -> Deferred[None]:
         """

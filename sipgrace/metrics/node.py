@@ -105,6 +105,7 @@ class NodeCollector(Collector):
         yield from self._machinery(status)
         yield from self._clients(status)
         yield from self._servers(status)
+        yield from self._users(status)
         linked = GaugeMetricFamily(
             "sipgrace_controller_link_up", "Whether the link to a controller is up.", labels=("controller",)
         )
@@ -153,6 +154,14 @@ class NodeCollector(Collector):
         yield CounterMetricFamily(
             "sipgrace_notifications", "Clients told unasked.", float(announcements["notified"])
         )
+
+    def _users(self, status: Facts) -> Iterator[Metric]:
+        registrar = status.get("registrar")
+        if registrar is not None:
+            yield from gauge("registered_users", "Users who are registered.", registrar["users"])
+            yield from gauge("registered_places", "In how many places they are.", registrar["bindings"])
+            says = "Registrations with wrong credentials."
+            yield CounterMetricFamily("sipgrace_registrations_refused", says, float(registrar["refused"]))
 
     def _servers(self, status: Facts) -> Iterator[Metric]:
         servers = status.get("servers", ())
