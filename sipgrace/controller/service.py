@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, serverFromString, wrapClientTLS
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
-from twisted.web.client import Agent
+from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.config.controller import (
     ControllerConfig,
@@ -34,6 +34,7 @@ from sipgrace.controller.links import Accepted, Links
 from sipgrace.controller.localnode import ControllerNode
 from sipgrace.controller.peers import Neighbour, Peers
 from sipgrace.controller.seams import IFleetStore, OrderRecord, Person
+from sipgrace.controller.store.etcd import EtcdStore
 from sipgrace.controller.store.sqlite import SQLiteStore
 from sipgrace.controller.web.site import webSite
 from sipgrace.controller.webhook import Webhook
@@ -85,10 +86,18 @@ class Signer:
         return True
 
 
-def storeOf(reactor: Any, section: StoreSection) -> IFleetStore:
+def storeOf(reactor: Any, section: StoreSection, name: str) -> IFleetStore:
     """
+    @param name: the controller's.
     @return: where things are kept, as configured.
     """
+    if section.url is not None:
+        # Connections are kept open: a claim takes several requests, one after another.
+        pool = HTTPConnectionPool(reactor)
+        client = HTTPClient(Agent(reactor, connectTimeout=_CONNECT, pool=pool))
+        clock = IReactorTime(reactor)
+        close = pool.closeCachedConnections
+        return EtcdStore(name, clock, client, [section.url], section.prefix, close=close)
     assert section.path is not None
     return SQLiteStore(reactor, section.path)
 
@@ -145,7 +154,7 @@ class ControllerService(Service):
         name = config.controller.name
         self._signer = Signer(config.key.name, readOrderKey(config.key.file))
         self.fleet = Fleet(wallClock)
-        self._store = storeOf(reactor, config.store)
+        self._store = storeOf(reactor, config.store, name)
         self.controller = Controller(
             name,
             clock,

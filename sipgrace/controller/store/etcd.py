@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -81,6 +81,7 @@ class EtcdStore:
         urls: Sequence[str],
         prefix: str = "/sipgrace/",
         lease: int = LEASE,
+        close: Callable[[], object] = lambda: None,
     ) -> None:
         """
         @param name: this controller's, which no other with the same store has.
@@ -88,11 +89,13 @@ class EtcdStore:
         @param urls: where etcd is: C{http://127.0.0.1:2379}.
         @param prefix: what all keys begin with.
         @param lease: how long claims that are not held outlive the controller, in seconds.
+        @param close: closes the client's connections; called when the store is stopped.
         """
         self._name = name
         self._gateway = Gateway(clock, client, urls)
         self._prefix = prefix
         self._seconds = lease
+        self._close = close
         self._lease = 0
         self._open = False
         self._keeping = LoopingCall(lambda: Deferred.fromCoroutine(self._keepAlive()))
@@ -134,6 +137,7 @@ class EtcdStore:
         except StoreError as error:
             # It ends by itself.
             self._log.info("{why}", why=str(error))
+        await maybeDeferred(self._close)
 
     async def _keepAlive(self) -> None:
         try:
