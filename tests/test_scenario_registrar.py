@@ -13,7 +13,7 @@ from sipgrace.interfaces import IAssociation
 from sipgrace.message.headers import NameAddr
 from sipgrace.message.message import Request, Response
 from tests.scenarios.network import PORT, Network
-from tests.scenarios.phones import Phone, keepRinging, token
+from tests.scenarios.phones import Phone, Ring, keepRinging, token
 from tests.test_client_digest import answer
 
 REGISTRAR = """
@@ -189,4 +189,24 @@ class RegisteredTests(TestCase):
         self.reception.rings[0].respond(200)
         self.assertEqual((await call.done()).status, 200)
         self.assertEqual(await self.network.clients[2].end(), 0)
+        self.network.check()
+
+    async def test_severalPlaces(self) -> None:
+        """
+        The telephone that registered last is asked first. When that is busy, or has gone without a word, the
+        other one rings.
+        """
+
+        def refuse(ring: Ring) -> None:
+            ring.respond(486)
+
+        bobs = self.bob.way(*self.network.users(2))
+        await self.register(self.bob, bobs, "2001", 0)
+        busy = await Phone(self, "busy", refuse).listen(self.network.host)
+        await self.register(busy, busy.way(*self.network.users(2)), "2001", 1)
+        await self.call("2001", self.bob)
+        self.assertEqual([ring.acked for ring in busy.rings], [True])
+        await busy.stop()
+        await self.call("2001", self.bob)
+        self.assertEqual((len(busy.rings), len(self.bob.rings)), (1, 2))
         self.network.check()
