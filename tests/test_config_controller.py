@@ -75,6 +75,7 @@ class ControllerTests(SynchronousTestCase):
                 "http": {"listen": "tcp:7180:interface=127.0.0.1", "insecure": False},
                 "tokens": (),
                 "alerts": {"webhook": None, "after": 0.0},
+                "windows": (),
                 "control": None,
                 "manhole": None,
             },
@@ -224,6 +225,18 @@ class ControllerTests(SynchronousTestCase):
             (
                 '[http]\nlisten = "udp:80:interface=127.0.0.1"\n',
                 ["http.listen: expected a tls or tcp string, found 'udp:80:interface=127.0.0.1'"],
+            ),
+            (
+                '[[windows]]\nname = "w"\ncron = "1"\ntimezone = "Mars"\n',
+                [
+                    "windows[1].cron: expected five fields as cron has them, such as '30 3 * * SUN', found "
+                    "'1' (Wrong number of fields)",
+                    "windows[1].timezone: expected a time zone such as 'Europe/Berlin', found 'Mars'",
+                ],
+            ),
+            (
+                '[[windows]]\nname = "w"\ncron = "1 2 * * *"\nservers = ["a"]\nselect = {}\n',
+                ["windows[1]: expected exactly one of servers and select, found both"],
             ),
             (
                 '[alerts]\nwebhook = "ftp://a"\n',

@@ -256,6 +256,49 @@ class Whole(ControllerCase):
         await self.until(lambda: self.linked(again, "server-1"))
         self.assertEqual([one.id for one in await again.controller.orders()], [record.id])
 
+    async def test_windows(self) -> None:
+        """
+        Windows of the configuration are schedules; those that have gone from there are gone. Nobody takes one
+        back but there.
+        """
+        first = """
+[[windows]]
+name = "north"
+cron = "30 3 * * SUN"
+timezone = "Europe/Berlin"
+select = { site = "north" }
+"""
+        second = """
+[[windows]]
+name = "two"
+cron = "0 4 1 * *"
+servers = ["server-1", "server-2"]
+guard = 20
+"""
+        controller = await self.controller(more=first)
+        (record,) = await controller.controller.schedules()
+        self.assertEqual(
+            (record.id, record.who, record.zone),
+            ("window-controller-120-north", "configuration", "Europe/Berlin"),
+        )
+        self.assertEqual(record.values["select"], {"site": "north"})
+        assert record.next is not None
+        with self.assertRaises(OrderRefused) as caught:
+            await controller.controller.unschedule(record.id, Person("root", Role.ADMIN))
+        self.assertEqual(
+            str(caught.exception), "it stands in the configuration of its controller, under [[windows]]"
+        )
+        await controller.stopService()
+        controller = await self.controller(more=first + second)
+        records = {one.id: one for one in await controller.controller.schedules()}
+        self.assertEqual(records.pop(record.id), record)
+        (other,) = records.values()
+        self.assertEqual((other.values["servers"], other.values["guard"]), (["server-1", "server-2"], 20.0))
+        await controller.stopService()
+        controller = await self.controller(more=second.replace("guard = 20", "guard = 30"))
+        (other,) = await controller.controller.schedules()
+        self.assertEqual((other.id, other.values["guard"]), ("window-controller-120-two", 30.0))
+
     async def test_status(self) -> None:
         """
         What the controller says of itself at its own socket, and that it takes no orders there.

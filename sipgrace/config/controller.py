@@ -5,14 +5,16 @@ The configuration of a controller.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography import x509
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from sipgrace.config.links import PORT, Host, certified, isLoopback
+from sipgrace.config.links import PORT, Host, Labels, certified, isLoopback
 from sipgrace.config.sections import ControlSection, ManholeSection, Many, Section
-from sipgrace.config.values import FilePath, Listen, Mistake, Name, Seconds, mistakes, once
+from sipgrace.config.selfdrain import Cron
+from sipgrace.config.values import FilePath, Listen, Mistake, Name, Phrase, Seconds, mistakes, once
 from sipgrace.errors import ConfigError
 from sipgrace.transport.description import parseDescription
 from sipgrace.transport.orderkey import readOrderKey
@@ -28,6 +30,7 @@ __all__ = [
     "HTTPSection",
     "KeySection",
     "LinksSection",
+    "MaintenanceSection",
     "PeerSection",
     "StoreSection",
     "TokenSection",
@@ -46,6 +49,14 @@ def _url(value: str) -> str:
 def _digest(value: str) -> str:
     if not _DIGEST.match(value):
         raise ValueError("expected 64 hexadecimal digits in lower case (sipgrace keys token prints them)")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"expected a time zone such as 'Europe/Berlin', found {value!r}") from None
     return value
 
 
@@ -249,6 +260,74 @@ class HTTPSection(Section):
         return self
 
 
+class MaintenanceSection(Section):
+    """
+    When servers are maintained, time and again: drained, their command run ([drain] then, in their files),
+    brought back and seen to be well, one after another. What is due while the controller is not there is made
+    up for within five minutes, and then left out.
+    """
+
+    name: Name
+    """What it is called; part of its id."""
+
+    cron: Cron
+    """When it begins: minute, hour, day of the month, month, day of the week, as cron has them."""
+
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The time zone of cron, such as "Europe/Berlin"."""
+
+    servers: Annotated[tuple[Name, ...], Many] = ()
+    """Which servers, in that order."""
+
+    select: Labels | None = None
+    """Or those that have all of these labels; { } for all that are linked."""
+
+    atOnce: Annotated[int, Field(ge=1, le=100000)] = 1
+    """How many at once."""
+
+    settle: Annotated[Seconds, Field(ge=0, le=86400)] = 10.0
+    """How long a server must be seen to be well before the next one's turn."""
+
+    timeout: Annotated[Seconds, Field(ge=1, le=86400)] = 600.0
+    """How long one server may take; longer is trouble, at which it stops."""
+
+    then: Literal["run", "stay"] = "run"
+    """Whether the command is run, or servers are only drained and brought back."""
+
+    why: Phrase | None = None
+    """The reason that clients are told; by default the name."""
+
+    guard: Annotated[Seconds, Field(ge=0.5, le=86400)] | None = None
+    """The guard of each drain; by default as each server has it."""
+
+    over: Annotated[Seconds, Field(ge=0, le=86400)] | None = None
+    """For so long before each full stop a rising share of new calls is refused; by default as each server has
+    it."""
+
+    @model_validator(mode="after")
+    def _decided(self) -> Self:
+        if bool(self.servers) == (self.select is not None):
+            found = "both" if self.servers else "none"
+            mistakes([((), f"expected exactly one of servers and select, found {found}")])
+        return self
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """
+        The same as a rolling maintenance is asked for.
+        """
+        found: dict[str, Any] = {"why": self.why or self.name}
+        if self.select is None:
+            found["servers"] = list(self.servers)
+        else:
+            found["select"] = dict(self.select)
+        for key in ("atOnce", "settle", "timeout", "then", "guard", "over"):
+            value = getattr(self, key)
+            if value is not None:
+                found[key] = value
+        return found
+
+
 class AlertsSection(Section):
     """
     Who is told of servers that are overdue: the log and the metrics always are.
@@ -293,6 +372,9 @@ class ControllerConfig(Section):
     alerts: AlertsSection = AlertsSection()
     """Who is told of overdue servers."""
 
+    windows: Annotated[tuple[MaintenanceSection, ...], Many] = ()
+    """When servers are maintained, one table each."""
+
     control: ControlSection | None = None
     """A socket for the sipgrace command line."""
 
@@ -304,6 +386,12 @@ class ControllerConfig(Section):
     def _groups(cls, groups: tuple[GroupSection, ...]) -> tuple[GroupSection, ...]:
         mistakes(once([one.name for one in groups], "group"))
         return groups
+
+    @field_validator("windows", mode="after")
+    @classmethod
+    def _windows(cls, windows: tuple[MaintenanceSection, ...]) -> tuple[MaintenanceSection, ...]:
+        mistakes(once([one.name for one in windows], "window"))
+        return windows
 
     @field_validator("tokens", mode="after")
     @classmethod

@@ -70,6 +70,7 @@ class Controller:
     @ivar name: its own name.
     @ivar fleet: the nodes.
     @ivar passing: passes on what is for nodes of other controllers; C{None} where there are none.
+    @ivar windows: schedules that stand in the configuration; see L{Schedules.start}.
     @ivar alerts: what is amiss; further C{hooks} may be added to it.
     """
 
@@ -111,6 +112,7 @@ class Controller:
         )
         self._schedules = Schedules(name, clock, fleet, store, self, self._auditing, self._wallClock)
         self.passing: Passing | None = None
+        self.windows: Sequence[ScheduleRecord] = ()
         self.alerts = Alerts(name, clock, fleet, self._wallClock, alertAfter)
 
     # ------------------------------------------------------------------ starting and stopping
@@ -130,7 +132,7 @@ class Controller:
         self._announcing.start()
         await self._desk.start()
         await self._rollings.start()
-        await self._schedules.start()
+        await self._schedules.start(self.windows)
 
     def stop(self) -> Deferred[None]:
         """

@@ -5,7 +5,7 @@ What is to be ordered later, once or time and again: orders and rolling maintena
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -25,7 +25,7 @@ from sipgrace.lifecycle.audit import stamp
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import newNonce
 
-__all__ = ["Schedules", "nextOf"]
+__all__ = ["CONFIGURED", "Schedules", "nextOf"]
 
 #: The clock on the wall may be set; it is looked at again at least so often, in seconds.
 LOOK: Final = 30.0
@@ -35,6 +35,9 @@ LATE: Final = 300.0
 
 #: What the store could not do is tried again after so many seconds.
 AGAIN: Final = 5.0
+
+#: What the ids of schedules begin with that stand in the configuration.
+CONFIGURED: Final = "window-"
 
 _SCHEDULE: Final[Mapping[str, Any]] = {
     "what": str,
@@ -104,13 +107,27 @@ class Schedules:
         self._looking = False
         self._stopped = False
 
-    async def start(self) -> None:
+    async def start(self, windows: Sequence[ScheduleRecord] = ()) -> None:
         """
         Begins to wait. What was due meanwhile is done, if that is not long ago.
+
+        @param windows: those that the configuration has; they stand in place of those that it had before.
+        @raise OrderRefused: where one cannot be meant.
         """
         for record in await self._store.schedules():
             if record.by in (self._name, ""):
                 self._mine[record.id] = record
+        configured = {record.id for record in windows}
+        for id in [id for id in self._mine if id.startswith(CONFIGURED) and id not in configured]:
+            await self._store.removeSchedule(id)
+            del self._mine[id]
+        for record in windows:
+            self._doing.check(record.what, record.values, Person(record.who, Role(record.role)))
+            before = self._mine.get(record.id)
+            if before is None or replace(before, next=None) != record:
+                begun = replace(record, next=nextOf(record, self._wallClock()))
+                await self._store.putSchedule(begun)
+                self._mine[record.id] = begun
         self._wait()
 
     def stop(self) -> None:
@@ -177,6 +194,8 @@ class Schedules:
         See L{sipgrace.controller.seams.IController.unschedule}.
         """
         allow(person, Role.OPERATOR, "to take a schedule back")
+        if id.startswith(CONFIGURED):
+            raise OrderRefused("it stands in the configuration of its controller, under [[windows]]")
         for record in await self._store.schedules():
             if record.id == id:
                 break

@@ -22,6 +22,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from sipgrace.config.controller import (
     ControllerConfig,
     GroupSection,
+    MaintenanceSection,
     PeerSection,
     StoreSection,
     TokenSection,
@@ -33,7 +34,8 @@ from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.links import Accepted, Links
 from sipgrace.controller.localnode import ControllerNode
 from sipgrace.controller.peers import Neighbour, Peers
-from sipgrace.controller.seams import IFleetStore, OrderRecord, Person
+from sipgrace.controller.schedules import CONFIGURED
+from sipgrace.controller.seams import IFleetStore, OrderRecord, Person, ScheduleRecord
 from sipgrace.controller.store.etcd import EtcdStore
 from sipgrace.controller.store.sqlite import SQLiteStore
 from sipgrace.controller.web.site import webSite
@@ -120,6 +122,23 @@ def tokensOf(sections: Iterable[TokenSection]) -> list[Token]:
     return [Token(one.name, Role(one.role), one.sha256) for one in sections]
 
 
+def windowOf(name: str, section: MaintenanceSection) -> ScheduleRecord:
+    """
+    @param name: the controller's.
+    @return: when servers are maintained, as configured.
+    """
+    return ScheduleRecord(
+        id=f"{CONFIGURED}{name}-{section.name}",
+        what="rolling",
+        values=section.values,
+        who="configuration",
+        role=str(Role.OPERATOR),
+        cron=section.cron,
+        zone=section.timezone,
+        by=name,
+    )
+
+
 def budgetOf(section: GroupSection) -> Budget:
     """
     @return: a group's budget, as configured.
@@ -175,6 +194,7 @@ class ControllerService(Service):
         neighbours = [self._neighbour(one, options) for one in config.peers]
         self.peers = Peers(name, clock, self.fleet, neighbours, self, self._keep, self._keepReport)
         self.controller.passing = self.peers
+        self.controller.windows = [windowOf(name, section) for section in config.windows]
         self.node = ControllerNode(name, self.status)
         self.site = webSite(self.controller, tokensOf(config.tokens), clock, registryOf())
         self.http: IListeningPort | None = None
