@@ -331,7 +331,8 @@ class CommandLine(SynchronousTestCase):
         for environment in ({}, {"SIPGRACE_SOCKET": ""}):
             self.assertEqual(
                 self.wrong("drain", **environment),
-                "which process? Give --socket PATH, --config FILE, or set SIPGRACE_SOCKET",
+                "which process? Give --socket PATH, --config FILE, or set SIPGRACE_SOCKET; or give "
+                "--controller URL and --node NAME",
             )
 
     def test_both(self) -> None:

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from sipgrace import __version__
+from sipgrace.commands.access import withController
 
 __all__ = ["main", "sipgrace"]
 
@@ -27,6 +30,13 @@ VERBS = {
     "offline": "sipgrace.commands.orders:offline",
     "skip": "sipgrace.commands.orders:skip",
     "unskip": "sipgrace.commands.orders:unskip",
+    "fleet": "sipgrace.commands.fleet:fleet",
+    "rolling": "sipgrace.commands.rolling:rolling",
+    "orders": "sipgrace.commands.fleet:orders",
+    "schedule": "sipgrace.commands.scheduling:schedule",
+    "announce": "sipgrace.commands.fleet:announce",
+    "forget": "sipgrace.commands.fleet:forget",
+    "audit": "sipgrace.commands.fleet:audit",
     "keys": "sipgrace.commands.keys:keys",
     "demo": "sipgrace.commands.demo:demo",
     "completion": "sipgrace.commands.completion:completion",
@@ -57,7 +67,11 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="sipgrace")
-def sipgrace() -> None:
+@withController
+@click.pass_context
+def sipgrace(
+    context: click.Context, /, controller: str | None, tokenFile: Path | None, ca: Path | None
+) -> None:
     """
     Takes a SIP server out of service without losing a call, and brings it back.
 
@@ -70,6 +84,14 @@ def sipgrace() -> None:
       sipgrace status                             how things stand
       sipgrace drain --wait --why "new kernel"    out of service, when the last call is set up
       sipgrace resume --wait                      back into service
+
+    Or they go through a controller, to any node of its fleet:
+
+    \b
+      export SIPGRACE_CONTROLLER=https://controller-120:8120 SIPGRACE_TOKEN_FILE=~/.sipgrace-token
+      sipgrace fleet                              all nodes, and what is wrong
+      sipgrace drain --node server-102 --wait
+      sipgrace rolling --all --wait               one server after another
 
     A drain refuses new calls, finishes the accepted ones, and ends all associations by its guard at the
     latest.
@@ -84,6 +106,13 @@ def sipgrace() -> None:
       5  a fault in this program or in the other
       130, 143  left by Ctrl-C or SIGTERM; what was ordered goes on
     """
+    said = {"controller": controller, "tokenFile": tokenFile, "ca": ca}
+    # What stands in the environment is looked at by each verb.
+    context.obj = {
+        name: value
+        for name, value in said.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
 
 
 def main() -> None:

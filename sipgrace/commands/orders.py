@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError
 
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.progress import displayFor, follow
-from sipgrace.commands.reach import Left, Reach, reaching
+from sipgrace.commands.reach import Left, Reach, glance, reaching
 from sipgrace.commands.wishes import reason, wishing
 from sipgrace.commands.words import count, seconds, standing
-from sipgrace.control.remote import Answer, RemoteNode, Unreachable
+from sipgrace.control.remote import Answer, Unreachable
 
 __all__ = ["cancel", "drain", "extend", "offline", "resume", "skip", "unskip"]
 
@@ -33,14 +33,18 @@ class Giving:
         self._values = values
         self._events: list[dict[str, Any]] = []
 
-    async def __call__(self, reactor: Any, node: RemoteNode) -> Outcome:
+    async def __call__(self, reactor: Any, node: Any) -> Outcome:
         """
         See L{sipgrace.commands.reach.Job}.
         """
-        name = (await node.status())["name"]
+        name = (await glance(node))["name"]
         await node.watch(self._events.append)
         began = reactor.seconds()
         answer = await node.order(self._kind, **self._values)
+        if self._ends is None and answer.state == "queued":
+            why = answer.result["queued"]
+            facts = {"order": self._kind, "name": name, "state": "queued", "id": answer.id, "why": why}
+            return Outcome(Exit.DONE, f"{name}: the {self._kind} is queued{why and f': {why}'}", facts)
         if self._ends is None:
             return await self._obeyed(node, name, answer)
         try:
@@ -49,11 +53,11 @@ class Giving:
             raise Left(f"left; {_goesOn(self._kind)}") from None
         return self._became(name, last, answer, reactor.seconds() - began)
 
-    async def _obeyed(self, node: RemoteNode, name: str, answer: Answer) -> Outcome:
+    async def _obeyed(self, node: Any, name: str, answer: Answer) -> Outcome:
         facts = {"order": self._kind, "name": name, "state": answer.state}
         text = f"{name}: {answer.state}"
         try:
-            status = await node.status()
+            status = await glance(node)
         except Unreachable:
             # Its process has ended since; the order was obeyed all the same.
             pass
@@ -115,7 +119,12 @@ def _goesOn(kind: str) -> str:
 @reaching
 @wishing
 @click.option("--wait", is_flag=True, help="Wait until it is offline, and show the calls and the time left.")
-def drain(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
+@click.option(
+    "--queue",
+    is_flag=True,
+    help="With a controller: wait until the budget of its group has room, rather than be refused.",
+)
+def drain(reach: Reach, wishes: dict[str, Any], wait: bool, queue: bool) -> None:
     """
     Take it out of service without losing a call.
 
@@ -134,6 +143,10 @@ def drain(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
       sipgrace drain --guard 60 --retry-after 300
       sipgrace drain --over 120 --then exit --back 1800
     """
+    if queue:
+        if reach.access is None:
+            raise click.UsageError("--queue is for a controller, whose budget there may be no room in")
+        wishes["queue"] = True
     reach.carryOut(Giving(reach, "drain", ("offline", "serving") if wait else None, **wishes))
 
 

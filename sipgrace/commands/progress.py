@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import click
 from twisted.internet.task import LoopingCall
 
+from sipgrace.commands.reach import glance
 from sipgrace.commands.words import calls, count, seconds, standing
-from sipgrace.control.remote import Answer, RemoteNode
+from sipgrace.control.remote import Answer
 
 __all__ = ["Display", "displayFor", "follow"]
 
@@ -138,13 +139,13 @@ def displayFor(asJSON: bool) -> Display:
 
 
 async def follow(
-    reactor: Any, node: RemoteNode, answer: Answer, states: Collection[str], display: Display
+    reactor: Any, node: Any, answer: Answer, states: Collection[str], display: Display
 ) -> dict[str, Any]:
     """
     Waits until an order has been carried out or come to nothing, and shows how things stand meanwhile.
 
     @param states: where the node may stand then.
-    @return: the event that ended the waiting, see L{RemoteNode.when}.
+    @return: the event that ended the waiting, see L{sipgrace.control.remote.RemoteNode.when}.
     """
     showing = True
 
@@ -159,13 +160,14 @@ async def follow(
 
     def look() -> Any:
         # Whatever is wrong with the link ends the waiting itself.
-        return node.status().addCallbacks(show, lambda failure: None)
+        return glance(node).addCallbacks(show, lambda failure: None)
 
     looking = LoopingCall(look)
     looking.clock = reactor
     looking.start(0.25)
     try:
-        return await node.when(states, answer)
+        event: dict[str, Any] = await node.when(states, answer)
+        return event
     finally:
         showing = False
         looking.stop()

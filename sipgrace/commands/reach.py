@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import functools
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.protocols.amp import AmpError
 from twisted.python.failure import Failure
 
+from sipgrace.commands.access import Access, found, withController
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.config.tables import readTables
 from sipgrace.control.commands import NotOffered
@@ -25,12 +28,13 @@ from sipgrace.control.local import connectLocal
 from sipgrace.control.remote import RemoteNode, Unreachable
 from sipgrace.errors import ConfigError, OrderRefused
 
-__all__ = ["Left", "Reach", "reaching"]
+__all__ = ["Left", "Reach", "glance", "reaching", "run", "told"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: What a verb does once it is connected, given the reactor and the process.
-Job = Callable[[Any, RemoteNode], Coroutine[Any, Any, Outcome]]
+#: What a verb does once it is connected, given the reactor and the process: a L{RemoteNode}, or a
+#: L{sipgrace.commands.farnode.FarNode}, which is asked in the same words.
+Job = Callable[[Any, Any], Coroutine[Any, Any, Outcome]]
 
 
 class Left(Exception):
@@ -44,13 +48,18 @@ class Reach:
     """
     What the common options say.
 
+    @ivar socket: the process's own; empty with a controller.
     @ivar timeout: seconds within which the process is expected to answer.
     @ivar json: whether the outcome is wanted as JSON.
+    @ivar access: the controller that it is reached through; C{None} for its socket.
+    @ivar node: its name, with a controller.
     """
 
     socket: str
     timeout: float
     json: bool
+    access: Access | None = None
+    node: str = ""
 
     def carryOut(self, job: Job) -> None:
         """
@@ -67,22 +76,58 @@ class Reach:
 
         @return: what came of it, whatever went wrong.
         """
-        node: RemoteNode | None = None
+        node: Any = None
         try:
-            node = await connectLocal(reactor, self.socket, self.timeout)
+            node = await self._connected(reactor)
             return await job(reactor, node)
-        except (OrderRefused, NotOffered) as error:
-            return Outcome(Exit.REFUSED, f"refused: {error}")
-        except Unreachable as error:
-            return Outcome(Exit.UNREACHABLE, f"{error}")
-        except AmpError as error:
-            why = str(error) or type(error).__name__
-            return Outcome(
-                Exit.FAULT, f"{self.socket}: it cannot answer that ({why}); is it of another version?"
-            )
+        except Exception as error:
+            outcome = told(error, self.socket or (self.access.url if self.access else ""))
+            if outcome is None:
+                raise
+            return outcome
         finally:
             if node is not None:
                 node.end()
+
+    async def _connected(self, reactor: Any) -> Any:
+        if self.access is None:
+            return await connectLocal(reactor, self.socket, self.timeout)
+        # Slow to import, and needed here alone.
+        from sipgrace.commands.farnode import FarNode
+
+        node = FarNode(self.access.open(reactor, self.timeout), self.node)
+        await node.look()
+        return node
+
+
+def told(error: Exception, where: str) -> Outcome | None:
+    """
+    @param where: who was asked.
+    @return: what an error comes to; C{None} for one that is a fault in this program.
+    """
+    if isinstance(error, (OrderRefused, NotOffered)):
+        return Outcome(Exit.REFUSED, f"refused: {error}")
+    if isinstance(error, Unreachable):
+        return Outcome(Exit.UNREACHABLE, f"{error}")
+    if isinstance(error, ConfigError):
+        return Outcome(Exit.USAGE, f"{error}")
+    if isinstance(error, AmpError):
+        why = str(error) or type(error).__name__
+        return Outcome(Exit.FAULT, f"{where}: it cannot answer that ({why}); is it of another version?")
+    # Where it was raised, that module has been imported.
+    overhttp = sys.modules.get("sipgrace.commands.overhttp")
+    if overhttp is not None and isinstance(error, overhttp.Fault):
+        return Outcome(Exit.FAULT, f"{error}")
+    return None
+
+
+def glance(node: Any) -> Deferred[dict[str, Any]]:
+    """
+    How a process stands, as often as one likes to know: one behind a controller is not asked itself.
+    """
+    if isinstance(node, RemoteNode):
+        return node.status()
+    return Deferred.fromCoroutine(node.glance())
 
 
 def run(reactor: Any, job: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
@@ -139,6 +184,8 @@ def reaching(function: F) -> F:
         type=click.Path(exists=True, dir_okay=False),
         help="The configuration file of the process, which names its socket.",
     )
+    @withController
+    @click.option("--node", metavar="NAME", help="Which node of the controller's fleet is meant.")
     @click.option(
         "--timeout",
         metavar="SECONDS",
@@ -156,6 +203,10 @@ def reaching(function: F) -> F:
         *values: Any,
         socket: str | None,
         config: str | None,
+        controller: str | None,
+        tokenFile: Path | None,
+        ca: Path | None,
+        node: str | None,
         timeout: float,
         asJSON: bool,
         **others: Any,
@@ -165,11 +216,30 @@ def reaching(function: F) -> F:
             if explicit:
                 raise click.UsageError("expected --socket or --config, found both")
             socket = socketIn(config)
+            explicit = True
+        before = (context.find_root().obj or {}).get("controller")
+        named = before or context.get_parameter_source("controller") is ParameterSource.COMMANDLINE
+        if named and explicit:
+            raise click.UsageError("expected --controller, or --socket or --config, found both")
+        # Of what the environment names, --node says that the controller is meant.
+        if named or (not explicit and (node is not None or not socket)):
+            access, _ = found(context, controller, tokenFile, ca)
+            if access is not None:
+                if not node:
+                    raise click.UsageError(
+                        "which node? Give --node NAME; 'sipgrace fleet' shows those of the controller"
+                    )
+                return function(Reach("", timeout, asJSON, access, node), *values, **others)
+        if node is not None:
+            raise click.UsageError("--node is for a controller's fleet: give --controller URL, too")
         if not socket:
-            raise click.UsageError("which process? Give --socket PATH, --config FILE, or set SIPGRACE_SOCKET")
+            raise click.UsageError(
+                "which process? Give --socket PATH, --config FILE, or set SIPGRACE_SOCKET; or give "
+                "--controller URL and --node NAME"
+            )
         return function(Reach(socket, timeout, asJSON), *values, **others)
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped  # type: ignore[no-any-return]
 
 
 def socketIn(config: str) -> str:

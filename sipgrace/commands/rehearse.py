@@ -10,10 +10,9 @@ import click
 from twisted.internet.defer import CancelledError
 
 from sipgrace.commands.outcome import Exit, Outcome
-from sipgrace.commands.reach import Left, Reach, reaching
+from sipgrace.commands.reach import Left, Reach, glance, reaching
 from sipgrace.commands.wishes import wishing
 from sipgrace.commands.words import count, seconds
-from sipgrace.control.remote import RemoteNode
 
 __all__ = ["rehearse"]
 
@@ -87,8 +86,8 @@ def rehearse(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
       sipgrace rehearse --wait --json | jq .found
     """
 
-    async def job(reactor: Any, node: RemoteNode) -> Outcome:
-        name = (await node.status())["name"]
+    async def job(reactor: Any, node: Any) -> Outcome:
+        name = (await glance(node))["name"]
         answer = await node.order("rehearse", **wishes)
         facts = {"order": "rehearse", "name": name, "state": answer.state, **answer.result}
         text = "\n".join(f"{heading:<13} {value}" for heading, value in _lines(name, answer.result))

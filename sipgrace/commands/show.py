@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left, Reach, reaching
 from sipgrace.commands.words import count, seconds
-from sipgrace.control.remote import RemoteNode, Unreachable
+from sipgrace.control.remote import Unreachable
 
 __all__ = ["reroutes", "status", "watch"]
 
@@ -126,7 +126,7 @@ def status(reach: Reach, wanted: str | None) -> None:
       sipgrace status --json | jq .waiting
     """
 
-    async def job(reactor: Any, node: RemoteNode) -> Outcome:
+    async def job(reactor: Any, node: Any) -> Outcome:
         found = await node.status()
         if wanted is not None and found["state"] != wanted:
             return Outcome(Exit.OTHERWISE, f"{found['name']}: not {wanted} but {found['state']}", found)
@@ -145,7 +145,7 @@ def watch(reach: Reach) -> None:
     One line an event; with --json, one JSON object a line. Ends with status 3 when the process does.
     """
 
-    async def job(reactor: Any, node: RemoteNode) -> Outcome:
+    async def job(reactor: Any, node: Any) -> Outcome:
         ended: Deferred[None] = node.whenLost()
 
         def tell(event: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ def reroutes(reach: Reach, since: int) -> None:
     the server that did not take it, and why: timeout, lost (the association) or answer (503).
     """
 
-    async def job(reactor: Any, node: RemoteNode) -> Outcome:
+    async def job(reactor: Any, node: Any) -> Outcome:
         found = await node.reroutes(since)
         text = "\n".join(f"{one['number']} {one['callId']} {one['server']} {one['reason']}" for one in found)
         return Outcome(Exit.DONE, text, {"reroutes": found})

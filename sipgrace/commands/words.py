@@ -4,9 +4,11 @@ How states, counts and times are put into words.
 
 from __future__ import annotations
 
+import time
 from typing import Any
+from urllib.parse import quote
 
-__all__ = ["calls", "count", "seconds", "standing"]
+__all__ = ["calls", "count", "moment", "seconds", "segment", "standing", "table"]
 
 
 def count(number: int, one: str, several: str | None = None) -> str:
@@ -34,6 +36,32 @@ def seconds(time: float) -> str:
     minutes, rest = divmod(round(time), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def moment(epoch: float | None) -> str:
+    """
+    When something was, or will be, in the time zone of whoever reads it.
+    """
+    return "-" if epoch is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
+
+
+def segment(name: str) -> str:
+    """
+    A name as one part of an address.
+    """
+    return quote(name, safe="")
+
+
+def table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    """
+    Lines with columns as wide as what is in them.
+    """
+    lines = [heads, *rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def standing(status: dict[str, Any]) -> str:

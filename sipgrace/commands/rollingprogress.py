@@ -1,0 +1,161 @@
+"""
+What is shown while a rolling maintenance is waited for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import click
+
+from sipgrace.commands.words import count
+
+__all__ = ["RollingDisplay", "rollingDisplayFor", "rollingLine"]
+
+Facts = Mapping[str, Any]
+
+
+class RollingDisplay(Protocol):
+    """
+    Something that shows how it goes.
+    """
+
+    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+        """
+        @param record: see L{sipgrace.controller.seams.RollingRecord}.
+        @param waiting: by node, the calls that it has left.
+        """
+
+    def close(self) -> None:
+        """
+        Shows no more.
+        """
+
+
+def done(record: Facts) -> int:
+    """
+    How many servers are done with.
+    """
+    return sum(record["steps"].get(name) == "done" for name in record["servers"])
+
+
+def underWay(record: Facts, waiting: Mapping[str, int]) -> str:
+    """
+    Those that are neither done nor to come: C{server-102 draining (3 calls left)}.
+    """
+    parts = []
+    for name in record["servers"]:
+        step = record["steps"].get(name, "waiting")
+        if step not in ("waiting", "done"):
+            calls = (
+                f" ({count(waiting[name], 'call')} left)" if step == "draining" and name in waiting else ""
+            )
+            parts.append(f"{name} {step}{calls}")
+    return ", ".join(parts)
+
+
+def rollingLine(record: Facts) -> str:
+    """
+    One line of how it stands.
+    """
+    text = (
+        f"{record['id']}: {record['progress']}, {done(record)} of {count(len(record['servers']), 'server')}"
+    )
+    now = underWay(record, {})
+    if now:
+        text += f"; {now}"
+    return f"{text}: {record['text']}" if record["text"] else text
+
+
+class Nothing:
+    """
+    For those who want the outcome alone.
+    """
+
+    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+        """
+        See L{RollingDisplay}.
+        """
+
+    def close(self) -> None:
+        """
+        See L{RollingDisplay}.
+        """
+
+
+class Lines:
+    """
+    For logs: a line at each step.
+    """
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+        """
+        See L{RollingDisplay}.
+        """
+        line = rollingLine(record)
+        if line != self._last:
+            self._last = line
+            click.echo(line)
+
+    def close(self) -> None:
+        """
+        See L{RollingDisplay}.
+        """
+
+
+class Bar:
+    """
+    For a terminal: a bar that fills as servers are done.
+    """
+
+    def __init__(self, console: Any = None) -> None:
+        # Slow to import, and needed here alone.
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[now]}", markup=False, table_column=Column(no_wrap=True)),
+            expand=True,
+            console=console,
+            transient=True,
+            auto_refresh=False,
+        )
+        self._task = self._progress.add_task("", total=None, now="")
+        self._progress.start()
+
+    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+        """
+        See L{RollingDisplay}.
+        """
+        self._progress.update(
+            self._task,
+            description=record["progress"],
+            total=len(record["servers"]),
+            completed=done(record),
+            now=underWay(record, waiting),
+            refresh=True,
+        )
+
+    def close(self) -> None:
+        """
+        See L{RollingDisplay}.
+        """
+        self._progress.stop()
+
+
+def rollingDisplayFor(asJSON: bool) -> RollingDisplay:
+    """
+    What fits where the output goes.
+    """
+    if asJSON:
+        return Nothing()
+    return Bar() if sys.stdout.isatty() else Lines()
