@@ -91,6 +91,7 @@ setup(
         ],
         "lint": checks,
         "compile": [*checks, "setuptools>=70.1"],
+        "bench": [*checks, "setuptools>=70.1", "sipmessage==0.7.1"],
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },
     entry_points={"console_scripts": ["sipgrace=sipgrace.commands.main:main"]},

@@ -12,12 +12,15 @@ from pathlib import Path
 from benchmarks.load import listens
 from benchmarks.processes import Failed, Process, waitFor
 
-__all__ = ["PROBE", "SUBJECTS", "Place", "Subject"]
+__all__ = ["COMPILED", "PROBE", "SIPPY", "SUBJECTS", "Place", "Subject"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 #: The package with its hot modules compiled, where C{tools/compile.sh} has put it.
 COMPILED = ROOT / "build" / "compiled"
+
+#: sippy's program, in the environment that C{tools/setup.sh} has made for it.
+SIPPY = ROOT / "build" / "bench-venv" / "bin" / "b2bua_simple"
 
 #: Where calls for C{probe} go, at the callee's address.
 PROBE = 5071
@@ -154,7 +157,7 @@ def _relay(place: Place, folder: Path, more: str) -> list[str]:
 
 def _sippy(place: Place, folder: Path, more: str) -> list[str]:
     return [
-        str(ROOT / "build" / "bench-venv" / "bin" / "b2bua_simple"),
+        str(SIPPY),
         "-f",
         "-l",
         place.host,
@@ -168,6 +171,7 @@ def _sippy(place: Place, folder: Path, more: str) -> list[str]:
 SUBJECTS = {
     subject.name: subject
     for subject in (
+        # Where nothing could be compiled, both are the same.
         Subject("sipgrace", "sipgrace, compiled", _sipgrace, paths=(COMPILED, ROOT)),
         Subject("sipgrace_interpreted", "sipgrace, interpreted", _sipgrace),
         # What bursts need is asked of the kernel by all alike.

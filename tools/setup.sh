@@ -102,7 +102,6 @@ if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
     fi
     case $kind in
     demo | interop) extras= ;;
-    bench) extras="[compile]" ;;
     *) extras="[$kind]" ;;
     esac
     echo "installing sipgrace$extras into .venv"

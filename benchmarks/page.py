@@ -1,0 +1,215 @@
+"""
+The figures as tables: for the terminal, and for docs/benchmarks.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.subjects import ROOT, SUBJECTS
+from interop import versions
+
+__all__ = ["PAGE", "Table", "put", "tables", "text"]
+
+PAGE = ROOT / "docs" / "benchmarks.rst"
+
+#: What lies between these lines of the page is written anew by each run.
+_BEGIN, _END = ".. tables: written by make bench ARGS=--page\n", ".. end of tables\n"
+
+#: What all others are compared with.
+ANCHOR = "kamailio"
+
+_MESSAGES = {"invite": "an INVITE", "ok": "a 200"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """
+    @ivar title: what it is of; C{words}, what has to be known to read it.
+    @ivar rows: the first is its head.
+    """
+
+    title: str
+    words: str
+    rows: list[list[str]]
+
+
+def _label(name: str) -> str:
+    return SUBJECTS[name].label if name in SUBJECTS else name
+
+
+def _cpu(found: Mapping[str, Any]) -> Table:
+    rows = [["program", "ms a call", "from", "to", "of tuned Kamailio"]]
+    anchor = found.get(ANCHOR, {}).get("median")
+    for name, row in found.items():
+        ratio = f"{row['median'] / anchor:.2f}" if anchor else ""
+        rounds = row["rounds"]
+        rows.append([_label(name), f"{row['median']:.3f}", f"{min(rounds):.3f}", f"{max(rounds):.3f}", ratio])
+    words = (
+        "SIPp's ``uac`` → program → SIPp's ``uas`` over UDP, seven messages a call through it, 1500 calls/s "
+        "(sippy: 60), one worker; from ``/proc``, median of the rounds, which are interleaved."
+    )
+    return Table("Processor time a call", words, rows)
+
+
+def _rate(found: Mapping[str, Any]) -> Table:
+    rows = [["program", "calls/s"], *([_label(name), str(value)] for name, value in found.items())]
+    words = (
+        "The highest rate with no failed call and no retransmission in 4 s, found to 250 calls/s. Both SIPps "
+        "are on the same machine, and have to get by with what the program leaves them."
+    )
+    return Table("Highest clean rate", words, rows)
+
+
+def _delay(found: Mapping[str, Any]) -> Table:
+    rows = [["program", "calls/s beside", "p50, ms", "p99, ms", "worst, ms"]]
+    for name, row in found.items():
+        rows.append([_label(name), str(row["rate"]), *(f"{row[key]:.2f}" for key in ("p50", "p99", "worst"))])
+    return Table(
+        "Added delay", "One request, from one socket through the program to another, under load.", rows
+    )
+
+
+def _memory(found: Mapping[str, Any]) -> Table:
+    rows = [
+        ["program", "MiB for 1000"],
+        *([_label(name), f"{each / 1024:.1f}"] for name, each in found.items()),
+    ]
+    return Table(
+        "Memory of open calls",
+        "5000 calls that ring: what the processes hold beyond what they began with.",
+        rows,
+    )
+
+
+def _way(found: Mapping[str, Any]) -> Table:
+    rows = [["between clients and server", "caller's client", "server", "callee's client", "together"]]
+    for name, row in found.items():
+        each = [row["near"], row["server"], row["far"]]
+        rows.append([name, *(f"{value:.2f}" for value in (*each, sum(each)))])
+    words = (
+        "Milliseconds of processor time a call, seven messages on the whole way, 200 calls/s; interpreted."
+    )
+    return Table("Client → server → client", words, rows)
+
+
+def _storm(found: Mapping[str, Any]) -> Table:
+    rows = [["new INVITEs/s", "refused/s", "p50, ms", "p99, ms", "worst, ms"]]
+    for row in found.values():
+        rows.append(
+            [
+                f"{row['sent']:.0f}",
+                f"{row['refused']:.0f}",
+                *(f"{row[key]:.2f}" for key in ("p50", "p99", "worst")),
+            ]
+        )
+    words = (
+        "A draining server answers new INVITEs with 503 and Retry-After, and takes their ACKs, while 200 "
+        "calls that it had accepted go on ringing: how long a 180 of theirs takes through it."
+    )
+    return Table("A storm of refused calls", words, rows)
+
+
+def _codec(found: Mapping[str, Any]) -> Table:
+    names = list(dict.fromkeys(name for row in found.values() for name in row))
+    rows = [["codec", *_MESSAGES.values()]]
+    for name in names:
+        rows.append([name, *(f"{found[key][name]:.1f}" for key in _MESSAGES if name in found[key])])
+    words = (
+        "Microseconds to parse a message with SDP, read what a proxy reads, put a Via on top, and write it."
+    )
+    return Table("The codec", words, rows)
+
+
+_MAKERS = {
+    "cpu_ms_per_call": _cpu,
+    "highest_rate": _rate,
+    "delay_ms": _delay,
+    "memory_kib_per_1000_open": _memory,
+    "way_cpu_ms_per_call": _way,
+    "storm": _storm,
+    "codec_us": _codec,
+}
+
+
+def tables(figures: Mapping[str, Any]) -> list[Table]:
+    """
+    @param figures: as the JSON has them.
+    @return: a table for each part that has any.
+    """
+    return [make(figures[key]) for key, make in _MAKERS.items() if figures.get(key)]
+
+
+def text(table: Table) -> str:
+    """
+    @return: the table for a terminal.
+    """
+    widths = [max(len(row[place]) for row in table.rows) for place in range(len(table.rows[0]))]
+    lines = [table.title]
+    for row in table.rows:
+        first, *rest = row
+        cells = [
+            first.ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)),
+        ]
+        lines.append("  " + "  ".join(cells))
+    return "\n".join(lines)
+
+
+def _rst(table: Table) -> str:
+    lines = [
+        table.title,
+        "-" * len(table.title),
+        "",
+        table.words,
+        "",
+        ".. list-table::",
+    ]
+    lines += ["   :header-rows: 1", ""]
+    for row in table.rows:
+        lines += [f"   {'* -' if not place else '  -'} {cell}".rstrip() for place, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
+
+
+def facts() -> list[str]:
+    """
+    @return: what was measured, on what.
+    """
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    model = re.search(r"(?m)^model name\s*: (.+)$", info)
+    return [
+        f"commit {said.stdout.strip() or 'unknown'}",
+        f"Python {platform.python_version()}, {sys.implementation.name}",
+        f"{os.cpu_count()} processors{f' ({model[1]})' if model else ''}, Linux {platform.release()}",
+        versions.sipp(),
+        versions.kamailio(),
+    ]
+
+
+def put(figures: Mapping[str, Any], page: Path = PAGE) -> None:
+    """
+    Writes the tables into the page.
+
+    @raise ValueError: where it has no place for them.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no lines {_BEGIN!r} and {_END!r}")
+    parts = ["\n".join(f"* {fact}" for fact in figures["made"]) + "\n", *map(_rst, tables(figures))]
+    page.write_text(f"{before}{_BEGIN}\n" + "\n".join(parts) + f"\n{_END}{after}", encoding="utf-8")

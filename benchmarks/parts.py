@@ -1,0 +1,175 @@
+"""
+What C{python -m benchmarks} measures, part by part. Each part returns figures that fit JSON.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.codecs import codecs
+from benchmarks.cpu import costOf
+from benchmarks.delay import delayOf
+from benchmarks.load import Addresses
+from benchmarks.memory import memoryPerThousand
+from benchmarks.paths import WAYS, pathCost
+from benchmarks.processes import Failed
+from benchmarks.rate import highestRate
+from benchmarks.storm import stormOf
+from benchmarks.subjects import SIPPY, SUBJECTS
+
+__all__ = ["PARTS", "Wishes"]
+
+#: Whom the parts after the first compare.
+_TWO = ("sipgrace", "kamailio")
+
+#: Calls that ring at once, and how many begin in a second, where memory is looked at.
+_OPEN, _OPENING = 5000, 1000
+
+#: Half of what one worker takes on the machine that the figures in the documentation are of.
+_HALF = 2000
+
+#: Calls a second on the way through three elements.
+_WAY = 200
+
+#: INVITEs a second that are to be refused.
+_STORMS = (1000, 5000, 10_000)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """
+    @ivar names: the programs.
+    @ivar rounds: how often each is measured where they are compared.
+    @ivar seconds: how long calls are placed each time; C{warm}, for how long before, uncounted.
+    @ivar say: is told how far it is.
+    """
+
+    names: Sequence[str]
+    rounds: int
+    seconds: float
+    warm: float
+    say: Callable[[str], None]
+
+
+def _each(wishes: Wishes, names: Sequence[str], one: Callable[[str, Path], Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            try:
+                found[name] = one(name, Path(folder))
+            except Failed as error:
+                wishes.say(f"{name}: not counted: {error}")
+            else:
+                wishes.say(f"{name}: {found[name]}")
+    return found
+
+
+def _some(wishes: Wishes) -> list[str]:
+    return [name for name in _TWO if name in wishes.names]
+
+
+def cpu(wishes: Wishes) -> dict[str, Any]:
+    """
+    Processor time a call. Each program once a round, so that what disturbs the machine disturbs all.
+    """
+    found: dict[str, list[float]] = {}
+    addresses = Addresses()
+    for number in range(wishes.rounds):
+        wishes.say(f"round {number + 1} of {wishes.rounds}")
+        for name in wishes.names:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                given = (SUBJECTS[name], Path(folder), addresses, wishes.seconds, wishes.warm, wishes.say)
+                try:
+                    found.setdefault(name, []).append(costOf(*given).milliseconds)
+                except Failed as error:
+                    wishes.say(f"{name}: not counted: {error}")
+    return {name: {"median": median(costs), "rounds": costs} for name, costs in found.items()}
+
+
+def rate(wishes: Wishes) -> dict[str, Any]:
+    """
+    The highest rate with no failed call and no retransmission.
+    """
+    addresses = Addresses()
+    return _each(
+        wishes,
+        _some(wishes),
+        lambda name, folder: highestRate(SUBJECTS[name], folder, addresses, 4, wishes.say),
+    )
+
+
+def delay(wishes: Wishes) -> dict[str, Any]:
+    """
+    How long one message takes through, at half load.
+    """
+    addresses = Addresses()
+    return _each(
+        wishes,
+        _some(wishes),
+        lambda name, folder: {
+            "rate": _HALF,
+            **asdict(delayOf(SUBJECTS[name], folder, addresses, _HALF, wishes.seconds)),
+        },
+    )
+
+
+def memory(wishes: Wishes) -> dict[str, Any]:
+    """
+    KiB for 1000 calls that ring.
+    """
+    addresses = Addresses()
+    return _each(
+        wishes,
+        _some(wishes),
+        lambda name, folder: memoryPerThousand(SUBJECTS[name], folder, addresses, _OPEN, _OPENING),
+    )
+
+
+def way(wishes: Wishes) -> dict[str, Any]:
+    """
+    Processor time a call of caller → client → server → client → callee.
+    """
+    addresses = Addresses()
+    return _each(
+        wishes,
+        list(WAYS),
+        lambda name, folder: asdict(pathCost(name, folder, addresses, _WAY, wishes.seconds)),
+    )
+
+
+def storm(wishes: Wishes) -> dict[str, Any]:
+    """
+    Messages of accepted calls, while a draining server refuses so many new ones a second.
+    """
+    addresses = Addresses()
+    return _each(
+        wishes,
+        [str(each) for each in _STORMS],
+        lambda name, folder: asdict(stormOf(folder, addresses, int(name), wishes.seconds)),
+    )
+
+
+def codec(wishes: Wishes) -> dict[str, Any]:
+    """
+    Parsing and writing a message, in microseconds, by us and by others.
+    """
+    found = codecs(SIPPY.parent / "python")
+    wishes.say(f"codec: {found}")
+    return found
+
+
+#: By the name of their figures in the JSON: what measures them.
+PARTS: dict[str, tuple[str, Callable[[Wishes], dict[str, Any]]]] = {
+    "cpu": ("cpu_ms_per_call", cpu),
+    "rate": ("highest_rate", rate),
+    "delay": ("delay_ms", delay),
+    "memory": ("memory_kib_per_1000_open", memory),
+    "way": ("way_cpu_ms_per_call", way),
+    "storm": ("storm", storm),
+    "codec": ("codec_us", codec),
+}
