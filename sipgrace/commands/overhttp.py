@@ -109,8 +109,12 @@ class ControllerHTTP:
         return self._read(response, content)
 
     async def _reached(self, asked: Deferred[Any]) -> Any:
+        def late(result: object, timeout: float) -> None:
+            # A request that is cancelled fails with more than that.
+            raise TimeoutError
+
         try:
-            return await asked.addTimeout(self.timeout, IReactorTime(self.reactor))
+            return await asked.addTimeout(self.timeout, IReactorTime(self.reactor), late)
         except TimeoutError:
             raise Unreachable(f"{self.url} has not answered within {self.timeout:g} seconds") from None
         except (ConnectError, ConnectionLost, DNSLookupError) as error:
