@@ -21,8 +21,9 @@ assert version is not None
 # It is the same source either way.
 HOT = [
     *("message/[!_]*", "transaction/[!_]*"),
-    *("proxy/best", "proxy/branch", "proxy/checks", "proxy/context", "proxy/copies", "proxy/core"),
-    *("proxy/ghost", "proxy/glance", "proxy/routes", "proxy/target", "proxy/trail"),
+    *("proxy/acked", "proxy/best", "proxy/branch", "proxy/checks", "proxy/context"),
+    *("proxy/copies", "proxy/core", "proxy/ghost", "proxy/glance", "proxy/kept"),
+    *("proxy/lookup", "proxy/priority", "proxy/routes", "proxy/target", "proxy/trail"),
     *("transport/intake", "transport/udp", "server/role", "server/routing", "lifecycle/ledger"),
 ]
 

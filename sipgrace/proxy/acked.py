@@ -7,11 +7,17 @@ would wait for that in vain, and end the call.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sipgrace.message.message import Request, Response
 from sipgrace.proxy.context import ResponseContext
+from sipgrace.proxy.copies import Joint
+from sipgrace.transaction.inviteserver import InviteServer
+from sipgrace.transaction.noninviteserver import NonInviteServer
 from sipgrace.transaction.timers import TimerQueue
+
+if TYPE_CHECKING:
+    from sipgrace.proxy.core import ProxyCore
 
 __all__ = ["AckedContext", "Acks"]
 
@@ -61,8 +67,15 @@ class AckedContext(ResponseContext):
 
     __slots__ = ("_waits",)
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        core: ProxyCore,
+        transaction: InviteServer | NonInviteServer | Joint,
+        request: Request,
+        mark: int,
+        outZone: str | None,
+    ) -> None:
+        super().__init__(core, transaction, request, mark, outZone)
         self._waits = False
 
     def acked(self) -> None:

@@ -5,12 +5,18 @@ The response contexts of a server whose guard covers whole calls.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from sipgrace.message.message import Response
+from sipgrace.message.message import Request, Response
 from sipgrace.proxy.calls import Call, SetUp, Within
 from sipgrace.proxy.context import ResponseContext
+from sipgrace.proxy.copies import Joint
 from sipgrace.proxy.target import Target
+from sipgrace.transaction.inviteserver import InviteServer
+from sipgrace.transaction.noninviteserver import NonInviteServer
+
+if TYPE_CHECKING:
+    from sipgrace.proxy.core import ProxyCore
 
 __all__ = ["KeptContext"]
 
@@ -25,8 +31,15 @@ class KeptContext(ResponseContext):
 
     __slots__ = ("passing",)
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        core: ProxyCore,
+        transaction: InviteServer | NonInviteServer | Joint,
+        request: Request,
+        mark: int,
+        outZone: str | None,
+    ) -> None:
+        super().__init__(core, transaction, request, mark, outZone)
         self.passing: SetUp | Within | None = None
 
     @property
