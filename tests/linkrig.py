@@ -36,7 +36,7 @@ def certificateOf(name: str) -> x509.Certificate:
     A certificate that bears that name.
     """
     folder = makeAuthority()
-    path, _ = folder.certify(name, 10, "ed25519", folder.now)
+    path, _ = folder.certify(name, 100, "ed25519", folder.now)
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 

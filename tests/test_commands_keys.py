@@ -38,7 +38,7 @@ def makeAuthority() -> Any:
     folder = tempfile.mkdtemp(prefix="sipgrace-ca-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     now = datetime.datetime.now(datetime.UTC)
-    authority: Any = Authority.make(Path(folder), "test", 10, "p256", now)
+    authority: Any = Authority.make(Path(folder), "test", 100, "p256", now)
     authority.now = now
     return authority
 

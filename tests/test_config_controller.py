@@ -90,8 +90,8 @@ class ControllerTests(SynchronousTestCase):
         The example, beside the files that it names; also with what it only shows.
         """
         now = makeAuthority().now
-        authority = Authority.make(self.folder / "keys", "test", 10, "p256", now)
-        authority.certify("controller-120", 10, "p256", now)
+        authority = Authority.make(self.folder / "keys", "test", 100, "p256", now)
+        authority.certify("controller-120", 100, "p256", now)
         makeOrderKey(self.folder / "keys" / "controller-120.order")
         text = EXAMPLE.read_text(encoding="utf-8")
         path = self.folder / "controller.toml"
@@ -127,8 +127,8 @@ class ControllerTests(SynchronousTestCase):
             ["links.certificate", "links.key", "links.ca"],
         )
         now = makeAuthority().now
-        authority = Authority.make(self.folder / "keys", "test", 10, "p256", now)
-        authority.certify("other", 10, "p256", now)
+        authority = Authority.make(self.folder / "keys", "test", 100, "p256", now)
+        authority.certify("other", 100, "p256", now)
         files = 'certificate = "keys/other.crt"\nkey = "keys/other.key"\nca = "keys/ca.crt"'
         self.assertEqual(
             self.errors(LEAST.replace("insecure = true", files)),

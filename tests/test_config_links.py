@@ -30,9 +30,9 @@ class ControllersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         now = makeAuthority().now
-        authority = Authority.make(self.folder, "test", 10, "p256", now)
+        authority = Authority.make(self.folder, "test", 100, "p256", now)
         for name in ("s", "c", "other"):
-            authority.certify(name, 10, "ed25519", now)
+            authority.certify(name, 100, "ed25519", now)
         self.name = str(self.folder / "s.toml")
 
     def errors(self, text: str) -> list[str]:

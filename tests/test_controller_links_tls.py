@@ -72,12 +72,12 @@ class TLSTests(TestCase):
     async def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         now = makeAuthority().now
-        self.authority = Authority.make(self.folder, "test", 10, "p256", now)
+        self.authority = Authority.make(self.folder, "test", 100, "p256", now)
         for name in ("controller-120", "server-1", "client-1"):
-            self.authority.certify(name, 10, "p256", now)
-        stranger = Authority.make(self.folder / "stranger", "stranger", 10, "ed25519", now)
-        stranger.certify("server-1", 10, "ed25519", now)
-        stranger.certify("controller-120", 10, "ed25519", now)
+            self.authority.certify(name, 100, "p256", now)
+        stranger = Authority.make(self.folder / "stranger", "stranger", 100, "ed25519", now)
+        stranger.certify("server-1", 100, "ed25519", now)
+        stranger.certify("controller-120", 100, "ed25519", now)
         self.warnings: list[str] = []
         globalLogPublisher.addObserver(self._logged)
         self.addCleanup(globalLogPublisher.removeObserver, self._logged)

@@ -334,9 +334,9 @@ class Two(ControllerCase):
     async def setUp(self) -> None:
         super().setUp()
         now = makeAuthority().now
-        authority = Authority.make(self.folder / "keys", "test", 10, "p256", now)
+        authority = Authority.make(self.folder / "keys", "test", 100, "p256", now)
         for name in ("controller-120", "controller-121", "server-1", "server-2"):
-            authority.certify(name, 10, "p256", now)
+            authority.certify(name, 100, "p256", now)
         ports = [self.free(), self.free()]
         names = ("controller-120", "controller-121")
         self.controllers = [

@@ -397,14 +397,16 @@ class Roles(TestCase):
         match = await child.printed(rb"SIP/2\.0/UDP 127\.0\.0\.1:(\d+)")
         return child, int(match[1])
 
-    async def draining(self) -> tuple[Child, Phone, Phone]:
+    async def draining(self, more: str = "") -> tuple[Child, Phone, Phone]:
         """
         A server that SIGTERM has reached while a call rings.
+
+        @param more: what else its file has.
 
         @return: the process, the caller and the callee.
         """
         caller, callee = Phone(self), Phone(self)
-        child, port = await self.start("sipgrace-server", SERVER.format(port=callee.port))
+        child, port = await self.start("sipgrace-server", SERVER.format(port=callee.port) + more)
         caller.send(INVITE.format(port=caller.port), port)
         await caller.received(b"SIP/2.0 100 ")
         await callee.received(b"INVITE sip:bob@")
@@ -422,6 +424,20 @@ class Roles(TestCase):
             child, _ = await self.start(role, text.format(port=1))
             child.signal(SIGTERM)
             self.assertEqual(await child.ended, 0)
+
+    async def test_drainWithoutController(self) -> None:
+        """
+        With no controller there, calls and drains go on as ever.
+        """
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            port = nobody.getsockname()[1]
+            child, caller, _ = await self.draining(
+                f'[[controllers]]\nname = "c"\nhost = "127.0.0.1"\nport = {port}\ninsecure = true\n'
+            )
+            self.assertEqual(await child.ended, 0)
+        self.assertIn(b"no link to c: Connection was refused by other side", child.output)
+        self.assertIn(True, [message.startswith(b"SIP/2.0 503 ") for message in caller.messages])
 
     async def test_drain(self) -> None:
         """

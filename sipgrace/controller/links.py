@@ -335,7 +335,8 @@ class Links(Service):
         user: LinkUser,
     ) -> None:
         """
-        @param options: for TLS, see L{sipgrace.transport.peernames.linkOptions}; C{None} goes without.
+        @param options: for TLS, see L{sipgrace.transport.linkcertificates.LinkCertificates}; C{None} goes
+            without.
         """
         self._clock = clock
         self._endpoint = endpoint

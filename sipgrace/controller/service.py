@@ -45,8 +45,8 @@ from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import SignedOrder, sign, signedBytes
 from sipgrace.lifecycle.orders import Order
 from sipgrace.metrics.exposition import registryOf
+from sipgrace.transport.linkcertificates import LinkCertificates
 from sipgrace.transport.orderkey import readOrderKey
-from sipgrace.transport.peernames import linkOptions
 
 __all__ = ["ControllerService", "Signer", "storeOf"]
 
@@ -203,7 +203,7 @@ class ControllerService(Service):
         links = self.config.links
         if links.certificate is None or links.key is None or links.ca is None:
             return None
-        return linkOptions(links.certificate, links.key, links.ca)
+        return LinkCertificates(links.certificate, links.key, links.ca)
 
     def _neighbour(self, section: PeerSection, options: Any) -> Neighbour:
         plain = HostnameEndpoint(self._reactor, section.host, section.port, timeout=_CONNECT)

@@ -19,7 +19,7 @@ from sipgrace.control.uplinks import Destination, Identity, Uplinks
 from sipgrace.element import Element
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.report import DrainReport
-from sipgrace.transport.peernames import linkOptions
+from sipgrace.transport.linkcertificates import LinkCertificates
 
 __all__ = ["controlBeside", "endpointOf", "nodeOf", "uplinksBeside"]
 
@@ -97,4 +97,6 @@ def endpointOf(reactor: Any, section: NodeController) -> IStreamClientEndpoint:
     plain = HostnameEndpoint(reactor, section.host, section.port, timeout=_CONNECT)
     if section.certificate is None or section.key is None or section.ca is None:
         return plain
-    return wrapClientTLS(linkOptions(section.certificate, section.key, section.ca), plain)
+    # What Twisted documents as what it wants here are its own, but it takes any that make contexts.
+    certificates: Any = LinkCertificates(section.certificate, section.key, section.ca)
+    return wrapClientTLS(certificates, plain)
