@@ -666,15 +666,15 @@ class Wrong(SynchronousTestCase):
         for url, text in (
             (
                 "controller-120",
-                "a URL such as https://controller-120:8120 is expected, found 'controller-120'",
+                "a URL such as https://controller-120:7180 is expected, found 'controller-120'",
             ),
-            ("ftp://a", "a URL such as https://controller-120:8120 is expected, found 'ftp://a'"),
+            ("ftp://a", "a URL such as https://controller-120:7180 is expected, found 'ftp://a'"),
             (
                 "https://me:secret@a",
-                "a URL such as https://controller-120:8120 is expected, found 'https://me:secret@a'",
+                "a URL such as https://controller-120:7180 is expected, found 'https://me:secret@a'",
             ),
             (
-                "http://192.0.2.1:8120",
+                "http://192.0.2.1:7180",
                 "the token would go over the network for all to read: https:// is expected",
             ),
         ):

@@ -38,7 +38,7 @@ def _checked(context: click.Context, parameter: click.Parameter, value: str | No
     except ValueError:
         host = ""
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or parts.username:
-        raise click.BadParameter(f"a URL such as https://controller-120:8120 is expected, found {value!r}")
+        raise click.BadParameter(f"a URL such as https://controller-120:7180 is expected, found {value!r}")
     if parts.scheme == "http" and not _here(host):
         raise click.BadParameter("the token would go over the network for all to read: https:// is expected")
     return value

@@ -89,7 +89,11 @@ class FarNode:
         if record["outcome"] == "queued":
             return Answer(record["number"], "queued", record["id"], {"queued": record["text"]})
         await self.look()
-        return Answer(record["number"], self._view["state"], record["id"], record["result"])
+        result = record["result"]
+        if kind == "rehearse" and isinstance(result, dict):
+            # It may be over already, when no call was waiting.
+            result = result.get("now", result)
+        return Answer(record["number"], self._view["state"], record["id"], result)
 
     def reroutes(self, since: int = 0) -> Deferred[list[Facts]]:
         """

@@ -88,7 +88,7 @@ def sipgrace(
     Or they go through a controller, to any node of its fleet:
 
     \b
-      export SIPGRACE_CONTROLLER=https://controller-120:8120 SIPGRACE_TOKEN_FILE=~/.sipgrace-token
+      export SIPGRACE_CONTROLLER=https://controller-120:7180 SIPGRACE_TOKEN_FILE=~/.sipgrace-token
       sipgrace fleet                              all nodes, and what is wrong
       sipgrace drain --node server-102 --wait
       sipgrace rolling --all --wait               one server after another

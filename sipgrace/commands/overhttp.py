@@ -72,7 +72,7 @@ class ControllerHTTP:
         self, reactor: Any, url: str, token: str, policy: BrowserLikePolicyForHTTPS, timeout: float
     ) -> None:
         """
-        @param url: of the controller, as in C{https://controller-120.example.org:8120}.
+        @param url: of the controller, as in C{https://controller-120.example.org:7180}.
         @param timeout: seconds within which an answer is expected.
         """
         self.reactor = reactor

@@ -177,8 +177,10 @@ class API:
         """
         See L{sipgrace.controller.seams.INodeLink.status}.
         """
-        self._controller.fleet.node(name)
+        view = self._controller.fleet.node(name)
         link = self._controller.fleet.linkOf(name)
+        if link is None and view.get("controller"):
+            raise Unreachable(f"{name} has its link to {view['controller']}: ask that controller")
         if link is None:
             raise Unreachable(f"{name} has no link to this controller now")
         return link.status()

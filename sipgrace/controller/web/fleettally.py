@@ -53,7 +53,7 @@ class FleetCollector(Collector):
                 self._progress.pop(facts["id"], None)
             else:
                 self._progress[facts["id"]] = progress
-        elif notice.kind == "alert":
+        elif notice.kind == "alert" and facts.get("state") == "firing":
             self._alerts += 1
 
     def collect(self) -> Iterator[Metric]:

@@ -105,7 +105,7 @@ export function drain(node) {
     const { queue, ...asked } = extra.values();
     try {
       const record = await ask("POST", "orders", clean({ node: node.name, kind: "rehearse", ...asked }));
-      const result = record.result ?? {};
+      const result = record.result?.now ?? record.result ?? {};
       found.replaceChildren(h("dl", { class: "facts" }, [
         ["Guard", `${seconds(result.guard)}, by force after ${seconds(result.forcedAfter)}`],
         ["Likely needed", `${seconds(result.guardEstimate)} (${result.estimatedFrom})`],
@@ -225,7 +225,7 @@ export function details(node) {
   const rows = [
     ["Role", `${node.role}, group ${node.group}, version ${node.version}`],
     ["State", node.state], ["Link", node.linked ? `up since ${moment(node.since)}, from ${node.address}` : `lost at ${moment(node.since)}: ${node.lost}`],
-    ["Last seen", moment(node.lastSeen)],
+    ["Last seen", moment(node.lastSeen)], node.controller && ["Controller", node.controller],
     ["Labels", Object.entries(node.labels).map(([name, value]) => `${name}=${value}`).join(", ") || "–"],
     ["Calls left", facts.waiting ?? "–"], ["Associations", facts.associations ?? "–"],
     ["Since start", `${facts.accepted ?? "–"} accepted, ${facts.settled ?? "–"} settled, ${facts.forced ?? "–"} by force, ${facts.refused ?? "–"} refused`],

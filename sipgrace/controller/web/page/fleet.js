@@ -26,12 +26,19 @@ export function summary() {
     h("li", { class: kind }, h("strong", {}, value), h("span", {}, name))));
 }
 
+// Servers that are not back when they said they would be, by those that wait for them.
+function overdue() {
+  const waiting = new Map();
+  for (const one of store.mesh) if (one.overdue && !one.old) waiting.set(one.server, (waiting.get(one.server) ?? 0) + 1);
+  return [...waiting].map(([server, many]) => ["bad", `${server} is not back at the time that it announced: ${count(many, "client")} ${many === 1 ? "waits" : "wait"}`]);
+}
+
 export function troubles() {
   const lines = [
     ...store.conflicts.map((one) => ["bad", one.text]),
     ...[...store.nodes.values()].filter((one) => !one.linked).map((one) => ["bad", `The link to ${one.name} is lost since ${moment(one.since)}: ${one.lost}`]),
     ...[...store.rollings.values()].filter((one) => one.progress === "trouble").slice(-1).map((one) => ["bad", `Rolling maintenance stopped: ${one.text}`]),
-    ...store.alerts.slice(0, 3).map((one) => ["warn", one.text ?? one.server ?? one.node]),
+    ...overdue(),
   ];
   if (!lines.length) return null;
   return h("section", { class: "troubles", "aria-label": "Trouble" }, h("h2", {}, "Trouble"),

@@ -5,7 +5,7 @@ import { ask, Events } from "./api.js";
 export const store = {
   me: null, controller: "", connection: "connecting", offset: 0,
   nodes: new Map(), mesh: [], conflicts: [], orders: new Map(), rollings: new Map(), schedules: [],
-  reports: [], alerts: [], events: [], courses: new Map(),
+  reports: [], events: [], courses: new Map(),
 };
 
 const MOST = 200;
@@ -103,9 +103,6 @@ function happened(kind, { node, facts, controller, resumed }) {
   } else if (kind === "report") {
     // The same drain is reported again when its server is back.
     store.reports = [facts, ...store.reports.filter((one) => one.node !== facts.node || one.at !== facts.at)].slice(0, 50);
-  } else if (kind === "alert") {
-    store.alerts.unshift({ node, ...facts });
-    store.alerts.length = Math.min(store.alerts.length, 50);
   }
   changed();
 }
@@ -122,6 +119,6 @@ export function end() {
   events = null;
   Object.assign(store, {
     me: null, connection: "connecting", nodes: new Map(), mesh: [], conflicts: [], orders: new Map(),
-    rollings: new Map(), schedules: [], reports: [], alerts: [], events: [], courses: new Map(),
+    rollings: new Map(), schedules: [], reports: [], events: [], courses: new Map(),
   });
 }
