@@ -86,7 +86,7 @@ class RegistrarSection(Section):
 
     database: FilePath
     """The SQLite file that keeps the registrations, so that a restart forgets nobody. It is made at the first
-    start."""
+    start, for its owner alone; each client needs one of its own."""
 
     domains: Annotated[tuple[Domain, ...], Many, Field(min_length=1)]
     """Whose users register here. Requests for the addresses of this client itself are for the first of
