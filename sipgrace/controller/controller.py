@@ -19,6 +19,7 @@ from sipgrace.controller.alerts import Alerts
 from sipgrace.controller.announcing import Announcing
 from sipgrace.controller.auditing import Auditing, increasing
 from sipgrace.controller.budget import Budget
+from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.claims import Claims
 from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
@@ -103,12 +104,13 @@ class Controller:
         self._wallClock = increasing(wallClock)
         self._auditing = Auditing(name, clock, store, self._wallClock)
         self._claims = Claims(name, clock, fleet, store, {one.group: one for one in budgets}, warmUp)
+        self._book = Casebook(name, clock, fleet, store, self._auditing, self._wallClock)
         self._desk = Desk(
-            name, clock, fleet, store, sign, self._claims, self._auditing, self._wallClock
+            name, clock, fleet, store, self._book, sign, self._claims, self._auditing, self._wallClock
         )
         self._announcing = Announcing(fleet, self._wallClock)
         self._rollings = Rollings(
-            name, clock, fleet, store, self._desk, self._auditing, self._wallClock
+            name, clock, fleet, store, self._desk, self._book, self._auditing, self._wallClock
         )
         self._schedules = Schedules(name, clock, fleet, store, self, self._auditing, self._wallClock)
         self.passing: Passing | None = None
@@ -194,7 +196,7 @@ class Controller:
         """
         See L{IController}.
         """
-        record = self._desk.record(id)
+        record = self._book.record(id)
         if record is not None:
             return succeed(record)
 

@@ -9,26 +9,27 @@ they do not, it is sent once more: its nonce makes that harmless.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.control.remote import Answer, Unreachable
+from sipgrace.controller.casebook import Case, Casebook
 from sipgrace.controller.claims import Claims, NoRoom
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.following import NOT_ARRIVED, Following, Verdict
+from sipgrace.controller.following import NOT_ARRIVED, Following
 from sipgrace.controller.queue import Queue, Turn
-from sipgrace.controller.seams import ENDED, IFleetStore, Notice, OrderRecord, Outcome, Person
+from sipgrace.controller.seams import IFleetStore, Notice, OrderRecord, Outcome, Person
 from sipgrace.controller.wanted import orderOf, readOrder
 from sipgrace.errors import OrderRefused, SIPGraceError, StoreError, Unknown
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce
 from sipgrace.lifecycle.orders import Kind, Order
 
-__all__ = ["Case", "Desk"]
+__all__ = ["Desk"]
 
 #: For so many seconds an order is valid once it is signed.
 VALID: Final = 60.0
@@ -36,7 +37,7 @@ VALID: Final = 60.0
 #: So many seconds after a link came up all that a node had to tell again has been told.
 SETTLED: Final = 2.0
 
-#: What could not be stored is tried again after so many seconds; what was not answered is looked at again.
+#: What was not answered is looked at again after so many seconds.
 AGAIN: Final = 5.0
 
 #: What other controllers may have left behind is looked for every so many seconds.
@@ -56,40 +57,6 @@ _GIVEN_BEFORE: Final = "nonce has been given before"
 LEAVING: Final = (Kind.DRAIN, Kind.OFFLINE)
 
 
-class Case:
-    """
-    An order under way.
-
-    @ivar record: how it stands.
-    @ivar busy: whether it is being given right now.
-    @ivar sends: how often it was sent.
-    """
-
-    __slots__ = ("again", "busy", "following", "record", "sends", "waiters")
-
-    def __init__(self, record: OrderRecord) -> None:
-        self.record = record
-        self.following = Following(record)
-        self.busy = False
-        self.sends = 0
-        self.again: IDelayedCall | None = None
-        self.waiters: list[Deferred[OrderRecord]] = []
-
-    @property
-    def kind(self) -> Kind:
-        """
-        What it asks for.
-        """
-        return Kind(self.record.order["kind"])
-
-    @property
-    def ended(self) -> bool:
-        """
-        Whether nothing follows any more.
-        """
-        return self.record.outcome in ENDED
-
-
 class Desk:
     """
     Where orders are given.
@@ -105,12 +72,14 @@ class Desk:
         clock: IReactorTime,
         fleet: Fleet,
         store: IFleetStore,
+        book: Casebook,
         sign: Callable[[Order], SignedOrder],
         claims: Claims,
         audit: Callable[..., Deferred[None]],
         wallClock: Callable[[], float],
     ) -> None:
         """
+        @param book: the orders under way.
         @param sign: signs an order with the controller's key.
         @param audit: writes a record into the audit log.
         @param wallClock: gives each time once, so that pages of orders miss none.
@@ -123,7 +92,7 @@ class Desk:
         self._claims = claims
         self._audit = audit
         self._wallClock = wallClock
-        self._cases: dict[str, Case] = {}
+        self._book = book
         # Those that are claimed and written down right now.
         self._beginning: dict[Case, None] = {}
         self._sweptOthers = 0.0
@@ -131,6 +100,7 @@ class Desk:
         self._linked: dict[str, tuple[str, float]] = {}
         self._stopped = False
         self.queue = Queue(clock, wallClock, self._giveQueued, self._group, self._sweep)
+        book.ended = self.queue.lookSoon
 
     # ------------------------------------------------------------------ starting and stopping
 
@@ -141,7 +111,7 @@ class Desk:
         self._started = self._wallClock()
         for record in await self._store.openOrders():
             if record.by == self._name:
-                case = self._cases[record.id] = Case(record)
+                case = self._book.cases[record.id] = Case(record)
                 if record.outcome is Outcome.QUEUED:
                     self._queueAgain(case)
         self._fleet.observe(self._noticed)
@@ -157,7 +127,7 @@ class Desk:
             self.queue.add(case)
         else:
             text = f"it was due {late:.0f} s ago, when this controller was not there"
-            self._apply(case, (Outcome.FAILED, text))
+            self._book.apply(case, (Outcome.FAILED, text))
 
     def stop(self) -> None:
         """
@@ -166,9 +136,7 @@ class Desk:
         self._stopped = True
         self._fleet.unobserve(self._noticed)
         self.queue.stop()
-        for case in self._cases.values():
-            if case.again is not None and case.again.active():
-                case.again.cancel()
+        self._book.stop()
 
     # ------------------------------------------------------------------ giving
 
@@ -220,7 +188,7 @@ class Desk:
         """
         See L{sipgrace.controller.seams.IController.withdraw}.
         """
-        case = self._cases.get(id)
+        case = self._book.cases.get(id)
         if case is None:
             record = await self._store.order(id)
             if record is None:
@@ -232,34 +200,24 @@ class Desk:
             word = "being given" if case.busy else case.record.outcome
             raise OrderRefused(f"it is {word}, and waits no longer; an order to cancel takes a drain back")
         self.queue.remove(case)
-        self._apply(case, (Outcome.REFUSED, f"withdrawn by {person.name}"))
-        await self.whenEnded(id)
+        self._book.apply(case, (Outcome.REFUSED, f"withdrawn by {person.name}"))
+        await self._book.whenEnded(id)
         return case.record
 
-    def record(self, id: str) -> OrderRecord | None:
+    async def _turnDown(self, case: Case, outcome: Outcome, text: str) -> None:
         """
-        @return: an order that is under way.
+        Stores an order that was not sent, if that can be.
         """
-        case = self._cases.get(id)
-        return None if case is None else case.record
-
-    def whenEnded(self, id: str) -> Deferred[OrderRecord]:
-        """
-        @return: fires with an order that has come to its end, which is in the store then; fails with
-            L{Unknown} for none.
-        """
-        case = self._cases.get(id)
-        if case is not None:
-            waiter: Deferred[OrderRecord] = Deferred()
-            case.waiters.append(waiter)
-            return waiter
-
-        def known(record: OrderRecord | None) -> OrderRecord:
-            if record is None:
-                raise Unknown(f"{id[:100]!r} is no order")
-            return record
-
-        return self._store.order(id).addCallback(known)
+        result = NOT_ARRIVED if outcome is Outcome.FAILED else None
+        case.record = replace(
+            case.record, outcome=outcome, text=text, ended=self._wallClock(), result=result
+        )
+        self._book.cases.pop(case.record.id, None)
+        try:
+            await self._store.putOrder(case.record)
+        except StoreError as error:
+            self._log.error("{why}", why=str(error))
+        self._book.publish(case.record)
 
     # ------------------------------------------------------------------ the queue
 
@@ -267,8 +225,8 @@ class Desk:
         case.record = replace(case.record, text=why)
         await self._audit("queued", **_ofRecord(case.record))
         await self._store.putOrder(case.record)
-        self._cases[case.record.id] = case
-        self._publish(case.record)
+        self._book.cases[case.record.id] = case
+        self._book.publish(case.record)
         self.queue.add(case)
         return case.record
 
@@ -281,15 +239,15 @@ class Desk:
             if record.order.get("queue") or self._claims.warming:
                 self._waitsOn(case, str(error))
                 return Turn.FULL
-            self._apply(case, (Outcome.REFUSED, str(error)))
+            self._book.apply(case, (Outcome.REFUSED, str(error)))
         except OrderRefused as error:
-            self._apply(case, (Outcome.REFUSED, str(error)))
+            self._book.apply(case, (Outcome.REFUSED, str(error)))
         except (Unreachable, Unknown) as error:
             since = max(self._started, record.at, self.queue.due(case))
             if self._wallClock() < since + PATIENCE:
                 self._waitsOn(case, str(error))
                 return Turn.NOT_YET
-            self._apply(case, (Outcome.FAILED, str(error)), NOT_ARRIVED)
+            self._book.apply(case, (Outcome.FAILED, str(error)), NOT_ARRIVED)
         finally:
             case.busy = False
         return Turn.OVER
@@ -297,7 +255,7 @@ class Desk:
     def _waitsOn(self, case: Case, why: str) -> None:
         if case.record.text != why:
             case.record = replace(case.record, text=why)
-            self._publish(case.record)
+            self._book.publish(case.record)
 
     def _group(self, case: Case) -> str:
         """
@@ -312,7 +270,7 @@ class Desk:
         leaving = {case.record.node for case in self._beginning}
         leaving |= {
             case.record.node
-            for case in self._cases.values()
+            for case in self._book.cases.values()
             if case.kind in LEAVING and case.record.outcome is not Outcome.QUEUED
         }
         await self._claims.sweep(leaving)
@@ -353,16 +311,16 @@ class Desk:
             await self._store.putOrder(record)
         except StoreError as error:
             # It may have been stored all the same, and must not be sent after the next start.
-            self._cases.pop(record.id, None)
+            self._book.cases.pop(record.id, None)
             case.record = replace(
                 record, outcome=Outcome.FAILED, text=str(error), ended=now, result=NOT_ARRIVED
             )
-            self._keep(case)
+            self._book.keep(case)
             raise
         case.record = record
         case.following = Following(record)
-        self._cases[record.id] = case
-        self._publish(record)
+        self._book.cases[record.id] = case
+        self._book.publish(record)
 
     async def _send(self, case: Case) -> None:
         record = case.record
@@ -372,7 +330,7 @@ class Desk:
             # It is looked at again when the link is back.
             return
         if member.hello.boot != record.boot and not case.sends:
-            self._apply(case, (Outcome.FAILED, "its process began again just then"), NOT_ARRIVED)
+            self._book.apply(case, (Outcome.FAILED, "its process began again just then"), NOT_ARRIVED)
             return
         case.sends += 1
         try:
@@ -382,7 +340,7 @@ class Desk:
                 # It has arrived; what came of it is still to be heard.
                 self._lookLater(case, AGAIN)
             else:
-                self._apply(case, (Outcome.REFUSED, str(error)))
+                self._book.apply(case, (Outcome.REFUSED, str(error)))
         except Exception as error:
             self._doubt(case, error)
         else:
@@ -392,18 +350,18 @@ class Desk:
         if not isinstance(error, SIPGraceError):
             self._log.failure("{id} could not be sent", id=case.record.id)
         if case.record.outcome is Outcome.SENT and not self._stopped:
-            self._apply(case, (Outcome.SENT, f"not answered yet: {error}"))
+            self._book.apply(case, (Outcome.SENT, f"not answered yet: {error}"))
             self._lookLater(case, SETTLED)
 
     def _answered(self, case: Case, answer: Answer, link: Any) -> None:
-        self._apply(case, case.following.answered(answer.state), answer.result)
+        self._book.apply(case, case.following.answered(answer.state), answer.result)
         if case.kind is Kind.REHEARSE and not case.ended:
             found = link.rehearsed(answer)
             found.addCallbacks(
                 lambda facts: (Outcome.DONE, "", {"now": answer.result, "found": facts}),
                 lambda failure: (Outcome.FAILED, failure.getErrorMessage(), answer.result),
             )
-            found.addCallback(lambda end: self._apply(case, end[:2], end[2]))
+            found.addCallback(lambda end: self._book.apply(case, end[:2], end[2]))
 
     # ------------------------------------------------------------------ following
 
@@ -413,29 +371,22 @@ class Desk:
             return
         if notice.kind == "event":
             boot = self._fleet.member(notice.node).hello.boot
-            for case in self._of(notice.node):
+            for case in self._book.of(notice.node):
                 verdict = case.following.happened(boot, notice.facts)
                 if verdict is not None:
-                    self._apply(case, verdict)
+                    self._book.apply(case, verdict)
         elif notice.kind == "node":
             facts = notice.facts
             if facts.get("linked") and self._linked.get(notice.node) != (facts["boot"], facts["since"]):
                 self._linkUp(notice.node, (facts["boot"], facts["since"]))
             self.queue.lookSoon()
         elif notice.kind == "report":
-            self._reported(notice.facts["report"])
+            self._book.reported(notice.facts["report"])
 
     def _linkUp(self, node: str, link: tuple[str, float]) -> None:
         self._linked[node] = link
-        for case in self._of(node):
+        for case in self._book.of(node):
             self._lookLater(case, SETTLED)
-
-    def _of(self, node: str) -> list[Case]:
-        return [
-            case
-            for case in self._cases.values()
-            if case.record.node == node and case.record.outcome in (Outcome.SENT, Outcome.OBEYED)
-        ]
 
     def _lookLater(self, case: Case, seconds: float) -> None:
         if case.again is not None and case.again.active():
@@ -459,14 +410,14 @@ class Desk:
             return
         verdict = case.following.found(member.hello.boot, member.standing)
         if verdict is not None:
-            self._apply(case, verdict)
+            self._book.apply(case, verdict)
         elif record.outcome is Outcome.SENT:
             if self._wallClock() < record.order["expires"] - 1.0:
                 self._lookLater(case, AGAIN)
                 self._resend(case)
             else:
                 text = "it was not carried out: it has expired before the node answered"
-                self._apply(case, (Outcome.FAILED, text), NOT_ARRIVED)
+                self._book.apply(case, (Outcome.FAILED, text), NOT_ARRIVED)
         else:
             # The node has yet to say how it stands.
             self._lookLater(case, AGAIN)
@@ -481,7 +432,7 @@ class Desk:
 
         def failed(failure: Failure) -> None:
             if failure.check(NoRoom):
-                self._apply(case, (Outcome.REFUSED, failure.getErrorMessage()))
+                self._book.apply(case, (Outcome.REFUSED, failure.getErrorMessage()))
             else:
                 self._log.warn("{id} was not sent again: {why}", id=record.id, why=failure.getErrorMessage())
 
@@ -495,108 +446,6 @@ class Desk:
             return result
 
         Deferred.fromCoroutine(again()).addBoth(done).addErrback(failed)
-
-    # ------------------------------------------------------------------ outcomes
-
-    def _apply(self, case: Case, verdict: Verdict, result: Any = None) -> None:
-        record = case.record
-        outcome, text = verdict
-        if case.ended or (record.outcome is Outcome.OBEYED and outcome is Outcome.SENT):
-            return
-        ended = self._wallClock() if outcome in ENDED else None
-        changed = replace(record, outcome=outcome, text=text, ended=ended)
-        if result is not None:
-            changed = replace(changed, result=result)
-        if changed != record:
-            case.record = changed
-            self._keep(case)
-        if case.ended and case.again is not None and case.again.active():
-            case.again.cancel()
-
-    def _keep(self, case: Case) -> None:
-        """
-        Stores what became of it, and tells. It has happened, so it is tried until it succeeds.
-        """
-        record = case.record
-
-        def failed(failure: Failure) -> None:
-            self._log.error(
-                "what became of the order {id} cannot be stored: {why}",
-                id=record.id,
-                why=failure.getErrorMessage(),
-            )
-            if not self._stopped:
-                self._clock.callLater(AGAIN, self._keep, case)
-
-        def kept(_: None) -> None:
-            if case.record is not record:
-                # What came after it is on its way to the store.
-                return
-            self._publish(record)
-            if case.ended:
-                self._end(case)
-
-        self._store.putOrder(record).addCallbacks(kept, failed)
-
-    def _end(self, case: Case) -> None:
-        record = case.record
-        if self._cases.pop(record.id, None) is None:
-            return
-        self._audit(
-            "ended", id=record.id, node=record.node, outcome=str(record.outcome), reason=record.text
-        ).addErrback(lambda failure: self._log.error("{why}", why=failure.getErrorMessage()))
-        waiters, case.waiters = case.waiters, []
-        for waiter in waiters:
-            waiter.callback(record)
-        self.queue.lookSoon()
-
-    async def _turnDown(self, case: Case, outcome: Outcome, text: str) -> None:
-        """
-        Stores an order that was not sent, if that can be.
-        """
-        result = NOT_ARRIVED if outcome is Outcome.FAILED else None
-        case.record = replace(
-            case.record, outcome=outcome, text=text, ended=self._wallClock(), result=result
-        )
-        self._cases.pop(case.record.id, None)
-        try:
-            await self._store.putOrder(case.record)
-        except StoreError as error:
-            self._log.error("{why}", why=str(error))
-        self._publish(case.record)
-
-    def _publish(self, record: OrderRecord) -> None:
-        self._fleet.publish("order", record.node, asdict(record))
-
-    # ------------------------------------------------------------------ reports
-
-    def _reported(self, report: Mapping[str, Any]) -> None:
-        """
-        The report of a drain has come: its figures go to the orders that it was under.
-        """
-        figures = {name: value for name, value in report.items() if name not in ("timeline", "orders")}
-        for facts in report.get("orders", ()):
-            id = str(facts.get("nonce", "")) if isinstance(facts, Mapping) else ""
-            if id:
-                self._figure(id, figures).addErrback(
-                    lambda failure: self._log.error("{why}", why=failure.getErrorMessage())
-                )
-
-    def _figure(self, id: str, figures: Mapping[str, Any]) -> Deferred[None]:
-        case = self._cases.get(id)
-        if case is not None:
-            if case.kind is Kind.DRAIN and case.record.outcome is not Outcome.QUEUED:
-                case.record = replace(case.record, result=figures)
-                self._keep(case)
-            return succeed(None)
-
-        def add(record: OrderRecord | None) -> Deferred[None] | None:
-            if record is None or record.by != self._name or record.order.get("kind") != Kind.DRAIN:
-                return None
-            record = replace(record, result=figures)
-            return self._store.putOrder(record).addCallback(lambda _: self._publish(record))
-
-        return self._store.order(id).addCallback(add)
 
 
 def _ofRecord(record: OrderRecord) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
-    from sipgrace.controller.desk import Case
+    from sipgrace.controller.casebook import Case
 
 __all__ = ["Queue", "Turn"]
 

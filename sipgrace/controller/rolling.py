@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succee
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.rollingcore import RollingCore
@@ -50,6 +51,7 @@ class Rolling:
         fleet: Fleet,
         store: IFleetStore,
         desk: Desk,
+        book: Casebook,
         wallClock: Callable[[], float],
         ended: Callable[[Rolling], None],
     ) -> None:
@@ -61,6 +63,7 @@ class Rolling:
         self.fleet = fleet
         self._store = store
         self._desk = desk
+        self._book = book
         self._wallClock = wallClock
         self._ended = ended
         self._writing = DeferredLock()
@@ -226,14 +229,14 @@ class Rolling:
         """
         See L{sipgrace.controller.rollingcore.RollingPlan}.
         """
-        record = self._desk.record(id)
+        record = self._book.record(id)
         return self._store.order(id) if record is None else succeed(record)
 
     def whenEnded(self, id: str) -> Deferred[OrderRecord]:
         """
         See L{sipgrace.controller.rollingcore.RollingPlan}.
         """
-        return self._desk.whenEnded(id)
+        return self._book.whenEnded(id)
 
     def takeBack(self, server: str, id: str) -> Deferred[object]:
         """

@@ -11,6 +11,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.rolling import Rolling
@@ -59,6 +60,7 @@ class Rollings:
         fleet: Fleet,
         store: IFleetStore,
         desk: Desk,
+        book: Casebook,
         audit: Callable[..., Deferred[None]],
         wallClock: Callable[[], float],
     ) -> None:
@@ -67,6 +69,7 @@ class Rollings:
         self._fleet = fleet
         self._store = store
         self._desk = desk
+        self._book = book
         self._audit = audit
         self._wallClock = wallClock
         self._open: dict[str, Rolling] = {}
@@ -94,7 +97,14 @@ class Rollings:
 
     def _make(self, record: RollingRecord) -> Rolling:
         rolling = self._open[record.id] = Rolling(
-            record, self._clock, self._fleet, self._store, self._desk, self._wallClock, self._ended
+            record,
+            self._clock,
+            self._fleet,
+            self._store,
+            self._desk,
+            self._book,
+            self._wallClock,
+            self._ended,
         )
         return rolling
 
