@@ -15,8 +15,12 @@ from sipgrace.controller.budget import Budget, presences
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.seams import IFleetStore
 from sipgrace.errors import OrderRefused, Unknown
+from sipgrace.lifecycle.orders import Kind
 
-__all__ = ["Claims", "NoRoom"]
+__all__ = ["LEAVING", "Claims", "NoRoom"]
+
+#: Kinds of order that take a server out of service.
+LEAVING: Final = (Kind.DRAIN, Kind.OFFLINE)
 
 #: A claim by somebody else of a server that serves is released after so many seconds at least: whoever made
 #: it has probably ended for good.

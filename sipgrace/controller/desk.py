@@ -15,30 +15,24 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from sipgrace.control.remote import Answer, Unreachable
+from sipgrace.control.remote import Unreachable
 from sipgrace.controller.casebook import Case, Casebook
-from sipgrace.controller.claims import Claims, NoRoom
+from sipgrace.controller.claims import LEAVING, Claims, NoRoom
+from sipgrace.controller.dispatch import Dispatch
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import NOT_ARRIVED, Following
 from sipgrace.controller.queue import Queue, Turn
 from sipgrace.controller.seams import IFleetStore, Notice, OrderRecord, Outcome, Person
 from sipgrace.controller.wanted import orderOf, readOrder
-from sipgrace.errors import OrderRefused, SIPGraceError, StoreError, Unknown
+from sipgrace.errors import OrderRefused, StoreError, Unknown
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce
-from sipgrace.lifecycle.orders import Kind, Order
+from sipgrace.lifecycle.orders import Order
 
 __all__ = ["Desk"]
 
 #: For so many seconds an order is valid once it is signed.
 VALID: Final = 60.0
-
-#: So many seconds after a link came up all that a node had to tell again has been told.
-SETTLED: Final = 2.0
-
-#: What was not answered is looked at again after so many seconds.
-AGAIN: Final = 5.0
 
 #: What other controllers may have left behind is looked for every so many seconds.
 EVERY: Final = 30.0
@@ -49,12 +43,6 @@ PATIENCE: Final = 60.0
 #: An order for later that was due more than so many seconds ago, while the controller was not there, is not
 #: given any more.
 LATE: Final = 300.0
-
-#: What a node says to an order that it has had already.
-_GIVEN_BEFORE: Final = "nonce has been given before"
-
-#: Kinds of order that take a server out of service.
-LEAVING: Final = (Kind.DRAIN, Kind.OFFLINE)
 
 
 class Desk:
@@ -88,7 +76,7 @@ class Desk:
         self._clock = clock
         self._fleet = fleet
         self._store = store
-        self._sign = sign
+        self._dispatch = Dispatch(clock, fleet, book, sign, claims, wallClock)
         self._claims = claims
         self._audit = audit
         self._wallClock = wallClock
@@ -97,8 +85,6 @@ class Desk:
         self._beginning: dict[Case, None] = {}
         self._sweptOthers = 0.0
         self._started = 0.0
-        self._linked: dict[str, tuple[str, float]] = {}
-        self._stopped = False
         self.queue = Queue(clock, wallClock, self._giveQueued, self._group, self._sweep)
         book.ended = self.queue.lookSoon
 
@@ -115,9 +101,7 @@ class Desk:
                 if record.outcome is Outcome.QUEUED:
                     self._queueAgain(case)
         self._fleet.observe(self._noticed)
-        for member in self._fleet.members():
-            if member.link is not None:
-                self._linkUp(member.name, (member.hello.boot, member.since))
+        self._dispatch.start()
         self.queue.look()
 
     def _queueAgain(self, case: Case) -> None:
@@ -133,8 +117,8 @@ class Desk:
         """
         Follows nothing any more; it is taken up at the next start.
         """
-        self._stopped = True
         self._fleet.unobserve(self._noticed)
+        self._dispatch.stop()
         self.queue.stop()
         self._book.stop()
 
@@ -183,6 +167,10 @@ class Desk:
         if case.record.outcome is Outcome.REFUSED:
             raise OrderRefused(case.record.text)
         return case.record
+
+    def _noticed(self, notice: Notice) -> None:
+        if notice.kind == "node":
+            self.queue.lookSoon()
 
     async def withdraw(self, id: str, person: Person) -> OrderRecord:
         """
@@ -286,7 +274,7 @@ class Desk:
             await self._beginNow(case)
         finally:
             del self._beginning[case]
-        await self._send(case)
+        await self._dispatch.send(case)
 
     async def _beginNow(self, case: Case) -> None:
         record = case.record
@@ -321,131 +309,6 @@ class Desk:
         case.following = Following(record)
         self._book.cases[record.id] = case
         self._book.publish(record)
-
-    async def _send(self, case: Case) -> None:
-        record = case.record
-        member = self._fleet.member(record.node)
-        link = member.link
-        if link is None:
-            # It is looked at again when the link is back.
-            return
-        if member.hello.boot != record.boot and not case.sends:
-            self._book.apply(case, (Outcome.FAILED, "its process began again just then"), NOT_ARRIVED)
-            return
-        case.sends += 1
-        try:
-            answer = await link.signed(self._sign(orderOf(record)))
-        except OrderRefused as error:
-            if case.sends > 1 and _GIVEN_BEFORE in str(error):
-                # It has arrived; what came of it is still to be heard.
-                self._lookLater(case, AGAIN)
-            else:
-                self._book.apply(case, (Outcome.REFUSED, str(error)))
-        except Exception as error:
-            self._doubt(case, error)
-        else:
-            self._answered(case, answer, link)
-
-    def _doubt(self, case: Case, error: Exception) -> None:
-        if not isinstance(error, SIPGraceError):
-            self._log.failure("{id} could not be sent", id=case.record.id)
-        if case.record.outcome is Outcome.SENT and not self._stopped:
-            self._book.apply(case, (Outcome.SENT, f"not answered yet: {error}"))
-            self._lookLater(case, SETTLED)
-
-    def _answered(self, case: Case, answer: Answer, link: Any) -> None:
-        self._book.apply(case, case.following.answered(answer.state), answer.result)
-        if case.kind is Kind.REHEARSE and not case.ended:
-            found = link.rehearsed(answer)
-            found.addCallbacks(
-                lambda facts: (Outcome.DONE, "", {"now": answer.result, "found": facts}),
-                lambda failure: (Outcome.FAILED, failure.getErrorMessage(), answer.result),
-            )
-            found.addCallback(lambda end: self._book.apply(case, end[:2], end[2]))
-
-    # ------------------------------------------------------------------ following
-
-    def _noticed(self, notice: Notice) -> None:
-        if "controller" in notice.facts:
-            # Of another controller's node, whose orders that one follows.
-            return
-        if notice.kind == "event":
-            boot = self._fleet.member(notice.node).hello.boot
-            for case in self._book.of(notice.node):
-                verdict = case.following.happened(boot, notice.facts)
-                if verdict is not None:
-                    self._book.apply(case, verdict)
-        elif notice.kind == "node":
-            facts = notice.facts
-            if facts.get("linked") and self._linked.get(notice.node) != (facts["boot"], facts["since"]):
-                self._linkUp(notice.node, (facts["boot"], facts["since"]))
-            self.queue.lookSoon()
-        elif notice.kind == "report":
-            self._book.reported(notice.facts["report"])
-
-    def _linkUp(self, node: str, link: tuple[str, float]) -> None:
-        self._linked[node] = link
-        for case in self._book.of(node):
-            self._lookLater(case, SETTLED)
-
-    def _lookLater(self, case: Case, seconds: float) -> None:
-        if case.again is not None and case.again.active():
-            case.again.cancel()
-        if not (case.ended or self._stopped):
-            case.again = self._clock.callLater(seconds, self._look, case)
-
-    def _look(self, case: Case) -> None:
-        """
-        The node has told all that it had to tell: what is known now?
-        """
-        record = case.record
-        try:
-            member = self._fleet.member(record.node)
-        except Unknown:
-            return
-        if member.link is None or case.ended:
-            return
-        if case.busy:
-            self._lookLater(case, SETTLED)
-            return
-        verdict = case.following.found(member.hello.boot, member.standing)
-        if verdict is not None:
-            self._book.apply(case, verdict)
-        elif record.outcome is Outcome.SENT:
-            if self._wallClock() < record.order["expires"] - 1.0:
-                self._lookLater(case, AGAIN)
-                self._resend(case)
-            else:
-                text = "it was not carried out: it has expired before the node answered"
-                self._book.apply(case, (Outcome.FAILED, text), NOT_ARRIVED)
-        else:
-            # The node has yet to say how it stands.
-            self._lookLater(case, AGAIN)
-
-    def _resend(self, case: Case) -> None:
-        async def again() -> None:
-            node = case.record.node
-            leaving = case.kind in LEAVING and self._fleet.member(node).role == "server"
-            if leaving and node not in self._claims.mine:
-                await self._claims.take(node)
-            await self._send(case)
-
-        def failed(failure: Failure) -> None:
-            if failure.check(NoRoom):
-                self._book.apply(case, (Outcome.REFUSED, failure.getErrorMessage()))
-            else:
-                self._log.warn("{id} was not sent again: {why}", id=record.id, why=failure.getErrorMessage())
-
-        record = case.record
-        case.busy = True
-        # It was sent before, by a former run of this controller perhaps.
-        case.sends = max(case.sends, 1)
-
-        def done(result: Any) -> Any:
-            case.busy = False
-            return result
-
-        Deferred.fromCoroutine(again()).addBoth(done).addErrback(failed)
 
 
 def _ofRecord(record: OrderRecord) -> dict[str, Any]:
