@@ -422,6 +422,7 @@ class MemoryStore:
     @ivar writes: what was written, in order.
     @ivar onWrite: is called with each write before it is done; may end this store (L{die}).
     @ivar broken: why nothing can be kept.
+    @ivar brokenFor: only what begins so cannot be kept then.
     """
 
     shared = False
@@ -433,6 +434,7 @@ class MemoryStore:
         self.writes: list[str] = []
         self.onWrite: Callable[[str], None] = lambda what: None
         self.broken = ""
+        self.brokenFor = ""
         self.dead = False
 
     def die(self) -> None:
@@ -444,7 +446,7 @@ class MemoryStore:
     def _write(self, what: str, work: Callable[[], Any]) -> Deferred[Any]:
         if self.dead:
             return Deferred()
-        if self.broken:
+        if self.broken and what.startswith(self.brokenFor):
             return fail(StoreError(self.broken))
         self.writes.append(what)
         self.onWrite(what)

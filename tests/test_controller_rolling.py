@@ -514,6 +514,31 @@ class Asked(RollingCase):
         self.assertEqual(self.obeyed(), dict.fromkeys(ALL, TURN))
 
 
+    def test_stepNotStored(self) -> None:
+        """
+        Nothing is ordered before the step that it belongs to is stored.
+        """
+        self.roll(settle=1)
+        self.pass_(1)
+        self.store.broken, self.store.brokenFor = "no space", "rolling"
+        self.pass_(30)
+        self.assertEqual(self.obeyed()["server-101"], ["drain"])
+        self.store.broken = ""
+        self.until("returning", "waiting", "waiting")
+        self.store.broken = "no space"
+        self.pass_(30)
+        self.assertEqual(self.obeyed()["server-101"], TURN)
+        self.store.broken = ""
+        self.until("settling", "waiting", "waiting")
+        self.store.broken = "no space"
+        self.pass_(30)
+        self.assertEqual(self.obeyed()["server-102"], [])
+        self.store.broken = ""
+        self.pass_(60)
+        self.assertEqual(self.steps(), ["done"] * 3)
+        self.assertEqual(self.obeyed(), dict.fromkeys(ALL, TURN))
+
+
 class Killed(RollingCase):
     """
     A controller that is killed goes on where it was: no server is drained twice, none is left behind.
