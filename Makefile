@@ -6,6 +6,7 @@
 #   make interop                                runs against SIPp, Kamailio and baresip; writes docs/interop.rst
 #   make lint                                   ruff and mypy
 #   make bench ARGS="--json FILE"               processor time a call, beside Kamailio
+#   make profile                                where a server's time goes: build/profile.speedscope.json
 #   make docs                                   docs/_build/html/index.html
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ export PYTHON
 COMPILED = message torture timers transaction proxy transport intake server_role overload collector \
 	client_role element scenario_sipp
 
-.PHONY: bench demo test test-compiled test-kernel interop lint docs clean
+.PHONY: bench profile demo test test-compiled test-kernel interop lint docs clean
 
 demo:
 	@tools/setup.sh demo
@@ -55,6 +56,12 @@ bench:
 	@tools/setup.sh bench
 	@tools/compile.sh "$(CURDIR)/.venv/bin/python"
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+# To be opened at speedscope.app; ARGS="--output build/profile.svg" draws a flame graph instead.
+profile:
+	@tools/setup.sh bench
+	@case " $(ARGS) " in *" --compiled "*) tools/compile.sh "$(CURDIR)/.venv/bin/python";; esac
+	@.venv/bin/python -m benchmarks.profile $(ARGS)
 
 docs:
 	@tools/setup.sh docs

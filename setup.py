@@ -92,7 +92,7 @@ setup(
         ],
         "lint": checks,
         "compile": [*checks, "setuptools>=70.1"],
-        "bench": [*checks, "setuptools>=70.1", "sipmessage==0.7.1"],
+        "bench": [*checks, "setuptools>=70.1", "sipmessage==0.7.1", "py-spy>=0.3.14"],
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },
     entry_points={"console_scripts": ["sipgrace=sipgrace.commands.main:main"]},

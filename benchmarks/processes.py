@@ -165,6 +165,12 @@ class Process:
         """
         return f"see {self.folder}: ..." + self.output()[-1500:]
 
+    def signal(self, number: int) -> None:
+        """
+        Sends it, not its children, a signal.
+        """
+        self._popen.send_signal(number)
+
     def end(self, limit: float = 5.0) -> None:
         """
         Asks it to end, and makes it where it does not.
