@@ -27,6 +27,13 @@ from tests.scenarios.waiting import Waiting, poll, reactor
 
 DOMAIN = "example.org"
 
+#: What is made of each, and what the table calls it.
+SCENARIOS = {
+    "plain": "two telephones, registered by digest: a call",
+    "drained": "a call while its server drains",
+    "restarted": "a call to a telephone whose client was restarted",
+}
+
 _CONFIG = """\
 poll_method epoll
 sip_listen {host}:{port}
@@ -356,12 +363,7 @@ async def run(record: Record, transport: str) -> None:
     Makes all scenarios with baresip over one transport.
     """
     peer = versions.baresip()
-    names = {
-        "plain": "two telephones, registered by digest: a call",
-        "drained": "a call while its server drains",
-        "restarted": "a call to a telephone whose client was restarted",
-    }
-    for scenario, name in names.items():
+    for scenario, name in SCENARIOS.items():
 
         async def made(bench: Bench, scenario: str = scenario) -> str | None:
             return str(await getattr(Telephones(bench, transport), scenario)() or "")

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from interop import __main__ as program
+from interop import baresip
 from interop.bench import Bench, Record, Result, Skipped, expect
 from interop.dialogues import DIALOGUES, LATE, TOO_LATE, UNAVAILABLE
 from interop.messages import has, receive, request, scenario, sdp
@@ -214,6 +215,7 @@ Peer 2
         """
         text = (Path(__file__).parent.parent / "docs" / "interop.rst").read_text(encoding="utf-8")
         rows = text.splitlines()
-        missing = [dialogue.name for dialogue in EVERY if f"   * - {dialogue.name}" not in rows]
+        names = [*(dialogue.name for dialogue in EVERY), *baresip.SCENARIOS.values()]
+        missing = [name for name in names if f"   * - {name}" not in rows]
         self.assertEqual(missing, [])
         self.assertNotIn("**", text)
