@@ -528,10 +528,6 @@ class Asked(RollingCase):
         self.store.broken = "no space"
         self.pass_(30)
         self.assertEqual(self.obeyed()["server-101"], TURN)
-        self.store.broken = ""
-        self.until("settling", "waiting", "waiting")
-        self.store.broken = "no space"
-        self.pass_(30)
         self.assertEqual(self.obeyed()["server-102"], [])
         self.store.broken = ""
         self.pass_(60)
