@@ -186,7 +186,7 @@ class Whole(ControllerCase):
         asking = treq.post if values else treq.get
         more = {"json": values} if values else {}
         response = await asking(
-            url, agent=Agent(reactor, pool), headers={"Authorization": f"Bearer {TOKEN}"}, **more
+            url, agent=Agent(reactor, pool=pool), headers={"Authorization": f"Bearer {TOKEN}"}, **more
         )
         text = await response.text()
         self.assertLess(response.code, 300, text)

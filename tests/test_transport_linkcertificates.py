@@ -59,16 +59,16 @@ class LinkCertificatesTests(SynchronousTestCase):
         What was put in its place counts from then on; while only half of it is there, what was before.
         """
         found = self.certificates()
-        context, expires = found.getContext(), found.expires
-        self.assertIs(found.getContext(), context)
+        context, expires = found.context(), found.expires
+        self.assertIs(found.context(), context)
         self.renew("a.crt")
-        self.assertIs(found.getContext(), context)
+        self.assertIs(found.context(), context)
         self.assertEqual(len(self.logged), 1)
         self.assertIn("cannot be used, and what was read before goes on: certificate: ", self.logged[0])
-        self.assertIs(found.getContext(), context)
+        self.assertIs(found.context(), context)
         self.assertEqual(len(self.logged), 1)
         self.renew("a.key")
-        self.assertIsNot(found.getContext(), context)
+        self.assertIsNot(found.context(), context)
         self.assertEqual(found.expires, expires + 100 * DAY)
 
     def test_gone(self) -> None:
@@ -76,9 +76,9 @@ class LinkCertificatesTests(SynchronousTestCase):
         Files that have gone are no matter to a process that runs, and keep one from starting.
         """
         found = self.certificates()
-        context = found.getContext()
+        context = found.context()
         (self.folder / "a.key").unlink()
-        self.assertIs(found.getContext(), context)
+        self.assertIs(found.context(), context)
         self.assertRaises(ConfigError, self.certificates)
 
     def test_expiry(self) -> None:
@@ -87,17 +87,17 @@ class LinkCertificatesTests(SynchronousTestCase):
         """
         found = self.certificates()
         self.now += 69 * DAY
-        found.getContext()
+        found.context()
         self.assertEqual(self.logged, [])
         self.now += 1.25 * DAY
         for _ in range(3):
-            found.getContext()
+            found.context()
         path = self.folder / "a.crt"
         self.assertEqual(self.logged, [f"the certificate {path} expires in 30 days"])
         self.now += DAY
-        found.getContext()
+        found.context()
         self.now += 100 * DAY
-        found.getContext()
+        found.context()
         self.assertEqual(
             self.logged[1:],
             [f"the certificate {path} {said}" for said in ("expires in 29 days", "has expired")],
@@ -105,5 +105,5 @@ class LinkCertificatesTests(SynchronousTestCase):
         self.logged.clear()
         self.now = self.began.timestamp() + 90 * DAY
         self.renew("a.crt", "a.key")
-        found.getContext()
+        found.context()
         self.assertEqual(self.logged, [])

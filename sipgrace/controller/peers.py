@@ -269,8 +269,8 @@ class Peers(Service):
             self._orderTold(owner, facts)
             if kind == "order":
                 self.fleet.publish("order", node, facts)
-        elif kind in _TOLD and self.fleet.linkOf(node) is None:
-            # What we are told by the node itself comes without a detour.
+        elif kind in _TOLD and self.fleet.ownerOf(node) == owner:
+            # What nodes of our own tell comes without a detour.
             told = {**facts, "controller": owner}
             if kind == "report":
                 self._keepReport(node, told).addErrback(

@@ -97,6 +97,5 @@ def endpointOf(reactor: Any, section: NodeController) -> IStreamClientEndpoint:
     plain = HostnameEndpoint(reactor, section.host, section.port, timeout=_CONNECT)
     if section.certificate is None or section.key is None or section.ca is None:
         return plain
-    # What Twisted documents as what it wants here are its own, but it takes any that make contexts.
-    certificates: Any = LinkCertificates(section.certificate, section.key, section.ca)
+    certificates = LinkCertificates(section.certificate, section.key, section.ca)
     return wrapClientTLS(certificates, plain)

@@ -8,11 +8,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
+from OpenSSL import SSL
 from twisted.internet import ssl
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from sipgrace.errors import ConfigError
 from sipgrace.transport.peernames import linkOptions
@@ -24,11 +27,12 @@ _SOON: Final = 30 * 86400.0
 _DAY: Final = 86400.0
 
 
+@implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class LinkCertificates:
     """
     Reads the files again when they have changed, so that a certificate is renewed by putting another in its
     place: it counts for the connections that are made from then on, at either end. While the files cannot be
-    used, or do not fit each other, those that were read last go on. What Twisted calls a context factory.
+    used, or do not fit each other, those that were read last go on.
     """
 
     log = Logger()
@@ -48,16 +52,25 @@ class LinkCertificates:
         self.expires = self._expiry()
         self._warn()
 
-    def getContext(self) -> Any:
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """
-        @return: the C{OpenSSL.SSL.Context} for one more connection.
+        See C{IOpenSSLClientConnectionCreator}.
+        """
+        return SSL.Connection(self.context(), None)
+
+    serverConnectionForTLS = clientConnectionForTLS
+
+    def context(self) -> SSL.Context:
+        """
+        @return: what the next connection is made with.
         """
         seen = self._stamps()
         if seen != self._seen:
             self._seen = seen
             self._read()
         self._warn()
-        return self._options.getContext()
+        context: SSL.Context = self._options.getContext()
+        return context
 
     def _stamps(self) -> object:
         stamps: list[tuple[int, int, int] | None] = []
