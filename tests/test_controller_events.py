@@ -214,6 +214,31 @@ class Feeding(SynchronousTestCase):
         self.fleet.publish("event", "a", {})
         self.assertEqual((len(slow.said()), len(quick.said())), (1, published + 2))
 
+    def test_newest(self) -> None:
+        """
+        Of what is said of a node while a reader is not ready, the newest is enough; all else is told.
+        """
+        slow = self.reader()
+        slow.producer.pauseProducing()
+        for number in range(50):
+            self.fleet.publish("node", "a", {"n": number, "text": "x" * 200_000})
+            self.fleet.publish("event", "a", {"n": number})
+        self.assertFalse(slow.aborted)
+        slow.producer.resumeProducing()
+        _, *rest = slow.said()
+        self.assertEqual([kind for _, kind, _ in rest], ["event"] * 49 + ["node", "event"])
+        self.assertEqual(rest[-2][2]["facts"]["n"], 49)
+
+    def test_tooMuchMissed(self) -> None:
+        """
+        Who has missed more than is worth telling is to ask for everything again.
+        """
+        for _ in range(30):
+            self.fleet.publish("node", "a", {"text": "x" * 100_000})
+        (greeting,) = self.reader("r1-1").said()
+        self.assertFalse(greeting[2]["resumed"])
+        self.assertTrue(self.reader("r1-20").said()[0][2]["resumed"])
+
     def test_stuck(self) -> None:
         """
         Who takes nothing for a minute is sent away, too, however little is waiting.
@@ -313,10 +338,12 @@ class Streaming(WebCase):
         """
         A reader that goes leaves nothing behind.
         """
+        before = len(self.controller.fleet._observers)
         raw = await self.open()
+        self.assertEqual(len(self.controller.fleet._observers), before + 1)
         raw.transport.abortConnection()
         await self.until(lambda: self.site.feed.readers == 0)
-        self.assertEqual(len(self.controller.fleet._observers), 0)
+        self.assertEqual(len(self.controller.fleet._observers), before)
 
     async def test_ends(self) -> None:
         """

@@ -278,6 +278,36 @@ class Looking(PageCase):
         )
         self.assertGreaterEqual(await browser.evaluate(low), 32)
 
+    async def test_many(self) -> None:
+        """
+        Of a large fleet those are shown with which something is amiss; any others are found by name or label.
+        """
+        browser = await self.browser()
+        servers = {f"server-{number}": {} for number in range(200, 300)}
+        for name in servers:
+            self.controller.server(name, labels={"site": "south" if name.endswith("7") else "north"})
+        for number in range(200, 300):
+            self.controller.client(f"client-{number}", servers)
+        self.controller.client("client-277", {**servers, "server-288": {"active": False}})
+        await browser.until("document.querySelector('td.conflict')")
+        rows = "[...document.querySelectorAll('.mesh tbody th .name')].map((one) => one.textContent)"
+        names = await browser.evaluate(rows)
+        self.assertEqual((len(names), names[0]), (60, "server-288"))
+        self.assertIn("client-277", await browser.evaluate("document.querySelector('.mesh thead').innerText"))
+        self.assertEqual(
+            await browser.evaluate("document.querySelector('.mesh tbody .sum').textContent"), "99 of 100"
+        )
+        self.assertIn(
+            "60 of 103 servers and 24 of 103 clients",
+            await browser.evaluate("document.querySelector('main').innerText"),
+        )
+        await browser.evaluate("document.querySelector('.filter').focus()")
+        for letter in "site=south":
+            await browser.command("Input.dispatchKeyEvent", type="char", text=letter)
+        await browser.until("document.querySelectorAll('.mesh tbody tr').length === 11")
+        self.assertEqual(await browser.evaluate("document.querySelector('.filter').value"), "site=south")
+        self.assertEqual(browser.complaints, [])
+
     async def test_named(self) -> None:
         """
         All that can be pressed or filled in has a name for those who do not see it.

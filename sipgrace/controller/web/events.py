@@ -8,7 +8,7 @@ read is sent away when more is waiting for it than is kept: nothing grows becaus
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -28,8 +28,8 @@ HEARTBEAT: Final = 15.0
 #: Whoever has taken nothing for so many seconds is sent away.
 PATIENCE: Final = 60.0
 
-#: So much may wait for a reader, in bytes.
-MOST: Final = 1_048_576
+#: So much may wait for a reader, in bytes; half of it when it comes back.
+MOST: Final = 4_194_304
 
 
 class Watched(Protocol):
@@ -70,7 +70,7 @@ class Stream:
         self._ended = ended
         self._paused = False
         self._over = False
-        self._waiting: deque[bytes] = deque()
+        self._waiting: OrderedDict[object, bytes] = OrderedDict()
         self._size = 0
         self._beat: IDelayedCall | None = None
         self._taken = clock.seconds()
@@ -88,9 +88,11 @@ class Stream:
         request.registerProducer(self, True)
         self._schedule()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, about: str = "") -> None:
         """
         Sends it, or keeps it until the reader is ready.
+
+        @param about: what it is the newest word about, which makes an older one that still waits needless.
         """
         if self._over:
             return
@@ -98,8 +100,9 @@ class Stream:
             self._taken = self._clock.seconds()
             self._request.write(data)
             return
-        self._size += len(data)
-        self._waiting.append(data)
+        key = about or object()
+        self._size += len(data) - len(self._waiting.pop(key, b""))
+        self._waiting[key] = data
         if self._size > MOST:
             self._drop()
 
@@ -125,7 +128,7 @@ class Stream:
         """
         self._paused = False
         while self._waiting and not self._paused and not self._over:
-            data = self._waiting.popleft()
+            _, data = self._waiting.popitem(last=False)
             self._size -= len(data)
             self.send(data)
 
@@ -214,8 +217,8 @@ class Feed:
         hello = {"controller": self._name, "resumed": missed is not None}
         # Whoever comes back after this has missed nothing before it.
         stream.send(event("hello", hello, last if missed else f"{self._run}-{self._fleet.number}"))
-        for notice in missed or ():
-            stream.send(self._written(notice))
+        for data in missed or ():
+            stream.send(data)
 
     def stop(self) -> None:
         """
@@ -224,11 +227,16 @@ class Feed:
         for stream in list(self._streams):
             stream.end()
 
-    def _missed(self, last: str) -> Sequence[Notice] | None:
+    def _missed(self, last: str) -> list[bytes] | None:
         run, _, number = last.partition("-")
         if run != self._run or not (number.isascii() and number.isdigit() and len(number) < 16):
             return None
-        return self._fleet.since(int(number))
+        notices = self._fleet.since(int(number))
+        if notices is None:
+            return None
+        written = [self._written(notice) for notice in notices]
+        # To ask for everything again is less then.
+        return written if sum(map(len, written)) <= MOST // 2 else None
 
     def _written(self, notice: Notice) -> bytes:
         facts = {"number": notice.number, "node": notice.node, "facts": notice.facts}
@@ -236,8 +244,9 @@ class Feed:
 
     def _noticed(self, notice: Notice) -> None:
         data = self._written(notice)
+        about = notice.node if notice.kind == "node" else ""
         for stream in list(self._streams):
-            stream.send(data)
+            stream.send(data, about)
 
     def _ended(self, stream: Stream) -> None:
         self._streams.remove(stream)

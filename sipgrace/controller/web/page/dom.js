@@ -26,13 +26,16 @@ export const s = (tag, properties, ...children) =>
 export function put(place, ...children) {
   const active = document.activeElement;
   const key = place.contains(active) ? active.getAttribute("data-key") : null;
+  const caret = key !== null && active instanceof HTMLInputElement ? active.selectionStart : null;
   const scrolled = [...place.querySelectorAll("[data-scroll]")].map((one) => [one.dataset.scroll, one.scrollLeft, one.scrollTop]);
   place.replaceChildren(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
   for (const [name, left, top] of scrolled) {
     const one = place.querySelector(`[data-scroll="${CSS.escape(name)}"]`);
     if (one) { one.scrollLeft = left; one.scrollTop = top; }
   }
-  if (key !== null) place.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+  const next = key === null ? null : place.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  next?.focus({ preventScroll: true });
+  if (next && caret !== null) next.setSelectionRange(caret, caret);
 }
 
 export function toast(text, kind = "good") {

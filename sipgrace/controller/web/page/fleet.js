@@ -3,7 +3,7 @@
 import { buttons, details, pair, announce } from "./dialogs.js";
 import { h } from "./dom.js";
 import { plot } from "./plot.js";
-import { nodesOf, now, operates, shown, store, until } from "./store.js";
+import { nodesOf, now, operates, shown, store, touch, until } from "./store.js";
 import { STATES, clock, count, moment } from "./words.js";
 
 export const pill = (state) => h("span", { class: `pill ${STATES[state]?.[1] ?? "off"}` },
@@ -93,27 +93,71 @@ function cell(entry, conflicts) {
       h("span", { class: "shape", "aria-hidden": "true" }, shape), h("span", { class: "word", "aria-hidden": "true" }, word)));
 }
 
+// More than this nobody reads, and no browser draws several times a second.
+const ROWS = 60, COLUMNS = 24;
+let wanted = "";
+
+const matches = (name, node) => !wanted || wanted.toLowerCase().split(/\s+/).every((word) =>
+  [name, node?.group ?? "", node ? shown(node) : "", ...Object.entries(node?.labels ?? {}).map(([key, value]) => `${key}=${value}`)]
+    .some((one) => one.toLowerCase().includes(word)));
+
+// How much a node wants to be looked at: what is wrong or under way comes first where not all fit.
+const urgency = (node, troubled) => (troubled ? 2 : 0) + (node && (!node.linked || node.state !== "serving") ? 1 : 0);
+const worst = (list, most, urgencyOf) => (list.length <= most ? list
+  : [...list].sort((a, b) => urgencyOf(b) - urgencyOf(a)).slice(0, most));
+
+function reached(entries) {
+  const said = entries.filter((one) => !one.old), active = said.filter((one) => one.active).length;
+  const kind = !said.length ? "off" : active === said.length ? "good" : active ? "warn" : "bad";
+  return h("td", { class: kind }, h("span", { class: "cell sum" }, `${active} of ${said.length}`));
+}
+
 export function mesh() {
-  const clients = nodesOf("client");
-  const known = new Map(store.mesh.map((one) => [`${one.server} ${one.client}`, one]));
-  const own = nodesOf("server"), names = new Set(own.map((one) => one.name));
+  const servers = new Map(nodesOf("server").map((one) => [one.name, one]));
   // Clients may have servers that have no link to this controller.
-  const foreign = [...new Set(store.mesh.map((one) => one.server))].filter((one) => !names.has(one)).sort();
-  if (!own.length && !clients.length) return h("section", {}, h("h2", {}, "Fleet"), h("p", { class: "dim" }, "No node has linked up yet."));
+  for (const one of store.mesh) if (!servers.has(one.server)) servers.set(one.server, null);
+  const known = new Map(), byServer = new Map(), byClient = new Map();
+  for (const one of store.mesh) {
+    known.set(`${one.server} ${one.client}`, one);
+    for (const [map, name] of [[byServer, one.server], [byClient, one.client]]) {
+      if (!map.has(name)) map.set(name, []);
+      map.get(name).push(one);
+    }
+  }
+  const clients = nodesOf("client");
+  const conflicts = new Set(store.conflicts.map((one) => one.server));
+  const away = (entries) => (entries ?? []).some((one) => !one.active && !one.old);
+  // A name that is looked for may be that of either side.
+  const rows = [...servers].filter(([name, node]) => matches(name, node));
+  const columns = clients.filter((one) => matches(one.name, one));
+  const row0 = rows.length ? rows : [...servers], column0 = columns.length ? columns : clients;
+  const rows1 = worst(row0, ROWS, ([name, node]) => urgency(node, conflicts.has(name)));
+  const columns1 = worst(column0, COLUMNS, (one) => urgency(one, away(byClient.get(one.name))));
+  const few = column0.length <= COLUMNS;
+  const search = h("input", {
+    type: "search", class: "filter", placeholder: "Name, state, label…", "aria-label": "Show nodes with this in their name, state or labels",
+    value: wanted, "data-key": "filter", oninput: (event) => { wanted = event.target.value; touch(); },
+  });
+  const title = h("div", { class: "title" }, h("h2", {}, "Fleet"), h("div", { class: "tools" }, search,
+    operates() && h("button", { type: "button", class: "small", onclick: announce, "data-key": "announce" }, "Announce…")));
+  if (!servers.size && !clients.length) return h("section", {}, title, h("p", { class: "dim" }, "No node has linked up yet."));
   const head = h("tr", {}, h("th", { scope: "col", class: "corner" }, "server", h("span", { class: "dim" }, " × client")),
-    clients.map((one) => h("th", { scope: "col" }, h("button", { type: "button", class: "name", onclick: () => details(one), "data-key": `client:${one.name}` }, one.name),
+    few ? null : h("th", { scope: "col" }, "all"),
+    columns1.map((one) => h("th", { scope: "col" }, h("button", { type: "button", class: "name", onclick: () => details(one), "data-key": `client:${one.name}` }, one.name),
       h("div", {}, pill(shown(one))), h("div", { class: "act" }, one.state !== "serving" || !one.linked ? buttons(one, "mesh:") : null))));
-  const row = (name, node) => h("tr", {},
+  const row = ([name, node]) => h("tr", {},
     h("th", { scope: "row" }, node
       ? [h("div", { class: "row" }, h("button", { type: "button", class: "name", onclick: () => details(node), "data-key": `server:${name}` }, name), pill(shown(node))),
-        h("div", { class: "dim" }, `${count(node.standing.waiting ?? 0, "call")}, ${Object.values(node.labels).join(" ")}`),
+        h("div", { class: "dim" }, `${count(node.standing.waiting ?? 0, "call")}${Object.values(node.labels).map((one) => `, ${one}`).join("")}`),
         h("div", { class: "act" }, buttons(node, "mesh:"))]
       : [h("span", { class: "name" }, name), h("div", { class: "dim" }, "no link to it")]),
-    clients.map((client) => cell(known.get(`${name} ${client.name}`), store.conflicts)));
-  return h("section", { "aria-label": "Fleet" },
-    h("div", { class: "title" }, h("h2", {}, "Fleet"), operates() && h("button", { type: "button", class: "small", onclick: announce, "data-key": "announce" }, "Announce…")),
+    few ? null : reached(byServer.get(name) ?? []),
+    columns1.map((client) => cell(known.get(`${name} ${client.name}`), store.conflicts)));
+  const hidden = [row0.length > rows1.length && `${rows1.length} of ${row0.length} servers`, !few && `${columns1.length} of ${column0.length} clients`].filter(Boolean);
+  return h("section", { "aria-label": "Fleet" }, title,
+    hidden.length ? h("p", { class: "dim" }, `Shown are ${hidden.join(" and ")}, those first with which something is amiss.`) : null,
     h("div", { class: "scroll", "data-scroll": "mesh", tabindex: 0, role: "region", "aria-label": "Servers and clients" }, h("table", { class: "mesh" },
-      h("thead", {}, head), h("tbody", {}, own.map((one) => row(one.name, one)), foreign.map((one) => row(one, null))))));
+      h("thead", {}, head), h("tbody", {}, rows1.map(row)))));
 }
 
 export function happenings() {
