@@ -419,6 +419,7 @@ class MemoryStore:
     finds it.
 
     @ivar shared: whether others have the same.
+    @ivar owners: by server, who has claimed it, where that is not known to be its only user.
     @ivar writes: what was written, in order.
     @ivar onWrite: is called with each write before it is done; may end this store (L{die}).
     @ivar broken: why nothing can be kept.
@@ -435,6 +436,7 @@ class MemoryStore:
         self.onWrite: Callable[[str], None] = lambda what: None
         self.broken = ""
         self.brokenFor = ""
+        self.owners: dict[str, str] = {}
         self.dead = False
 
     def die(self) -> None:
@@ -628,5 +630,9 @@ class MemoryStore:
         See L{IFleetStore}.
         """
         return self._read(
-            lambda: [(group, one, "") for group, names in self.data["claims"].items() for one in names]
+            lambda: [
+                (group, one, self.owners.get(one, ""))
+                for group, names in self.data["claims"].items()
+                for one in names
+            ]
         )

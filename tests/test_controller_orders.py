@@ -888,6 +888,34 @@ class Budgeted(OrdersCase):
         self.pass_(1)
         self.assertEqual(self.claimed(), frozenset())
 
+    def test_leftBehind(self) -> None:
+        """
+        A claim that another controller has left behind is released a while after the server is seen to serve,
+        unless that controller has an order under way.
+        """
+        self.kill()
+        self.store.shared = True  # type: ignore[misc]
+        self.store.data["claims"]["default"] = ["server-102"]
+        self.store.owners["server-102"] = "controller-121"
+        self.node.state = "offline"
+        self.begin()
+        self.pass_(200)
+        self.assertEqual(self.claimed(), frozenset(("server-102",)))
+        self.node.tell("serving", "serving")
+        self.pass_(50)
+        self.assertEqual(self.claimed(), frozenset(("server-102",)))
+        self.refusal(OrderRefused, "drain", node="server-103")
+        theirs = replace(self.given("rehearse"), id="other", by="controller-121")
+        self.store.putOrder(theirs)
+        self.pass_(100)
+        self.assertEqual(self.claimed(), frozenset(("server-102",)))
+        self.store.putOrder(replace(theirs, outcome=Outcome.DONE))
+        assert self.node.rehearsing is not None
+        self.node.rehearsing.callback({})
+        self.pass_(100)
+        self.assertEqual(self.claimed(), frozenset())
+        self.given("drain", node="server-103")
+
     def test_forget(self) -> None:
         """
         A server that will not come back is forgotten by whoever may, and counts no more.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from sipgrace.control.remote import Unreachable
@@ -34,7 +34,7 @@ __all__ = ["Desk"]
 #: For so many seconds an order is valid once it is signed.
 VALID: Final = 60.0
 
-#: What other controllers may have left behind is looked for every so many seconds.
+#: Claims that other controllers may have left behind are looked for every so many seconds.
 EVERY: Final = 30.0
 
 #: A queued order whose turn has come waits so many seconds for its node's link.
@@ -83,7 +83,7 @@ class Desk:
         self._book = book
         # Those that are claimed and written down right now.
         self._beginning: dict[Case, None] = {}
-        self._sweptOthers = 0.0
+        self._tick: IDelayedCall | None = None
         self._started = 0.0
         self.queue = Queue(clock, wallClock, self._giveQueued, self._group, self._sweep)
         book.ended = self.queue.lookSoon
@@ -103,6 +103,8 @@ class Desk:
         self._fleet.observe(self._noticed)
         self._dispatch.start()
         self.queue.look()
+        if self._store.shared:
+            self._tick = self._clock.callLater(EVERY, self._lookForOthers)
 
     def _queueAgain(self, case: Case) -> None:
         at = case.record.order.get("at")
@@ -117,6 +119,9 @@ class Desk:
         """
         Follows nothing any more; it is taken up at the next start.
         """
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
         self._fleet.unobserve(self._noticed)
         self._dispatch.stop()
         self.queue.stop()
@@ -262,9 +267,12 @@ class Desk:
             if case.kind in LEAVING and case.record.outcome is not Outcome.QUEUED
         }
         await self._claims.sweep(leaving)
-        if self._clock.seconds() - self._sweptOthers >= EVERY:
-            self._sweptOthers = self._clock.seconds()
-            await self._claims.sweepOthers()
+
+    def _lookForOthers(self) -> None:
+        self._tick = self._clock.callLater(EVERY, self._lookForOthers)
+        Deferred.fromCoroutine(self._claims.sweepOthers()).addErrback(
+            lambda failure: self._log.warn("{why}", why=failure.getErrorMessage())
+        )
 
     # ------------------------------------------------------------------ sending
 
