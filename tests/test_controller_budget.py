@@ -195,6 +195,24 @@ class Presences(SynchronousTestCase):
         self.fleet.lost("client-110", self.links["client-110"], "reset")
         self.assertEqual(self.away(), {"a": "not linked, and reached by no client", "b": ""})
 
+    def test_others(self) -> None:
+        """
+        Servers and clients of other controllers count, as those tell of them.
+        """
+        view = {"name": "c", "role": "server", "group": "core", "linked": True, "state": "serving"}
+        self.fleet.adopt("controller-121", view | {"labels": {"capacity": "4"}})
+        self.assertEqual(presences(self.fleet, "core")[2], Presence("c", "", 4.0))
+        self.fleet.adopt("controller-121", view | {"state": "draining"})
+        self.assertEqual(self.away(), {"a": "", "b": "", "c": "draining"})
+        self.fleet.disown("controller-121", "gone")
+        self.assertEqual(self.away()["c"], "not linked, and reached by no client")
+        peers = [{"name": "c", "active": True}]
+        self.fleet.adopt(
+            "controller-122",
+            {"name": "client-112", "role": "client", "linked": True, "standing": {"peers": peers}},
+        )
+        self.assertEqual(self.away(), {"a": "", "b": "", "c": ""})
+
     def test_notReached(self) -> None:
         """
         A server that serves is away as long as none of the clients that have it reaches it.

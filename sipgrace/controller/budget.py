@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sipgrace.controller.fleet import Fleet, Member
+from sipgrace.controller.fleet import Adopted, Fleet, Member
 
 __all__ = ["Budget", "Presence", "presences"]
 
@@ -90,14 +90,14 @@ def _listed(gone: Mapping[str, str]) -> str:
 
 def presences(fleet: Fleet, group: str) -> list[Presence]:
     """
-    @return: how the servers of a group stand, as far as the fleet shows.
+    @return: how the servers of a group stand, as far as the fleet shows; those of other controllers, too.
     """
-    members = [member for member in fleet.members("server") if member.group == group]
-    reached = _reached(fleet.members("client"), {member.name for member in members})
+    members = [member for member in fleet.seen("server") if member.group == group]
+    reached = _reached(fleet.seen("client"), {member.name for member in members})
     return [Presence(member.name, _away(member, reached), _capacity(member)) for member in members]
 
 
-def _reached(clients: Iterable[Member], servers: Collection[str]) -> dict[str, bool]:
+def _reached(clients: Iterable[Member | Adopted], servers: Collection[str]) -> dict[str, bool]:
     """
     By server, whether any client with a link sends calls there; without those that no such client has.
     """
@@ -113,7 +113,7 @@ def _reached(clients: Iterable[Member], servers: Collection[str]) -> dict[str, b
     return reached
 
 
-def _away(member: Member, reached: Mapping[str, bool]) -> str:
+def _away(member: Member | Adopted, reached: Mapping[str, bool]) -> str:
     if member.link is None:
         return "" if reached.get(member.name) else "not linked, and reached by no client"
     if member.state != "serving":
@@ -122,8 +122,8 @@ def _away(member: Member, reached: Mapping[str, bool]) -> str:
     return "reached by no client" if reached.get(member.name) is False else ""
 
 
-def _capacity(member: Member) -> float:
+def _capacity(member: Member | Adopted) -> float:
     try:
-        return max(0.0, float(member.hello.labels.get("capacity", "1")))
-    except ValueError:
+        return max(0.0, float(member.labels.get("capacity", "1")))
+    except (TypeError, ValueError):
         return 1.0

@@ -75,6 +75,13 @@ class Member:
         return self.hello.group or "default"
 
     @property
+    def labels(self) -> Facts:
+        """
+        What selectors go by.
+        """
+        return self.hello.labels
+
+    @property
     def state(self) -> str:
         """
         Where its lifecycle stands, as far as it has said.
@@ -106,8 +113,7 @@ class Member:
 
 class Adopted:
     """
-    A node of another controller's, as that one tells of it. It is not ours to order; it counts in no budget
-    here.
+    A node of another controller's, as that one tells of it. It is not ours to order.
 
     @ivar owner: whose it is.
     @ivar lost: why that controller cannot be asked; empty while it can.
@@ -123,6 +129,21 @@ class Adopted:
         standing = view.get("standing")
         self.standing: Facts = standing if isinstance(standing, Mapping) else {}
         self._view = view
+
+    @property
+    def group(self) -> str:
+        """
+        Whose budget it counts in.
+        """
+        return str(self._view.get("group") or "default")
+
+    @property
+    def labels(self) -> Facts:
+        """
+        What selectors go by.
+        """
+        labels = self._view.get("labels")
+        return labels if isinstance(labels, Mapping) else {}
 
     @property
     def link(self) -> str | None:
@@ -357,6 +378,12 @@ class Fleet:
         found = [member for member in self._members.values() if not role or member.role == role]
         found.sort(key=lambda member: member.name)
         return found
+
+    def seen(self, role: str = "") -> list[Member | Adopted]:
+        """
+        @return: as L{members}, and those of other controllers.
+        """
+        return [node for node in self._all() if not role or node.role == role]
 
     def node(self, name: str) -> dict[str, Any]:
         """

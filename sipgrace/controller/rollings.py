@@ -39,7 +39,10 @@ ROLLING: Final[Mapping[str, Any]] = {
 }
 
 #: Where nothing else is said.
-DEFAULTS: Final[Mapping[str, Any]] = {"atOnce": 1, "settle": 10.0, "timeout": 600.0, "then": "run"}
+DEFAULTS: Final[Mapping[str, Any]] = {"atOnce": 1, "settle": 10.0, "then": "run"}
+
+#: One server may take so many seconds, besides its guard.
+TIMEOUT: Final = 600.0
 
 #: What goes into each order to drain.
 _ORDER: Final = ("why", "guard", "retryAfter", "announce", "over", "then")
@@ -154,6 +157,7 @@ class Rollings:
 
     def _read(self, values: Mapping[str, Any], person: Person) -> dict[str, Any]:
         found = {**DEFAULTS, **read(values, ROLLING, "the rolling maintenance")}
+        found.setdefault("timeout", TIMEOUT + found.get("guard", 0.0) + found.get("over", 0.0))
         if found["then"] not in ("run", "stay"):
             raise Malformed("the rolling maintenance: then is none of run, stay")
         if found["atOnce"] < 1:
