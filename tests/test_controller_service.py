@@ -19,6 +19,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.client.service import ClientService
 from sipgrace.commands.certificates import Authority
+from sipgrace.commands.fleet import shown
 from sipgrace.config.load import parseClient, parseController, parseServer
 from sipgrace.control.remote import Unreachable
 from sipgrace.control.uplinks import Identity
@@ -380,6 +381,7 @@ class Two(ControllerCase):
             [(one["name"], one.get("controller")) for one in first.fleet.nodes()],
             [("server-1", None), ("server-2", "controller-121")],
         )
+        self.assertRegex(shown(first.fleet.view()), r"server-2 +server +default +serving, of controller-121 ")
         values = {"node": "server-2", "kind": "drain", "guard": 2.0}
         record = await first.controller.order(values, ALICE)
         self.assertEqual((record.by, record.who), ("controller-121", "alice at controller-120"))

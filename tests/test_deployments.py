@@ -333,19 +333,20 @@ class Systemd(Running):
 
     def test_verified(self) -> None:
         """
-        systemd knows all that stands there.
+        systemd knows all that stands there, and in that of controllers.
         """
         verify = shutil.which("systemd-analyze")
         if verify is None:
             raise SkipTest("systemd is not installed")
-        text = (EXAMPLES / "sipgrace-server@.service").read_text(encoding="utf-8")
-        unit = self.folder / "sipgrace-server@server-102.service"
-        # Programs and user are there only where it is installed.
-        text = re.sub(r"/opt/sipgrace/bin/\w+", "/bin/true", text)
-        unit.write_text(text.replace("User=sipgrace", "User=root"))
-        command = [verify, "verify", "--man=no", os.fspath(unit)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+        for name in ("server", "controller"):
+            text = (EXAMPLES / f"sipgrace-{name}@.service").read_text(encoding="utf-8")
+            unit = self.folder / f"sipgrace-{name}@{name}-1.service"
+            # Programs and user are there only where it is installed.
+            text = re.sub(r"/opt/sipgrace/bin/\w+", "/bin/true", text)
+            unit.write_text(text.replace("User=sipgrace", "User=root"))
+            command = [verify, "verify", "--man=no", os.fspath(unit)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
 
     def command(self, setting: str) -> list[str]:
         (line,) = self.unit()[setting]

@@ -399,6 +399,18 @@ class Tutorial(SynchronousTestCase):
             # Those that are a client's alone are no names here.
             self.assertTrue(name == "help" or callable(getattr(Console, name)), name)
 
+    def test_controllerUnit(self) -> None:
+        """
+        So is that of a controller.
+        """
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.read(ROOT / "examples" / "sipgrace-controller@.service", encoding="utf-8")
+        command = unit["Service"]["ExecStart"].split()
+        at = command.index("sipgrace-controller")
+        options = TwistOptions()
+        options.parseOptions([*command[1:at], "web"])
+        self.assertEqual(command[at + 1 :], ["--config", "/etc/sipgrace/%i.toml"])
+
     def test_unit(self) -> None:
         """
         What systemd is to start is a command line that is understood, and drains at SIGTERM.

@@ -4,6 +4,7 @@ Tests of L{sipgrace.tap}: the command line, the processes, their signals and how
 
 from __future__ import annotations
 
+import resource
 import shutil
 import socket
 import tempfile
@@ -467,8 +468,17 @@ class Roles(TestCase):
         self.addCleanup(shutil.rmtree, folder)
         makeOrderKey(folder / "c.order")
         (folder / "c.toml").write_text(CONTROLLER.format(socket="c.sock"), encoding="utf-8")
-        child = Child(self, *TWIST, "sipgrace-controller", "--config", str(folder / "c.toml"))
+        lower = "import resource as r, os, sys; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; "
+        lower += "r.setrlimit(r.RLIMIT_NOFILE, (256, hard)); "
+        lower += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        words = (*TWIST, "sipgrace-controller", "--config", str(folder / "c.toml"))
+        child = Child(self, "-c", lower, *words)
         await child.printed(rb"control socket at ")
+        # Files are connections, and there may be many.
+        pid = child.transport.pid
+        assert pid is not None
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        self.assertEqual((soft, hard), (hard, hard))
         words = ("status", "--is", "serving", "--socket", str(folder / "c.sock"))
         asked = Child(self, "-m", "sipgrace.commands.main", *words)
         self.assertEqual(await asked.ended, 0, asked.errors)

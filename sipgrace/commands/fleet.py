@@ -36,6 +36,8 @@ def _node(node: Facts, reach: dict[str, tuple[int, int]]) -> list[str]:
     left = standing.get("guardLeft")
     if node["linked"] and left is not None:
         state += f", {seconds(left)} until the guard"
+    if "controller" in node:
+        state += f", of {node['controller']}"
     if node["role"] == "server":
         active, known = reach.get(node["name"], (0, 0))
         whom = f"{active} of {count(known, 'client')}" if known else "-"

@@ -11,6 +11,7 @@ from twisted.application.service import IService
 from sipgrace.config.controller import ControllerConfig
 from sipgrace.config.load import loadController
 from sipgrace.tap.control import controlBeside
+from sipgrace.tap.filelimit import raiseFileLimit
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.options import FileOptions
 from sipgrace.tap.signals import Reactor, RoleProcess
@@ -47,6 +48,7 @@ def makeService(options: Options) -> IService:
 
     from sipgrace.controller.service import ControllerService
 
+    raiseFileLimit()
     config = options.config
     role = ControllerService(reactor, config)
     beside = [
