@@ -4,6 +4,7 @@ What a person can say to a running element at the manhole's prompt.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ class Console:
         }
         if Kind.SKIP in self._element.door.kinds:
             found |= {"skip": self.skip, "unskip": self.unskip}
+        if Kind.REJECT in self._element.door.kinds:
+            found |= {"reject": self.reject, "admit": self.admit}
         return found
 
     def show(self) -> None:
@@ -121,6 +124,28 @@ class Console:
         @return: as L{skip}.
         """
         return self._give(Kind.UNSKIP, why, server=server).addCallback(_result)
+
+    def reject(self, name: str, why: str = "", **rule: Any) -> Deferred[Any]:
+        """
+        Refuses new calls by a rule.
+
+        @param name: by this it is taken back.
+        @param why: the reason, which is kept.
+        @param rule: as a server's configuration has it in C{[[reject]]}: C{origin={"prefix": "0900"}},
+            C{destination}, C{status}, C{reason}.
+        @return: the rule's name, whether calls are refused by it, and whether a restart will know of it.
+        """
+        return self._give(Kind.REJECT, why, rule=json.dumps({"name": name, **rule})).addCallback(_result)
+
+    def admit(self, name: str, why: str = "") -> Deferred[Any]:
+        """
+        Takes such a rule back.
+
+        @param name: its name.
+        @param why: the reason.
+        @return: as L{reject}.
+        """
+        return self._give(Kind.ADMIT, why, rule=name).addCallback(_result)
 
     def _give(self, kind: Kind, why: str = "", **values: Any) -> Deferred[Obeyed]:
         order = self._element.order(kind, "manhole", why, **values)

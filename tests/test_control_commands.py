@@ -102,6 +102,7 @@ class Arguments(SynchronousTestCase):
                 "over": None,
                 "then": None,
                 "server": None,
+                "rule": None,
             },
         )
 

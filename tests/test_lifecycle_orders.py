@@ -119,7 +119,8 @@ class FormTests(SynchronousTestCase):
             ('{"kind":"drain","when_ms":1}', "the order has no who"),
             (
                 '{"kind":"dance","when_ms":1,"who":"x"}',
-                "the order's kind is none of drain, cancel, extend, resume, offline, rehearse, skip, unskip",
+                "the order's kind is none of drain, cancel, extend, resume, offline, rehearse, skip, unskip, "
+                "reject, admit",
             ),
             (
                 '{"announce":"loudly","kind":"drain","when_ms":1,"who":"x"}',
@@ -256,6 +257,7 @@ class PageTests(SynchronousTestCase):
             over=1,
             then="stay",
             server="x",
+            rule="x",
             node="x",
             nonce="x",
             expires=1,

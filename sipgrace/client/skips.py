@@ -6,7 +6,6 @@ all the same. This is kept in a file, so that a client that was started again st
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.door import Carried
 from sipgrace.lifecycle.events import Change
 from sipgrace.lifecycle.orders import Order
+from sipgrace.lifecycle.replacing import replaceFile
 
 
 class Skips:
@@ -118,26 +118,9 @@ class Skips:
     def _write(self, skipped: dict[str, dict[str, Any]]) -> None:
         if self._path is not None:
             try:
-                _replace(self._path, json.dumps(skipped, indent=1).encode("ascii") + b"\n")
+                replaceFile(self._path, json.dumps(skipped, indent=1).encode("ascii") + b"\n")
             except OSError as error:
                 raise OrderRefused(
                     f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
                 ) from None
         self._skipped = skipped
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """
-    Puts a file in the place of another: whoever reads finds the one or the other, whenever the power fails.
-    """
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

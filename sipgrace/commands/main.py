@@ -30,6 +30,8 @@ VERBS = {
     "offline": "sipgrace.commands.orders:offline",
     "skip": "sipgrace.commands.orders:skip",
     "unskip": "sipgrace.commands.orders:unskip",
+    "reject": "sipgrace.commands.rejects:reject",
+    "admit": "sipgrace.commands.rejects:admit",
     "fleet": "sipgrace.commands.fleet:fleet",
     "rolling": "sipgrace.commands.rolling:rolling",
     "orders": "sipgrace.commands.fleet:orders",

@@ -16,7 +16,7 @@ from sipgrace.commands.wishes import reason, wishing
 from sipgrace.commands.words import count, seconds, standing
 from sipgrace.control.remote import Answer, Unreachable
 
-__all__ = ["cancel", "drain", "extend", "offline", "resume", "skip", "unskip"]
+__all__ = ["Giving", "cancel", "drain", "extend", "offline", "resume", "skip", "unskip"]
 
 
 class Giving:
@@ -65,9 +65,10 @@ class Giving:
             keys = ("state", "waiting", "associations", "guardLeft", "retryAfter")
             facts |= {key: status[key] for key in keys}
             text = standing(status)
-        if isinstance(answer.result, dict) and "skipped" in answer.result:
-            facts |= answer.result
-            text = _skipped(name, answer.result)
+        for word, say in (("skipped", _skipped), ("rejects", _rejects)):
+            if isinstance(answer.result, dict) and word in answer.result:
+                facts |= answer.result
+                text = say(name, answer.result)
         sums = self._sums(answer)
         return Outcome(Exit.DONE, text + _byForce(sums), facts | sums)
 
@@ -107,6 +108,12 @@ def _byForce(sums: dict[str, int]) -> str:
 def _skipped(name: str, result: dict[str, Any]) -> str:
     text = f"{name}: {result['server']} is {'skipped' if result['skipped'] else 'not skipped any more'}"
     return text if result["kept"] else f"{text}, until its process ends: client.skips names no file"
+
+
+def _rejects(name: str, result: dict[str, Any]) -> str:
+    does = "refuses" if result["rejects"] else "does not refuse any more"
+    text = f"{name} {does} the calls of the rule {result['rule']}"
+    return text if result["kept"] else f"{text}, until its process ends: server.rejects names no file"
 
 
 def _goesOn(kind: str) -> str:

@@ -58,6 +58,7 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("path", f"{way}: {path['state']}{chosen}, {path['rtt']} ms"))
     for name, up in status.get("clients", {}).items():
         found.append(("client", f"{name}: {count(up, 'association')}"))
+    found += [("refuses", _refuses(one)) for one in status.get("rejects", ())]
     if status.get("registrar"):
         counts = status["registrar"]
         found.append(
@@ -80,6 +81,10 @@ def _controller(status: dict[str, Any]) -> list[tuple[str, str]]:
     found += [("lost", name) for name in status["lost"]]
     found += [("peer", f"{peer['name']}: {peer['state'].lower()}") for peer in status["peers"]]
     return [*found, ("links at", status["links"] or "-"), ("API at", status["http"] or "-")]
+
+
+def _refuses(rule: dict[str, Any]) -> str:
+    return f"{rule['name']}, by {rule['who']}" + (f": {rule['why']}" if rule["why"] else "")
 
 
 def _domain(domain: dict[str, Any]) -> str:

@@ -66,7 +66,8 @@ def _describe(detail: ErrorDetails, model: type[Section]) -> Iterator[str]:
     value: object = detail["input"]
     if kind == "mistakes":
         for below, text in context["mistakes"]:
-            yield f"{_key((*path, *below))}: {text}"
+            key = _key((*path, *below))
+            yield f"{key}: {text}" if key else text
         return
     if kind == "extra_forbidden":
         known = _keys(model, path[:-1])

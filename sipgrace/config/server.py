@@ -18,6 +18,7 @@ from sipgrace.config.values import (
     Advertise,
     Connect,
     Domain,
+    FilePath,
     Guard,
     Listen,
     Mistake,
@@ -89,6 +90,10 @@ class ServerSection(Section):
 
     maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
     """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
+
+    rejects: FilePath | None = None
+    """The file that keeps which calls are refused by order (sipgrace reject), so that this server still knows
+    when it is started again. By default it forgets."""
 
     labels: Labels = {}
     """By what controllers may select this server, as in { site = "north", rack = "12" }."""
@@ -229,6 +234,15 @@ class Reject(Section):
         return self
 
 
+class OrderedReject(Reject):
+    """
+    Such a rule as an order brings it (sipgrace reject).
+    """
+
+    name: Name
+    """By this name it is taken back."""
+
+
 class Access(Section):
     """
     Who may use this server. A request whose source is denied, or is not among those allowed, is answered 403.
@@ -302,8 +316,7 @@ class Drain(Section):
             found.append(
                 (
                     ("margin",),
-                    f"expected at most half the guard, which is {guard:g} seconds, "
-                    f"found {self.margin:g}",
+                    f"expected at most half the guard, which is {guard:g} seconds, found {self.margin:g}",
                 )
             )
         mistakes(found)
@@ -368,9 +381,7 @@ class _Own(Section):
 
     @field_validator("schedule", mode="after")
     @classmethod
-    def _windows(
-        cls, schedule: tuple[WindowSection, ...], info: ValidationInfo
-    ) -> tuple[WindowSection, ...]:
+    def _windows(cls, schedule: tuple[WindowSection, ...], info: ValidationInfo) -> tuple[WindowSection, ...]:
         drain: Drain | None = info.data.get("drain")
         found = list(once([window.name for window in schedule], "window"))
         for at, window in enumerate(schedule):

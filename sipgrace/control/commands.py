@@ -161,6 +161,7 @@ class GiveOrder(Command):
         (b"over", amp.Float(optional=True)),
         (b"then", amp.Unicode(optional=True)),
         (b"server", amp.Unicode(optional=True)),
+        (b"rule", amp.Unicode(optional=True)),
     ]
     response = _OBEYED
     errors = {OrderRefused: b"REFUSED"}

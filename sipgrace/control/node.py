@@ -91,9 +91,7 @@ class Announced(Protocol):
     A client, to which somebody can speak in place of a server.
     """
 
-    def unavailable(
-        self, giver: Giver, server: str, retryAfter: float, back: float | None, why: str
-    ) -> None:
+    def unavailable(self, giver: Giver, server: str, retryAfter: float, back: float | None, why: str) -> None:
         """
         A server is unavailable for C{retryAfter} seconds, and scheduled to be back at C{back}, in seconds
         since the epoch.
@@ -386,9 +384,16 @@ class NodeLink(Link):
 
     @GiveOrder.responder
     def _order(
-        self, kind: str, who: str | None, why: str | None, server: str | None, **values: Any
+        self,
+        kind: str,
+        who: str | None,
+        why: str | None,
+        server: str | None,
+        rule: str | None,
+        **values: Any,
     ) -> Deferred[dict[str, Any]]:
-        given = self._node.order(self.giver(who), kind, why or "", server=server or "", **values)
+        values |= {"server": server or "", "rule": rule or ""}
+        given = self._node.order(self.giver(who), kind, why or "", **values)
         return given.addCallback(self._obeyed)
 
     @GiveSigned.responder

@@ -33,6 +33,8 @@ _AT_ONCE: Final = {
     Kind.OFFLINE: Change.OFFLINE,
     Kind.SKIP: Change.SKIPPED,
     Kind.UNSKIP: Change.UNSKIPPED,
+    Kind.REJECT: Change.REJECTING,
+    Kind.ADMIT: Change.ADMITTING,
 }
 
 _BEGINNING: Final = (Change.SLOWING, Change.DRAINING, Change.JOINED)

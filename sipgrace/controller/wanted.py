@@ -28,6 +28,7 @@ ORDER: Final[Mapping[str, type]] = {
     "over": float,
     "then": str,
     "server": str,
+    "rule": str,
     "queue": bool,
     "at": float,
 }
@@ -164,6 +165,8 @@ def readOrder(values: Mapping[str, Any], person: Person, by: str, now: float, no
         raise Malformed(f"the order: then is none of {', '.join(THEN)}")
     if kind in (Kind.SKIP, Kind.UNSKIP):
         text(found, "server", "the order")
+    if kind in (Kind.REJECT, Kind.ADMIT) and not found.get("rule"):
+        raise Malformed("the order: rule is missing")
     if kind is Kind.EXTEND and "guard" not in found:
         raise Malformed("the order: guard is missing: the seconds to add")
     try:

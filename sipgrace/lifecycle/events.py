@@ -75,6 +75,12 @@ class Change(StrEnum):
     UNSKIPPED = "unskipped"
     """It was told to use it again."""
 
+    REJECTING = "rejecting"
+    """A server was told to refuse the new calls that a rule names; C{text} says which."""
+
+    ADMITTING = "admitting"
+    """It was told to take such a rule back."""
+
     OVERDUE = "overdue"
     """A client's server is not back at the time that it announced; C{text} says which."""
 

@@ -39,7 +39,7 @@ _TIMES = {
     "over_ms": "over",
     "back_ms": "back",
 }
-_TEXTS = {key: key for key in ("kind", "who", "why", "announce", "then", "server", "node", "nonce")}
+_TEXTS = {key: key for key in ("kind", "who", "why", "announce", "then", "server", "rule", "node", "nonce")}
 _NEEDED = ("kind", "who", "when_ms")
 
 

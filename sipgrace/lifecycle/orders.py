@@ -20,6 +20,9 @@ LONGEST_WHY = 500
 #: The longest name of whoever gives an order, of a node, or of the order itself, in characters.
 LONGEST_NAME = 100
 
+#: The longest rule that refuses calls, in characters.
+LONGEST_RULE = 1000
+
 #: What may follow a drain.
 THEN = ("stay", "exit", "run")
 
@@ -42,6 +45,12 @@ class Kind(StrEnum):
 
     UNSKIP = "unskip"
     """To a client: use it again."""
+
+    REJECT = "reject"
+    """To a server: refuse the new calls that a rule names."""
+
+    ADMIT = "admit"
+    """To a server: take such a rule back."""
 
 
 class Announce(StrEnum):
@@ -97,6 +106,8 @@ class Order:
     @ivar then: what follows the drain: C{'stay'} offline, C{'exit'} the process, C{'run'} the command that
         the server's settings name. C{None} leaves it to these. A command is never part of an order.
     @ivar server: for C{skip} and C{unskip}, the server that is meant.
+    @ivar rule: for C{reject}, the rule as a JSON object (see L{sipgrace.server.rejects}); for C{admit}, the
+        name of one.
     @ivar node: the element it is for; empty for whoever gets it. Orders that are signed name one.
     @ivar nonce: what tells it from every other order; empty until it has gone through the door.
     @ivar expires: after this it is void, in seconds since the epoch. C{None} for never; orders that are
@@ -115,6 +126,7 @@ class Order:
     over: float | None = None
     then: str | None = None
     server: str = ""
+    rule: str = ""
     node: str = ""
     nonce: str = ""
     expires: float | None = None
@@ -136,6 +148,7 @@ class Order:
             ("why", self.why, LONGEST_WHY),
             ("who", self.who, LONGEST_NAME),
             ("server", self.server, LONGEST_NAME),
+            ("rule", self.rule, LONGEST_RULE),
             ("node", self.node, LONGEST_NAME),
             ("nonce", self.nonce, LONGEST_NAME),
         ):
@@ -163,7 +176,7 @@ class Order:
             "announce": None if self.announce is None else str(self.announce),
             "back": self.back,
         }
-        for name in ("over", "then", "server", "node", "nonce", "expires"):
+        for name in ("over", "then", "server", "rule", "node", "nonce", "expires"):
             value = getattr(self, name)
             if value is not None and value != "":
                 facts[name] = value

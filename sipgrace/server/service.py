@@ -12,13 +12,14 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from sipgrace.config.server import Party as PartySection
+from sipgrace.config.server import Reject, ServerConfig
 from sipgrace.config.server import Route as RouteSection
-from sipgrace.config.server import ServerConfig
 from sipgrace.console import Console
 from sipgrace.element import Element
 from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.events import State
+from sipgrace.lifecycle.orders import Kind
 from sipgrace.proxy.acked import AckedContext, Acks
 from sipgrace.proxy.core import ProxySettings
 from sipgrace.proxy.dialogs import Dialogs
@@ -30,6 +31,7 @@ from sipgrace.server.clients import Clients
 from sipgrace.server.overloadcontrol import OverloadControl
 from sipgrace.server.question import Question
 from sipgrace.server.ramp import Ramp
+from sipgrace.server.rejects import Rejects
 from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Party, Rejection
@@ -76,12 +78,12 @@ def rejectionsOf(config: ServerConfig) -> list[Rejection]:
     """
     The rules that refuse calls, as configured.
     """
-    return [
-        Rejection(
-            _party(rule.origin), _party(rule.destination), rule.status, (rule.reason or "").encode("ascii")
-        )
-        for rule in config.reject
-    ]
+    return [_rejectionOf(rule) for rule in config.reject]
+
+
+def _rejectionOf(rule: Reject) -> Rejection:
+    reason = (rule.reason or "").encode("ascii")
+    return Rejection(_party(rule.origin), _party(rule.destination), rule.status, reason)
 
 
 class ServerService(Service):
@@ -91,6 +93,7 @@ class ServerService(Service):
     @ivar element: what it is made of.
     @ivar announcer: tells clients of drains.
     @ivar control: asks clients for less.
+    @ivar rejects: which calls are refused by rule.
     """
 
     def __init__(self, reactor: Any, config: ServerConfig) -> None:
@@ -124,12 +127,22 @@ class ServerService(Service):
         element.associations.onEnding = self._ending
         element.onServing = self._startOpeners
         access = Access(self.clients, config.access.allow, config.access.deny)
+        self.rejects = Rejects(
+            server.name,
+            server.rejects,
+            rejectionsOf(config),
+            {client.name for client in config.clients},
+            _rejectionOf,
+            element.lifecycle.remark,
+        )
+        element.door.kinds[Kind.REJECT] = self.rejects.reject
+        element.door.kinds[Kind.ADMIT] = self.rejects.admit
         role = ServerRole(
             element.gate,
             element.identity,
             self.clients,
             access,
-            rejectionsOf(config),
+            self.rejects.rules,
             tableOf(config.routes),
             element.addPool(NETWORK),
             element.ledger.setups,
@@ -220,6 +233,7 @@ class ServerService(Service):
             **self.element.status(),
             "clients": self.clients.status(),
             "announcements": self.announcer.status(),
+            "rejects": self.rejects.status(),
         }
 
     def standing(self) -> dict[str, Any]:
@@ -239,7 +253,9 @@ class ServerService(Service):
         Listens.
 
         @return: fails with what kept it from listening.
+        @raise ConfigError: when the file of rules that were ordered cannot be read.
         """
+        self.rejects.load()
         super().startService()  # type: ignore[no-untyped-call]
         return self.element.start()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sipgrace.lifecycle.orders import LONGEST_NAME, LONGEST_WHY, Announce, Kind
+from sipgrace.lifecycle.orders import LONGEST_NAME, LONGEST_RULE, LONGEST_WHY, Announce, Kind
 
 __all__ = [
     "AnnouncementAsked",
@@ -74,6 +74,13 @@ class OrderAsked(_Drain):
     ] = None
     back: Annotated[Moment | None, Field(description="When it is scheduled to return.")] = None
     server: Annotated[Name | None, Field(description="For skip and unskip: the server that is meant.")] = None
+    rule: Annotated[
+        str | None,
+        Field(
+            max_length=LONGEST_RULE,
+            description="For reject: the rule, as a JSON object in a string; for admit: its name.",
+        ),
+    ] = None
     queue: Annotated[
         bool, Field(description="Wait until the group's budget has room, rather than be refused.")
     ] = False

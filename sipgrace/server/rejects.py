@@ -1,0 +1,151 @@
+"""
+Rules that refuse calls because an operator, or a controller, says so while the server runs. They come before
+those of the configuration, and are kept in a file, so that a server that was started again still knows them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sipgrace.config.check import checked
+from sipgrace.config.server import OrderedReject
+from sipgrace.errors import ConfigError, OrderRefused
+from sipgrace.lifecycle.door import Carried
+from sipgrace.lifecycle.events import Change
+from sipgrace.lifecycle.orders import Order
+from sipgrace.lifecycle.replacing import replaceFile
+from sipgrace.server.rules import Rejection
+
+#: The most rules that may be ordered: each new call is held against all of them.
+MOST: Final = 100
+
+
+class Rejects:
+    """
+    The rules in force. The file is a JSON object of those that were ordered, by name, each with who said so,
+    when (in seconds since the epoch) and why.
+
+    @ivar rules: all there are, in the order in which they are looked at; always the same list.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        path: Path | None,
+        configured: Sequence[Rejection],
+        clients: Collection[str],
+        make: Callable[[OrderedReject], Rejection],
+        tell: Callable[[Change, str, Order | None], None],
+    ) -> None:
+        """
+        @param server: this server's name.
+        @param path: the file; C{None} for none, and then the end of the process is the end of them.
+        @param configured: the rules of the configuration.
+        @param clients: the names of its clients.
+        @param make: makes a rule of what was ordered.
+        @param tell: hears of every rule and its end.
+        """
+        self._server = server
+        self._path = path
+        self._configured = configured
+        self._clients = clients
+        self._make = make
+        self._tell = tell
+        self._ordered: dict[str, dict[str, Any]] = {}
+        self.rules = list(configured)
+
+    def load(self) -> None:
+        """
+        Reads the file.
+
+        @raise ConfigError: when it is there and cannot be read, or is none of ours: to take calls that are to
+            be refused would be worse than not to start.
+        """
+        if self._path is None:
+            return
+        try:
+            found = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"server.rejects {self._path}: cannot be read: {error}") from None
+        try:
+            for facts in found.values():
+                self._read(facts["rule"])
+        except (AttributeError, TypeError, KeyError, OrderRefused) as error:
+            raise ConfigError(f"server.rejects {self._path}: holds what is no rule: {error}") from None
+        self._put(found)
+
+    def status(self) -> list[dict[str, Any]]:
+        """
+        @return: those that were ordered: C{name}, C{rule}, C{who}, C{when}, C{why}.
+        """
+        return [{"name": name, **facts} for name, facts in self._ordered.items()]
+
+    def reject(self, order: Order) -> Carried:
+        """
+        Adds a rule, or puts it in the place of the one of the same name. Calls that were accepted go on.
+
+        @raise OrderRefused: for one that makes no sense here, or when it cannot be written down.
+        """
+        rule = self._read(order.rule)
+        if len(self._ordered) >= MOST and rule.name not in self._ordered:
+            raise OrderRefused(
+                f"{self._server} has {MOST} rules already, as many as it may; admit some again"
+            )
+        facts = {"rule": order.rule, "who": order.who, "when": order.when, "why": order.why}
+        self._write({**self._ordered, rule.name: facts})
+        self._tell(Change.REJECTING, f"calls are refused by the rule {rule.name}", order)
+        return self._carried(rule.name)
+
+    def admit(self, order: Order) -> Carried:
+        """
+        Takes a rule back.
+
+        @raise OrderRefused: for one that was not ordered, or when it cannot be written down.
+        """
+        name = order.rule
+        if name not in self._ordered:
+            known = ", ".join(self._ordered) or "none"
+            raise OrderRefused(f"{self._server} has no ordered rule {name[:50]!r}; those there are: {known}")
+        self._write({other: facts for other, facts in self._ordered.items() if other != name})
+        self._tell(Change.ADMITTING, f"calls are refused by the rule {name} no more", order)
+        return self._carried(name)
+
+    def _read(self, text: str) -> OrderedReject:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            raise OrderRefused("the rule is no JSON") from None
+        if not isinstance(found, dict):
+            raise OrderRefused("the rule is no JSON object")
+        try:
+            rule = checked(found, "rule", OrderedReject)
+        except ConfigError as error:
+            raise OrderRefused("; ".join(str(error).splitlines())) from None
+        for party in (rule.origin, rule.destination):
+            if party is not None and party.client is not None and party.client not in self._clients:
+                raise OrderRefused(f"rule: {self._server} has no client {party.client!r}")
+        return rule
+
+    def _carried(self, name: str) -> Carried:
+        return Carried({"rule": name, "rejects": name in self._ordered, "kept": self._path is not None})
+
+    def _write(self, ordered: dict[str, dict[str, Any]]) -> None:
+        if self._path is not None:
+            try:
+                replaceFile(self._path, json.dumps(ordered, indent=1).encode("ascii") + b"\n")
+            except OSError as error:
+                raise OrderRefused(
+                    f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
+                ) from None
+        self._put(ordered)
+
+    def _put(self, ordered: dict[str, dict[str, Any]]) -> None:
+        self._ordered = ordered
+        rules = [self._make(self._read(facts["rule"])) for facts in ordered.values()]
+        # In place: the role has this very list.
+        self.rules[:] = [*rules, *self._configured]
