@@ -54,6 +54,8 @@ class ControllerCase(WebCase):
         self.controller.server("server-102", clients=["client-110"], waiting=3)
         self.controller.server("server-104", clients=["client-110"])
         self.controller.client("client-110", {"server-102": {}, "server-104": {}})
+        # A stream of events is let go of at the end of a verb, and its connection a moment later.
+        self.addCleanup(self.pause, 0.05)
 
     def give(self, *words: str, before: bool = False, role: str = "operator") -> Deferred[Outcome]:
         """

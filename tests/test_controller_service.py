@@ -327,7 +327,7 @@ role = "operator"
 """
 
 
-class Two(ControllerCase):
+class TwoCase(ControllerCase):
     """
     Controllers 120 and 121, over TLS; server-1 is linked to 120, server-2 to 121.
     """
@@ -368,6 +368,12 @@ class Two(ControllerCase):
         """
         files = f'certificate = "keys/{name}.crt"\nkey = "keys/{name}.key"\nca = "keys/ca.crt"'
         return text.replace("insecure = true", files)
+
+
+class Two(TwoCase):
+    """
+    What one does for the other.
+    """
 
     async def test_passed(self) -> None:
         """

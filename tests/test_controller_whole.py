@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest
 
 from sipgrace.commands.access import Control
+from sipgrace.commands.certificates import Authority
 from sipgrace.commands.main import sipgrace
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Reach
@@ -21,41 +22,30 @@ from sipgrace.controller.service import ControllerService
 from tests.chromium import Browser, chromium
 from tests.controlled import SERVER, Call
 from tests.keysmade import TOKEN
-from tests.test_controller_service import ControllerCase
+from tests.test_commands_keys import makeAuthority
+from tests.test_controller_service import ControllerCase, TwoCase
 
 
-class Whole(ControllerCase):
+class Commanding:
     """
-    One controller, servers that run C{true} for their maintenance.
+    Takes the reactor's part out of command lines: what is left runs here.
     """
 
-    def setUp(self) -> None:
-        super().setUp()
+    url: str
+    jobs: list[tuple[Any, Any]]
+
+    def take(self) -> None:
+        """
+        Takes it.
+        """
+        case: Any = self
         self.jobs: list[tuple[Any, Any]] = []
 
         def keep(reach: Any, job: Any) -> None:
             self.jobs.append((reach, job))
 
-        self.patch(Reach, "carryOut", keep)
-        self.patch(Control, "carryOut", keep)
-        self.url = ""
-
-    async def network(self, *names: str) -> tuple[ControllerService, list[Any]]:
-        """
-        A controller and servers.
-        """
-        controller = await self.controller()
-        assert controller.http is not None
-        host: Any = controller.http.getHost()
-        self.url = f"http://127.0.7.4:{host.port}"
-        self.assertIn("[drain]\n", SERVER)
-        keys = self.keys()
-        servers = [
-            # The last section of the file is [drain].
-            await self.server(name, controller, orders=f'then = "run true"\n{keys}')
-            for name in names
-        ]
-        return controller, servers
+        case.patch(Reach, "carryOut", keep)
+        case.patch(Control, "carryOut", keep)
 
     def give(self, *words: str) -> Deferred[Outcome]:
         """
@@ -68,9 +58,41 @@ class Whole(ControllerCase):
             "SIPGRACE_TOKEN_FILE": "",
         }
         result = CliRunner().invoke(sipgrace, words, env=environment, catch_exceptions=False)
-        self.assertEqual((result.exit_code, result.output), (0, ""))
+        assert (result.exit_code, result.output) == (0, ""), result.output
         reach, job = self.jobs.pop()
         return Deferred.fromCoroutine(reach.outcome(reactor, job))
+
+    def at(self, controller: ControllerService) -> str:
+        """
+        Where its API is.
+        """
+        port: Any = controller.http
+        return f"http://127.0.7.4:{port.getHost().port}"
+
+
+class Whole(ControllerCase, Commanding):
+    """
+    One controller, servers that run C{true} for their maintenance.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.take()
+
+    async def network(self, *names: str) -> tuple[ControllerService, list[Any]]:
+        """
+        A controller and servers.
+        """
+        controller = await self.controller()
+        self.url = self.at(controller)
+        self.assertIn("[drain]\n", SERVER)
+        keys = self.keys()
+        servers = [
+            # The last section of the file is [drain].
+            await self.server(name, controller, orders=f'then = "run true"\n{keys}')
+            for name in names
+        ]
+        return controller, servers
 
     async def test_drain(self) -> None:
         """
@@ -173,3 +195,70 @@ class Whole(ControllerCase):
         await browser.evaluate("location.hash = 'orders'")
         await browser.until("document.querySelector('.list .pill')?.textContent === 'done'")
         self.assertEqual(browser.complaints, [])
+
+
+class Encrypted(ControllerCase, Commanding):
+    """
+    The API over TLS.
+    """
+
+    def text(self, text: str, name: str) -> str:
+        """
+        A file with a tls string for the API.
+        """
+        keys = self.folder / "keys"
+        listen = f"tls:0:interface=127.0.0.1:privateKey={keys}/localhost.key:certKey={keys}/localhost.crt"
+        return text.replace('[http]\nlisten = "tcp:0:interface=127.0.7.4"', f'[http]\nlisten = "{listen}"')
+
+    async def test_trusted(self) -> None:
+        """
+        A controller whose certificate the CA vouches for is asked; any other gets no token.
+        """
+        self.take()
+        now = makeAuthority().now
+        Authority.make(self.folder / "keys", "test", 100, "p256", now).certify("localhost", 100, "p256", now)
+        Authority.make(self.folder / "others", "another", 100, "p256", now)
+        controller = await self.controller()
+        port: Any = controller.http
+        self.url = f"https://localhost:{port.getHost().port}"
+        outcome = await self.give("fleet", "--ca", str(self.folder / "keys" / "ca.crt"))
+        self.assertEqual((outcome.status, outcome.text), (Exit.DONE, "no node has linked up yet"))
+        for words in (("--ca", str(self.folder / "others" / "ca.crt")), ()):
+            outcome = await self.give("fleet", *words)
+            self.assertEqual(outcome.status, Exit.UNREACHABLE, outcome.text)
+            self.assertIn("certificate", outcome.text)
+        self.url = f"https://127.0.0.1:{port.getHost().port}"
+        outcome = await self.give("fleet", "--ca", str(self.folder / "keys" / "ca.crt"))
+        self.assertEqual(outcome.status, Exit.UNREACHABLE, outcome.text)
+
+
+class Passed(TwoCase, Commanding):
+    """
+    Through one controller to a server of the other's.
+    """
+
+    async def test_drain(self) -> None:
+        """
+        A drain, waited for, and a rehearsal; all as for its own, but for the node's own word.
+        """
+        self.take()
+        first, second = self.controllers
+        server = await self.server("server-2", second)
+        await self.until(lambda: self.linked(first, "server-2"))
+        self.url = self.at(first)
+        call = Call()
+        server.element.ledger.accept(call)
+        given = self.give("drain", "--node", "server-2", "--wait", "--json")
+        await self.until(lambda: server.status()["state"] == "draining")
+        server.element.ledger.settle(call)
+        outcome = await given
+        self.assertEqual((outcome.status, outcome.facts["state"]), (Exit.DONE, "offline"), outcome.text)
+        outcome = await self.give("resume", "--node", "server-2", "--wait", "--json")
+        self.assertEqual(outcome.status, Exit.DONE, outcome.text)
+        outcome = await self.give("rehearse", "--node", "server-2", "--wait", "--json", "--guard", "1")
+        self.assertEqual((outcome.status, "found" in outcome.facts), (Exit.DONE, True), outcome.text)
+        outcome = await self.give("status", "--node", "server-2")
+        self.assertEqual(
+            (outcome.status, outcome.text),
+            (Exit.UNREACHABLE, "server-2 has its link to controller-121: ask that controller"),
+        )

@@ -18,6 +18,10 @@ __all__ = ["FarNode"]
 
 Facts = dict[str, Any]
 
+#: What brings a node somewhere. The controller may have heard of the end of a maintenance only after it gave
+#: an order, say, which is no news about that order.
+_ARRIVED = ("serving", "cancelled", "offline", "gone", "failed")
+
 _ENDED = ("done", "refused", "undone", "failed")
 
 
@@ -132,7 +136,8 @@ class FarNode:
             # One that waited in the queue has no number before it was given.
             number = max(answer.number, record.get("number", 0))
             for event in self._events:
-                if event["number"] > number and event["state"] in states and not self._queued(record):
+                arrived = event["number"] > number and event["change"] in _ARRIVED
+                if arrived and event["state"] in states and not self._queued(record):
                     return event
             if record.get("outcome") in _ENDED:
                 await self.look()

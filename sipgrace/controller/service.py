@@ -45,7 +45,9 @@ from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import SignedOrder, sign, signedBytes
 from sipgrace.lifecycle.orders import Order
 from sipgrace.metrics.exposition import registryOf
+from sipgrace.transport.description import parseDescription
 from sipgrace.transport.linkcertificates import LinkCertificates
+from sipgrace.transport.listen import streamEndpoint
 from sipgrace.transport.orderkey import readOrderKey
 
 __all__ = ["ControllerService", "Signer", "storeOf"]
@@ -197,6 +199,8 @@ class ControllerService(Service):
         self.controller.windows = [windowOf(name, section) for section in config.windows]
         self.node = ControllerNode(name, self.status)
         self.site = webSite(self.controller, tokensOf(config.tokens), clock, registryOf())
+        place = parseDescription(config.http.listen)
+        self._site = streamEndpoint(reactor, place, place.arguments.get("interface", ""))
         self.http: IListeningPort | None = None
 
     def _options(self) -> Any:
@@ -224,7 +228,7 @@ class ControllerService(Service):
     async def _start(self) -> None:
         await self.controller.start()
         await self.links.startService()
-        self.http = await serverFromString(self._reactor, self.config.http.listen).listen(self.site)
+        self.http = await self._site.listen(self.site)
         self.peers.startService()
         self.log.info("the API at {address}", address=self.http.getHost())
 

@@ -38,7 +38,7 @@ from sipgrace.transport.sip import SIPProtocol
 from sipgrace.transport.tlsoptions import clientOptions, serverOptions
 from sipgrace.transport.udp import UDPListener
 
-__all__ = ["StreamListener", "connect", "listen"]
+__all__ = ["StreamListener", "connect", "listen", "streamEndpoint"]
 
 
 def listen(
@@ -271,6 +271,16 @@ def _serverEndpoint(
     if parsed.transport == b"SCTP":
         # Not by way of the plugins: a running element must not depend on files that an upgrade replaces.
         return serverFromArguments(reactor, *parsed.positional, **_forSCTP(parsed, bounds))
+    return streamEndpoint(reactor, parsed, host)
+
+
+def streamEndpoint(reactor: Any, parsed: Description, host: str) -> IStreamServerEndpoint:
+    """
+    Where a C{tcp:} or C{tls:} description listens, for whatever protocol.
+
+    @param host: the address to be bound; empty for all.
+    @raise ConfigError: when a certificate cannot be used.
+    """
     values = listenArguments(parsed)
     if parsed.transport == b"TLS":
         port, backlog = int(values["port"]), int(values.get("backlog", 50))
