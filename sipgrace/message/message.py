@@ -161,11 +161,12 @@ class Message(HeaderFields):
         self.lines.insert(place, b"Via: " + value)
         codes.insert(place, VIA)
 
-    def popVia(self) -> None:
+    def popVia(self, likely: Message | None = None) -> None:
         """
         Takes the top Via off, also where several are joined by commas. Does nothing when there is
         none.
 
+        @param likely: a message whose top Via is probably the next one: then that is not read again.
         @raise ParseError: where what is then the top one is malformed.
         """
         codes = self.codes
@@ -180,6 +181,15 @@ class Message(HeaderFields):
             del codes[place]
             # As a rule the next one follows at once.
             if place < len(codes) and codes[place] == VIA:
+                if (
+                    likely is not None
+                    and VIA in likely.codes
+                    and lines[place] == likely.lines[likely.codes.index(VIA)]
+                ):
+                    self.branch = likely.branch
+                    self.sentBy = likely.sentBy
+                    self.viaTransport = likely.viaTransport
+                    return
                 self.branch, self.sentBy, self.viaTransport = readTopVia(valueOf(lines[place]))
                 return
         self._read(VIA)

@@ -149,7 +149,7 @@ class Branch:
             if not self.abandoned and context.isInvite:
                 context.core.role.answered(context, self.target)
         try:
-            response.popVia()
+            response.popVia(context.request)
         except ParseError:
             response.sentBy = b""
         if not response.sentBy:
