@@ -29,6 +29,7 @@ from sipgrace.message.values import headerLine, isToken, readContentLength, read
 
 __all__ = ["Message", "Request", "Response"]
 
+_HOPS: Final = [b"Max-Forwards: %d" % count for count in range(256)]
 _NO_BLANKS: Final = re.compile(rb"[^\x00-\x20\x7f]+")
 
 
@@ -215,9 +216,9 @@ class Message(HeaderFields):
         self.maxForwards = count
         codes = self.codes
         if MAX_FORWARDS in codes:
-            self.lines[codes.index(MAX_FORWARDS)] = b"Max-Forwards: %d" % count
+            self.lines[codes.index(MAX_FORWARDS)] = _HOPS[count]
         else:
-            self.lines.append(b"Max-Forwards: %d" % count)
+            self.lines.append(_HOPS[count])
             codes.append(MAX_FORWARDS)
 
     def setBody(self, body: bytes, contentType: bytes) -> None:

@@ -58,8 +58,10 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     sent, _, rest = value.partition(b";branch=")
     known = _sent.get(sent)
     if known is not None:
-        branch, semicolon, more = rest.partition(b";")
-        if (not semicolon or more in _FOLLOWING) and branch.translate(None, b".-_").isalnum():
+        if rest.translate(None, b".-_").isalnum():
+            return rest, known[0], known[1]
+        branch, _, more = rest.partition(b";")
+        if more in _FOLLOWING and branch.translate(None, b".-_").isalnum():
             return branch, known[0], known[1]
         # Whatever else it is takes a slower way to the same result.
         match = _USUAL.fullmatch(rest)
