@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import randrange
 
+import treq
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.demo.plan import CLIENTS, SERVERS
 from tests.children import Child
@@ -59,7 +61,7 @@ class Runs(TestCase):
         return Child(
             self,
             *("-m", "sipgrace.commands.main", "demo", "--loopback", self.loopback),
-            *("--keep", str(self.directory), *arguments),
+            *("--files", str(self.directory), *arguments),
         )
 
     async def test_drainUnderLoad(self) -> None:
@@ -128,6 +130,37 @@ class Runs(TestCase):
         ]
         timeline = child.output.decode().partition("Timeline")[2]
         self.assertEqual(re.findall("|".join(steps), timeline), steps)
+
+    async def test_kept(self) -> None:
+        """
+        The network stays until Ctrl-C; its controllers have a page, and know all nodes. The exit status is
+        then that of the run.
+        """
+        child = self.demo("--idle", "--keep", "--guard", "1")
+        await child.printed(b"starting four")
+        await child.printed(b"operator's token")
+        await child.printed(b"The network goes on until Ctrl-C")
+        told = (await child.printed(rb"(?s)(http://[^ ]*\.121:7180/)\n.*token: (\S+)\n"))
+        page, token = told[1].decode(), told[2].decode()
+        socket = (await child.printed(rb"--socket (\S+) +# server-104"))[1].decode()
+        self.assertIn(b"Timeline", child.output)
+        agent = Agent(reactor, HTTPConnectionPool(reactor, persistent=False))
+        headers = {"Authorization": f"Bearer {token}"}
+        self.assertEqual((await treq.get(page, agent=agent)).code, 200)
+        fleet = await (await treq.get(f"{page}api/v1/fleet", agent=agent, headers=headers)).json()
+        self.assertEqual(
+            [(node["name"], node["linked"]) for node in fleet["nodes"]],
+            [(member.name, True) for member in sorted((*SERVERS, *CLIENTS), key=lambda one: one.name)],
+        )
+        values = {"node": "server-104", "kind": "drain"}
+        order = await treq.post(f"{page}api/v1/orders", agent=agent, headers=headers, json=values)
+        self.assertEqual((order.code, (await order.json())["by"]), (201, "controller-120"))
+        status = Child(self, "-m", "sipgrace.commands.main", "status", "--socket", socket)
+        self.assertEqual(await status.ended, 0, status.errors)
+        self.assertIn(b"server-104", status.output)
+        child.signal(signal.SIGINT)
+        self.assertEqual(await child.ended, 0, child.output + child.errors)
+        self.assertEqual(running(self.directory), [])
 
     async def test_interrupted(self) -> None:
         """

@@ -14,15 +14,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from sipgrace.config.load import loadClient, loadServer
+from sipgrace.config.load import loadClient, loadController, loadServer
+from sipgrace.controller.web.tokens import digestOf
 from sipgrace.demo.book import Book, Call, percentiles
 from sipgrace.demo.children import Child, DemoError
 from sipgrace.demo.dialog import Dialog
 from sipgrace.demo.drains import Drain
 from sipgrace.demo.files import filesOf
 from sipgrace.demo.load import Load
-from sipgrace.demo.plan import CLIENTS, SERVERS, Member, Plan, pairs
+from sipgrace.demo.plan import CLIENTS, CONTROLLERS, SERVERS, Member, Plan, pairs
 from sipgrace.demo.result import Result
+from sipgrace.demo.trust import makeTrust
 from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from tests import children
@@ -250,12 +252,22 @@ class Files(SynchronousTestCase):
         All of them, for either stack, are what the roles accept.
         """
         for stack in ("userspace", "kernel"):
-            directory = Path(self.mktemp())
+            directory = Path(self.mktemp()).absolute()
             directory.mkdir()
             plan = Plan(stack=stack, directory=directory, loopback="127.9.8", guard=2.5, announce="broadcast")
             users = {client: ("127.0.0.1", 7000 + client.number) for client in CLIENTS}
-            written = filesOf(plan, Path("/run/x"), users)
-            self.assertEqual(list(written), [*SERVERS, *CLIENTS])
+            trust = makeTrust(directory / "keys")
+            left = directory / "server-102.audit"
+            left.write_text("of an earlier run\n")
+            written = filesOf(plan, Path("/run/x"), users, trust)
+            self.assertFalse(left.exists())
+            self.assertEqual(list(written), [*CONTROLLERS, *SERVERS, *CLIENTS])
+            for controller, other in zip(CONTROLLERS, CONTROLLERS[::-1], strict=True):
+                found = loadController(str(written[controller][0]))
+                self.assertEqual(found.controller.name, controller.name)
+                self.assertEqual([peer.name for peer in found.peers], [other.name])
+                self.assertEqual([one.inService for one in found.groups], [3])
+                self.assertEqual(digestOf(trust.token), found.tokens[0].sha256)
             for server in SERVERS:
                 config = loadServer(str(written[server][0]))
                 self.assertEqual((config.server.name, config.drain.guard), (server.name, 2.5))
@@ -263,12 +275,31 @@ class Files(SynchronousTestCase):
                 self.assertEqual(config.drain.announce, "broadcast")
                 known = [client.name for client in config.clients]
                 self.assertEqual(known, [client.name for client in CLIENTS])
+                self.assertEqual([one.name for one in config.controllers], ["controller-120"])
+                self.assertEqual(config.drain.command, "")
             for client in CLIENTS:
                 configuration = loadClient(str(written[client][0]))
                 self.assertEqual(
                     [server.name for server in configuration.servers], [server.name for server in SERVERS]
                 )
                 self.assertEqual("encaps" in configuration.servers[0].address, stack == "userspace")
+                self.assertEqual([one.name for one in configuration.controllers], ["controller-121"])
+
+    def test_rolling(self) -> None:
+        """
+        In a rolling maintenance each server has its work, whatever the name of the folder; where all leave at
+        once there is no budget.
+        """
+        directory = Path(self.mktemp()).absolute() / "two words"
+        directory.mkdir(parents=True)
+        trust = makeTrust(directory / "keys")
+        users = dict.fromkeys(CLIENTS, ("127.0.0.1", 7000))
+        written = filesOf(Plan(rolling=True, atOnce=True, directory=directory), Path("/x"), users, trust)
+        self.assertEqual(
+            loadServer(str(written[SERVERS[1]][0])).drain.command,
+            f"sleep 1; echo server-104 >> '{directory}/maintained'",
+        )
+        self.assertEqual(loadController(str(written[CONTROLLERS[0]][0])).groups, ())
 
 
 def drained(**values: object) -> Drain:
@@ -350,6 +381,7 @@ class Results(SynchronousTestCase):
                 "error": "",
                 "answers_repeated": 0,
                 "load_average": [],
+                "rolling": None,
                 "rate": 60.0,
                 "ring_s": 1.0,
                 "announce": "in-answer",

@@ -78,6 +78,17 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
     metavar="SECONDS",
     help="Take each drain back so long after it was ordered.",
 )
+@click.option(
+    "--rolling",
+    is_flag=True,
+    help="Have the controller take all servers through a rolling maintenance, one after another.",
+)
+@click.option(
+    "--kill-controller",
+    "killController",
+    is_flag=True,
+    help="With --rolling: kill the controller (SIGKILL) twice in the middle of it, and start it again.",
+)
 @click.option("--idle", is_flag=True, help="Place no calls: how fast does an idle server leave?")
 @click.option(
     "--guard",
@@ -118,10 +129,16 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
     help="Write the figures there, too.",
 )
 @click.option(
-    "--keep",
+    "--files",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
     help="Put the configuration files and logs of all processes there, and leave them.",
+)
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Leave the network running when the calls are over, until Ctrl-C: its controllers' web page, and "
+    "sipgrace status, show it, and drain it.",
 )
 def demo(
     rate: float,
@@ -130,13 +147,16 @@ def demo(
     drains: tuple[str, ...],
     atOnce: bool,
     cancelAfter: float | None,
+    rolling: bool,
+    killController: bool,
     idle: bool,
     guard: float | None,
     announce: str,
     stack: str,
     loopback: str,
     jsonFile: Path | None,
-    keep: Path | None,
+    files: Path | None,
+    keep: bool,
 ) -> None:
     """
     Takes SIP servers out of service under load and brings them back, before your eyes.
@@ -147,20 +167,24 @@ def demo(
                client-114  -- UDP -+-- server-106 --+- UDP --           client-114
                client-116          +-- server-108 --+                   client-116
 
-    Eight processes on this host, 127.0.0.102 to 127.0.0.116, each started as an operator would start it.
+    Ten processes on this host, 127.0.0.102 to 127.0.0.121, each started as an operator would start it.
     Each client has an SCTP association with each server. Users call one another through them: INVITE, 180,
-    200, ACK, a short talk, BYE. A server sets calls up and is not in their way afterwards.
+    200, ACK, a short talk, BYE. A server sets calls up and is not in their way afterwards. The servers have
+    links to controller-120, the clients to controller-121, and these to each other.
 
-    After a quarter of the calls a server is told to drain. It answers new calls with 503 and Retry-After, so
-    that their clients try the next server; it sees the accepted calls through until they are set up; then it
-    shuts its associations down, by the guard at the latest. When it is told to resume, the clients test it
-    and put it back on their lists. No call may fail through any of this.
+    After a quarter of the calls a server is ordered to drain, by its controller. It answers new calls with
+    503 and Retry-After, so that their clients try the next server; it sees the accepted calls through until
+    they are set up; then it shuts its associations down, by the guard at the latest. When it is told to
+    resume, the clients test it and put it back on their lists. No call may fail through any of this.
 
     \b
       sipgrace demo                       25 seconds, one drain
       sipgrace demo --drain all --calls 1800
       sipgrace demo --drain all --at-once
       sipgrace demo --drain all --cancel-after 0.5
+      sipgrace demo --rolling --calls 2400
+      sipgrace demo --rolling --kill-controller --calls 3000
+      sipgrace demo --keep                and then it stays, for you to look at its web page
       sipgrace demo --ring 5 --guard 2    calls that are not set up by the guard are tried elsewhere
       sipgrace demo --calls 1500 --rate 60 --json out.json
 
@@ -169,7 +193,7 @@ def demo(
       0  all calls were completed, every drain met its guard, and the bounds shown were kept
       3  the network could not be started; standard error says why
       4  a call failed or was lost, a drain missed its guard, or a bound was missed
-      130, 143  left by Ctrl-C or SIGTERM; all processes are ended
+      130, 143  left by Ctrl-C or SIGTERM before all this was known; all processes are ended
     """
     # Slow to import, and not needed for --help.
     from rich.console import Console
@@ -180,21 +204,27 @@ def demo(
     from sipgrace.errors import ConfigError
     from sipgrace.transport.sctp.stack import choose
 
+    if rolling and (atOnce or cancelAfter is not None):
+        raise click.UsageError("expected --rolling, --at-once or --cancel-after, found two of them")
+    if killController and not rolling:
+        raise click.UsageError("--kill-controller is for --rolling")
     try:
         chosen, _ = choose(stack)
     except ConfigError as error:
         Outcome(Exit.UNREACHABLE, f"{error}").leave(False)
     with ExitStack() as stacked:
-        if keep is None:
+        if files is None:
             directory = Path(stacked.enter_context(tempfile.TemporaryDirectory(prefix="sipgrace-demo-")))
         else:
-            directory = keep
+            directory = files.absolute()
             directory.mkdir(parents=True, exist_ok=True)
         plan = Plan(
             calls=0 if idle else calls,
             rate=rate,
             ring=ring,
-            drains=tuple(_NAMES) if "all" in drains else drains,
+            drains=tuple(_NAMES) if rolling or "all" in drains else drains,
+            rolling=rolling,
+            killController=killController,
             atOnce=atOnce,
             cancelAfter=cancelAfter,
             guard=ring + 3 if guard is None else guard,
@@ -204,19 +234,21 @@ def demo(
             directory=directory,
         )
         keepLog(directory / "demo.log")
-        logs = "--keep DIRECTORY keeps the logs" if keep is None else f"the logs are in {keep}"
-        outcome = run(reactor, functools.partial(_outcome, reactor, Console(), plan, jsonFile, logs))
+        logs = "--files DIRECTORY keeps the logs" if files is None else f"the logs are in {files}"
+        outcome = run(reactor, functools.partial(_outcome, reactor, Console(), plan, jsonFile, logs, keep))
     outcome.leave(False)
 
 
-async def _outcome(reactor: Any, console: Any, plan: Plan, jsonFile: Path | None, logs: str) -> Outcome:
+async def _outcome(
+    reactor: Any, console: Any, plan: Plan, jsonFile: Path | None, logs: str, keep: bool
+) -> Outcome:
     from sipgrace.demo.children import DemoError
     from sipgrace.demo.run import run
 
     # Nothing is begun before Ctrl-C is listened to, so that nothing can be left behind.
     await deferLater(reactor, 0)
     try:
-        good = await run(reactor, console, plan, jsonFile)
+        good = await run(reactor, console, plan, jsonFile, keep)
     except DemoError as error:
         return Outcome(Exit.UNREACHABLE, f"{error}")
     if good:

@@ -18,7 +18,7 @@ from sipgrace.commands.certificates import Authority, checkName, checkNew, write
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.errors import ConfigError
 
-__all__ = ["keys"]
+__all__ = ["keys", "makeOrderKey"]
 
 _ROLES = click.Choice(["viewer", "operator", "admin"])
 
@@ -77,6 +77,23 @@ def _telling(function: Callable[..., str]) -> Callable[..., None]:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
+
+
+def makeOrderKey(folder: Path, name: str) -> tuple[Path, str]:
+    """
+    Makes a key that signs orders: C{NAME.order}, and C{NAME.order.pub}.
+
+    @return: the file of the private key, and the public one as a node's configuration has it.
+    @raise ConfigError: for a name that is none, or where a file is there already.
+    """
+    checkName(name)
+    private, public = folder / f"{name}.order", folder / f"{name}.order.pub"
+    checkNew([private, public])
+    made = Ed25519PrivateKey.generate()
+    written = made.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+    writeNew(private, made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), 0o600)
+    writeNew(public, f"{written} {name}\n".encode("ascii"), 0o644)
+    return private, written
 
 
 @click.group(short_help="Make the certificates, keys and tokens of a first set-up.")
@@ -146,13 +163,7 @@ def order(name: str, folder: Path, role: str) -> str:
     Makes NAME.order and NAME.order.pub: an Ed25519 key in the form of OpenSSH, as ssh-keygen -t ed25519 makes
     one. A controller signs with it; servers and clients verify what is signed.
     """
-    checkName(name)
-    private, public = folder / f"{name}.order", folder / f"{name}.order.pub"
-    checkNew([private, public])
-    made = Ed25519PrivateKey.generate()
-    written = made.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
-    writeNew(private, made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), 0o600)
-    writeNew(public, f"{written} {name}\n".encode("ascii"), 0o644)
+    private, written = makeOrderKey(folder, name)
     return (
         "# In the configuration of the controller:\n"
         "[key]\n"

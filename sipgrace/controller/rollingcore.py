@@ -347,11 +347,11 @@ class RollingCore:
 
     def reach(self) -> dict[str, bool]:
         """
-        @return: by client, whether it sends calls there: of those that have a link and that server, and
-            were not told to skip it.
+        @return: by client, whether it sends calls there: of those that have a link, to this controller or
+            another, and that server, and were not told to skip it.
         """
         found: dict[str, bool] = {}
-        for client in self.plan.fleet.members("client"):
+        for client in self.plan.fleet.seen("client"):
             if client.link is None:
                 continue
             for peer in client.standing.get("peers", ()):

@@ -81,7 +81,7 @@ def figuresOf(
             _worst(latest),
             missing=False,
         )
-    told = plan.announce == "in-answer" and not plan.atOnce
+    told = plan.announce == "in-answer" and not (plan.atOnce or plan.rolling)
     if told and rerouted and not any(drain.forced for drain in drains):
         others = book.calls.keys() - set(rerouted)
         mine, theirs = (percentiles(book.setUpTimes(among))["p99"] for among in (rerouted, others))

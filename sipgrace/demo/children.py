@@ -37,7 +37,7 @@ class DemoError(SIPGraceError):
 
 class Child(ProcessProtocol):
     """
-    One server or client, started as an operator would start it, with its output in a file.
+    One server, client or controller, started as an operator would start it, with its output in a file.
 
     @ivar member: which.
     @ivar running: whether its process is there.
@@ -52,13 +52,15 @@ class Child(ProcessProtocol):
         self.running = False
         self.onDeath: Callable[[Child], None] = lambda child: None
         self._told = False
+        self._begun = False
         self._status = ""
         self._ended: list[Deferred[None]] = []
 
     def start(self) -> None:
         """
-        Starts it.
+        Starts it; also again, when it has ended.
         """
+        self._told = False
         command = [
             sys.executable,
             *("-m", "sipgrace.demo.tether", str(os.getpid())),
@@ -74,7 +76,7 @@ class Child(ProcessProtocol):
         }
         # It is not the child that the one who started us waits for.
         environment.pop("NOTIFY_SOCKET", None)
-        with open(os.devnull, "rb") as nothing, self._log.open("wb") as log:
+        with open(os.devnull, "rb") as nothing, self._log.open("ab" if self._begun else "wb") as log:
             self._reactor.spawnProcess(
                 self,
                 sys.executable,
@@ -82,6 +84,7 @@ class Child(ProcessProtocol):
                 environment,
                 childFDs={0: nothing.fileno(), 1: log.fileno(), 2: log.fileno()},
             )
+        self._begun = True
 
     def connectionMade(self) -> None:
         """
@@ -118,6 +121,16 @@ class Child(ProcessProtocol):
             return succeed(None)
         self._signal("INT")
         return self._gone().addTimeout(_LIMIT, self._reactor).addErrback(self._kill)
+
+    def kill(self) -> Deferred[None]:
+        """
+        Ends it by SIGKILL.
+
+        @return: fires when its process is gone.
+        """
+        self._told = True
+        self._signal("KILL")
+        return self._gone()
 
     def _kill(self, failure: Failure) -> Deferred[None]:
         failure.trap(TimeoutError)

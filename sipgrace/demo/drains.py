@@ -11,14 +11,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.protocols.amp import RemoteAmpError
 
 from sipgrace.demo.book import Book
 from sipgrace.demo.children import DemoError
 from sipgrace.demo.network import LOOK, Network
-from sipgrace.demo.plan import CLIENTS, SERVERS, Member, Plan
+from sipgrace.demo.plan import CLIENTS, CONTROLLERS, SERVERS, Member, Plan
+from sipgrace.demo.rolling import Course, Rolling
 from sipgrace.errors import SIPGraceError
-from sipgrace.lifecycle.orders import Kind
 
 __all__ = ["Drain", "Drains"]
 
@@ -29,6 +28,10 @@ WORK = 0.25
 #: server may take to be back on all lists after its guard. Both are far more than should ever be needed.
 LATE = 5.0
 RETURN = 30.0
+
+#: Seconds that a server may take, in a rolling maintenance, from offline until it serves again: its work, and
+#: a controller that has to be started again.
+WORKED = 60.0
 
 #: Seconds that clients may take to send calls again after a drain was taken back.
 AGAIN = 5.0
@@ -50,12 +53,14 @@ class Drain:
     @ivar goneByServer: when its last association was gone, by its own account.
     @ivar goneByClients: the same as each client has seen it.
     @ivar backAfter: when it was on the active lists of all clients again.
-    @ivar orderedAt: when the order was given, by the host's monotonic clock.
+    @ivar askedAt: when the controller was asked for it, by the host's monotonic clock.
+    @ivar obeyedAt: when the server obeyed, by its own account and the same clock.
     @ivar cancelledAt: the same of the order that took it back.
-    @ivar offlineAfter: from the order until the server was offline, by its own account.
+    @ivar offlineAfter: from C{obeyedAt} until the server was offline, by its own account.
     @ivar sinceSettled: the same from its last settled INVITE on; C{None} where there was none.
     @ivar lastInvite: how long after its announcement the latest INVITE reached it; C{None} where none did.
     @ivar usedAgain: from the order to cancel until each client's first call by that server had arrived.
+    @ivar servesAgain: whether it is in service again, by its own account.
     @ivar trouble: what went wrong.
     """
 
@@ -70,12 +75,14 @@ class Drain:
     goneByServer: float | None = None
     goneByClients: dict[str, float] = field(default_factory=dict)
     backAfter: float | None = None
-    orderedAt: float = 0.0
+    askedAt: float = 0.0
+    obeyedAt: float = 0.0
     cancelledAt: float | None = None
     offlineAfter: float | None = None
     sinceSettled: float | None = None
     lastInvite: float | None = None
     usedAgain: dict[str, float] = field(default_factory=dict)
+    servesAgain: bool = False
     trouble: str = ""
 
     @property
@@ -111,6 +118,7 @@ class Drains:
     Drains the servers of the plan.
 
     @ivar drains: those that were begun.
+    @ivar course: how the rolling maintenance went, where there was one.
     @ivar onStep: called with one line for each thing that happens.
     """
 
@@ -123,7 +131,9 @@ class Drains:
         self._network = network
         self._book = book
         self.drains: list[Drain] = []
+        self.course: Course | None = None
         self._latest: dict[str, Drain] = {}
+        self._following: list[Deferred[None]] = []
         self.onStep: Callable[[str], None] = lambda text: None
         network.onEvent = self._happened
 
@@ -136,7 +146,9 @@ class Drains:
         if self._plan.calls:
             await deferLater(self._reactor, self._plan.drainAt)
         members = [next(server for server in SERVERS if server.name == name) for name in self._plan.drains]
-        if self._plan.atOnce:
+        if self._plan.rolling:
+            await self._roll()
+        elif self._plan.atOnce:
             await self._drain(members)
         else:
             for server in members:
@@ -155,6 +167,34 @@ class Drains:
             await deferLater(self._reactor, WORK)
             await self._each({one: drain for one, drain in drains.items() if not drain.trouble}, self._return)
 
+    async def _roll(self) -> None:
+        """
+        Leaves it to the controller, and follows what it does.
+        """
+        rolling = Rolling(self._reactor, self._plan, self._network)
+        rolling.onStep = self.onStep
+        self.course = rolling.course
+        await rolling.run()
+        await gatherResults(self._following)
+
+    def _follow(self, server: Member) -> Drain:
+        """
+        A server drains by the controller's own will.
+        """
+        drain = self._latest[server.name] = Drain(server.name, self._plan.guard)
+        self.drains.append(drain)
+        following = Deferred.fromCoroutine(self._each({server: drain}, self._followed))
+        # A process that has ended is found by whoever waits for the whole.
+        self._following.append(following.addErrback(lambda failure: None))
+        return drain
+
+    async def _followed(self, server: Member, drain: Drain) -> None:
+        await self._left(server, drain)
+        await self._network.until(
+            lambda: drain.servesAgain, drain.guard + WORKED, f"{server.name} does not serve again"
+        )
+        await self._back(server, drain)
+
     async def _each(
         self, drains: dict[Member, Drain], act: Callable[[Member, Drain], Awaitable[None]]
     ) -> None:
@@ -164,8 +204,6 @@ class Drains:
             except SIPGraceError as error:
                 self._network.check()
                 self._failed(drain, str(error))
-            except RemoteAmpError as error:
-                self._failed(drain, f"a fault in {server.name}, which its log has: {error}")
 
         await gatherResults([Deferred.fromCoroutine(one(*pair)) for pair in drains.items()])
 
@@ -174,11 +212,25 @@ class Drains:
         self.onStep(f"{drain.server}: {why}")
 
     async def _leave(self, server: Member, drain: Drain) -> None:
-        network, node = self._network, self._network.nodes[server]
+        await self._order(drain, "drain", guard=drain.guard)
+        await self._left(server, drain)
+
+    async def _order(self, drain: Drain, kind: str, **values: Any) -> None:
+        """
+        Has the controller give an order.
+        """
+        if kind == "drain":
+            drain.askedAt = time.monotonic()
+            # The last server's return may not have come to its ears yet.
+            values["queue"] = True
+        await self._network.apis[CONTROLLERS[0]].post(
+            "orders", node=drain.server, kind=kind, why="demo", **values
+        )
+
+    async def _left(self, server: Member, drain: Drain) -> None:
+        network = self._network
         limit = drain.guard + LATE
-        drain.orderedAt = time.monotonic()
-        given = await node.drain(drain.guard, why="demo")
-        await self._within(node.when(("offline",), given), limit, f"{server.name} is not offline")
+        await network.until(lambda: drain.goneByServer is not None, limit, f"{server.name} is not offline")
         await network.until(
             lambda: network.isGone(server), limit, f"{server.name} still has associations, its clients say,"
         )
@@ -188,10 +240,10 @@ class Drains:
         }
 
     async def _return(self, server: Member, drain: Drain) -> None:
-        node = self._network.nodes[server]
-        given = await node.resume("demo")
-        limit = drain.guard + LATE
-        await self._within(node.when(("serving",), given), limit, f"{server.name} does not serve again")
+        await self._order(drain, "resume")
+        await self._network.until(
+            lambda: drain.servesAgain, drain.guard + LATE, f"{server.name} does not serve again"
+        )
         await self._back(server, drain)
 
     async def _back(self, server: Member, drain: Drain) -> None:
@@ -204,13 +256,15 @@ class Drains:
         self.onStep(f"{server.name} is back on all active lists")
 
     async def _leaveAndCancel(self, server: Member, drain: Drain) -> None:
-        node = self._network.nodes[server]
-        drain.orderedAt = time.monotonic()
-        await node.drain(drain.guard, why="demo")
+        await self._order(drain, "drain", guard=drain.guard)
+        limit = drain.guard + LATE
+        await self._network.until(lambda: bool(drain.obeyedAt), limit, f"{server.name} does not drain")
         await deferLater(self._reactor, self._plan.cancelAfter or 0.0)
-        cancelledAt = time.monotonic()
-        await node.order(Kind.CANCEL, "demo")
-        drain.cancelledAt = cancelledAt
+        await self._order(drain, "cancel")
+        await self._network.until(
+            lambda: drain.cancelledAt is not None, limit, f"{server.name} goes on draining"
+        )
+        cancelledAt = drain.cancelledAt or 0.0
         await self._back(server, drain)
         until = cancelledAt + AGAIN
         while drain.usedAgainAfter is None:
@@ -219,22 +273,19 @@ class Drains:
             await deferLater(self._reactor, LOOK)
             drain.usedAgain = self._book.usedAgain(server.name, cancelledAt)
 
-    def _within(self, waiter: Deferred[Any], seconds: float, otherwise: str) -> Deferred[Any]:
-        def overdue(result: object, timeout: float) -> None:
-            raise DemoError(f"{otherwise} after {timeout:.0f} seconds")
-
-        return waiter.addTimeout(seconds, self._reactor, overdue)
-
     def _happened(self, server: Member, event: dict[str, Any]) -> None:
         """
         A server tells what happened to it.
         """
+        change, at = event["change"], event["at"]
         drain = self._latest.get(server.name)
+        if change == "draining" and self.course is not None:
+            drain = self._follow(server)
         if drain is None:
             return
-        change, at = event["change"], event["at"]
         if change == "draining":
             drain.begunAt = at
+            drain.obeyedAt = event["clock"]
             drain.waiting = event["waiting"]
             drain.associations = event["associations"]
             self.onStep(
@@ -254,11 +305,13 @@ class Drains:
             self.onStep(f"{server.name} has aborted {event['aborted']} associations")
         elif change == "offline":
             drain.goneByServer = after
-            drain.offlineAfter = event["clock"] - drain.orderedAt
+            drain.offlineAfter = event["clock"] - drain.obeyedAt
             self.onStep(f"{server.name} is offline")
         elif change == "cancelled":
+            drain.cancelledAt = event["clock"]
             self.onStep(f"{server.name}: the drain is taken back")
         elif change == "serving":
+            drain.servesAgain = True
             self.onStep(f"{server.name} serves again")
         elif change in ("failed", "refused"):
             self.onStep(f"{server.name}: {event['text']}")

@@ -4,15 +4,130 @@ The configuration files of the reference network.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
-from sipgrace.demo.plan import CLIENTS, GATEWAY, SERVERS, Member, Plan
+from sipgrace.config.links import PORT as LINKS
+from sipgrace.demo.plan import CLIENTS, CONTROLLERS, GATEWAY, SERVERS, Member, Plan
+from sipgrace.demo.trust import Trust
 from sipgrace.transport.sctp.stack import ENCAPS_PORT
 
-__all__ = ["clientFile", "filesOf", "serverFile"]
+__all__ = [
+    "HTTP",
+    "LINKS",
+    "PORT",
+    "auditOf",
+    "clientFile",
+    "controllerFile",
+    "controllerOf",
+    "filesOf",
+    "maintainedOf",
+    "serverFile",
+]
 
 PORT = 5060
+
+#: Where the API of a controller is.
+HTTP = 7180
+
+#: What a process keeps from one run to the next.
+_LEFT = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock", ".audit", ".audit.nonces")
+
+
+def auditOf(plan: Plan, member: Member) -> Path:
+    """
+    @return: the audit log of a server or client.
+    """
+    return plan.directory / f"{member.name}.audit"
+
+
+def maintainedOf(plan: Plan) -> Path:
+    """
+    @return: the file with a line for each time that a server was maintained.
+    """
+    return plan.directory / "maintained"
+
+
+def _controlled(plan: Plan, member: Member, trust: Trust) -> str:
+    """
+    @return: the part of a server's, or client's, file that is about its controller.
+    """
+    controller = controllerOf(member)
+    keys = "".join(
+        f"""
+[[orders.keys]]
+name = "{one.name}"
+role = "admin"
+public = "{public}"
+"""
+        for one, public in trust.publics.items()
+    )
+    return f"""
+[[controllers]]
+name = "{controller.name}"
+host = "{plan.host(controller)}"
+{trust.certificates(member)}
+
+[orders]
+audit = "{auditOf(plan, member)}"
+{keys}"""
+
+
+def controllerOf(member: Member) -> Member:
+    """
+    @return: the controller to which a server or client has a link.
+    """
+    return CONTROLLERS[0] if member.role == "server" else CONTROLLERS[1]
+
+
+def controllerFile(plan: Plan, member: Member, control: Path, trust: Trust) -> str:
+    """
+    @param control: the path of its control socket.
+    @return: a controller's configuration file. Each has the other for a peer. All servers but one stay in
+        service, unless they are to leave all at once.
+    """
+    peers = "".join(
+        f"""
+[[peers]]
+name = "{other.name}"
+host = "{plan.host(other)}"
+"""
+        for other in CONTROLLERS
+        if other != member
+    )
+    group = "" if plan.atOnce else f"""
+[[groups]]
+name = "default"
+in_service = {len(SERVERS) - 1}
+"""
+    return f"""\
+[controller]
+name = "{member.name}"
+
+[links]
+listen = "tcp:{LINKS}:interface={plan.host(member)}"
+{trust.certificates(member)}
+
+[key]
+name = "{member.name}"
+file = "{trust.folder / member.name}.order"
+
+[store]
+path = "{plan.directory / member.name}.sqlite"
+
+[http]
+listen = "tcp:{HTTP}:interface={plan.host(member)}"
+
+[[tokens]]
+name = "operator"
+role = "operator"
+sha256 = "{trust.digest}"
+{group}{peers}
+[control]
+socket = "{control}"
+"""
 
 
 def _encaps(plan: Plan, key: str) -> str:
@@ -20,7 +135,7 @@ def _encaps(plan: Plan, key: str) -> str:
     return f":{key}={ENCAPS_PORT}" if plan.stack == "userspace" else ""
 
 
-def serverFile(plan: Plan, member: Member, control: Path) -> str:
+def serverFile(plan: Plan, member: Member, control: Path, trust: Trust) -> str:
     """
     @param control: the path of its control socket.
     @return: a server's configuration file. It knows all clients, and routes by the first digits of a number.
@@ -51,16 +166,28 @@ guard = {plan.guard}
 retry_after_period = 0
 spread = 0
 announce = "{plan.announce}"
-
+{_maintenance(plan, member)}
 [control]
 socket = "{control}"
-"""
+{_controlled(plan, member, trust)}"""
+
+
+def _maintenance(plan: Plan, member: Member) -> str:
+    """
+    @return: the work that is done at each server in a rolling maintenance: it takes a second, and leaves a
+        line.
+    """
+    if not plan.rolling:
+        return ""
+    command = f"run sleep 1; echo {member.name} >> {quote(str(maintainedOf(plan)))}"
+    return f"then = {json.dumps(command)}\n"
 
 
 def clientFile(
     plan: Plan,
     member: Member,
     control: Path,
+    trust: Trust,
     users: tuple[str, int],
     gateway: tuple[str, int] | None = None,
 ) -> str:
@@ -115,26 +242,31 @@ longest = 1
 
 [control]
 socket = "{control}"
-"""
+{_controlled(plan, member, trust)}"""
 
 
 def filesOf(
-    plan: Plan, sockets: Path, users: Mapping[Member, tuple[str, int]]
+    plan: Plan, sockets: Path, users: Mapping[Member, tuple[str, int]], trust: Trust
 ) -> dict[Member, tuple[Path, Path]]:
     """
-    Writes all of them.
+    Writes all of them, and removes what an earlier run has left in their folder that would be taken up.
 
     @param sockets: the directory for the control sockets, whose paths must be short.
     @param users: where each client's users are, and the gateway where there is one.
     @return: each member's configuration file and control socket.
     """
     written = {}
-    for member in (*SERVERS, *CLIENTS):
+    maintainedOf(plan).unlink(missing_ok=True)
+    for member in (*CONTROLLERS, *SERVERS, *CLIENTS):
         control = sockets / f"{member.number}.sock"
-        if member in users:
-            text = clientFile(plan, member, control, users[member], users.get(GATEWAY))
+        for left in _LEFT:
+            (plan.directory / f"{member.name}{left}").unlink(missing_ok=True)
+        if member in CONTROLLERS:
+            text = controllerFile(plan, member, control, trust)
+        elif member in users:
+            text = clientFile(plan, member, control, trust, users[member], users.get(GATEWAY))
         else:
-            text = serverFile(plan, member, control)
+            text = serverFile(plan, member, control, trust)
         file = plan.directory / f"{member.name}.toml"
         file.write_text(text, encoding="utf-8")
         written[member] = (file, control)

@@ -20,9 +20,11 @@ from twisted.python.failure import Failure
 
 from sipgrace.control.local import connectLocal
 from sipgrace.control.remote import RemoteNode, Unreachable
+from sipgrace.demo.api import API, NotReached
 from sipgrace.demo.children import Child, DemoError
-from sipgrace.demo.files import PORT, filesOf
-from sipgrace.demo.plan import CLIENTS, SERVERS, Member, Plan
+from sipgrace.demo.files import HTTP, LINKS, PORT, filesOf
+from sipgrace.demo.plan import CLIENTS, CONTROLLERS, SERVERS, Member, Plan
+from sipgrace.demo.trust import Trust
 from sipgrace.transport.sctp.stack import ENCAPS_PORT
 
 __all__ = ["Network", "Sight"]
@@ -53,8 +55,10 @@ class Sight:
 
 class Network:
     """
-    Four servers, four clients, each its own process.
+    Four servers, four clients, two controllers, each its own process.
 
+    @ivar apis: the controllers, for an operator.
+    @ivar sockets: each process's control socket.
     @ivar sights: by client and server.
     @ivar states: each server's state, as it told last.
     @ivar onBroken: called with an error when a process has ended that should be there.
@@ -71,6 +75,8 @@ class Network:
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
         self._waiters: list[tuple[Callable[[], bool], Deferred[None]]] = []
+        self.apis: dict[Member, API] = {}
+        self.sockets: dict[Member, Path] = {}
         self.nodes: dict[Member, RemoteNode] = {}
         self.sights: dict[Member, dict[str, Sight]] = {}
         self.states: dict[str, str] = {}
@@ -91,25 +97,33 @@ class Network:
                 _checkFree(self._plan.host(member), "SCTP", PORT, "")
             if member.role == "client":
                 _checkFree(self._plan.host(member), "UDP", PORT, "")
+        for controller in CONTROLLERS:
+            for port in (LINKS, HTTP):
+                _checkFree(self._plan.host(controller), "TCP", port, "")
 
-    async def start(self, sockets: Path, users: Mapping[Member, tuple[str, int]]) -> None:
+    async def start(self, sockets: Path, users: Mapping[Member, tuple[str, int]], trust: Trust) -> None:
         """
         Starts all processes.
 
         @param sockets: the directory for the control sockets.
         @param users: where each client's users are.
+        @param trust: their certificates and keys.
         @raise DemoError: when they cannot be had; says why.
         """
         self.checkAddresses()
-        paths = filesOf(self._plan, sockets, users)
+        paths = filesOf(self._plan, sockets, users, trust)
         for member, (configuration, _) in paths.items():
             log = self._plan.directory / f"{member.name}.log"
             child = self._children[member] = Child(self._reactor, member, configuration, log)
             child.onDeath = self._died
             child.start()
         until = self._reactor.seconds() + START
-        for member, (_, control) in paths.items():
-            self.nodes[member] = await self._connect(member, control, until)
+        self.sockets = {member: control for member, (_, control) in paths.items()}
+        for controller in CONTROLLERS:
+            page = f"http://{self._plan.host(controller)}:{HTTP}/"
+            self.apis[controller] = API(self._reactor, controller.name, page, trust.token)
+        for member in (*SERVERS, *CLIENTS):
+            self.nodes[member] = await self._connect(member, paths[member][1], until)
         for server in SERVERS:
             await self.nodes[server].watch(partial(self._happened, server))
             self.states[server.name] = (await self.nodes[server].status())["state"]
@@ -119,6 +133,41 @@ class Network:
             max(1.0, until - self._reactor.seconds()),
             "the clients have not reached all servers",
         )
+        for controller in CONTROLLERS:
+            await self._known(controller, until)
+
+    async def _known(self, controller: Member, until: float) -> None:
+        """
+        Waits until a controller has a way to all nodes, by links of its own or the other's.
+        """
+        missing = "it does not answer"
+        while self._reactor.seconds() < until:
+            self.check()
+            try:
+                nodes = (await self.apis[controller].get("fleet"))["nodes"]
+            except NotReached as error:
+                missing = str(error)
+            else:
+                linked = {node["name"] for node in nodes if node["linked"]}
+                names = [member.name for member in (*SERVERS, *CLIENTS) if member.name not in linked]
+                if not names:
+                    return
+                missing = f"it has no way to {', '.join(names)}"
+            await deferLater(self._reactor, LOOK)
+        raise DemoError(
+            f"{controller.name}: {missing} after {START:.0f} seconds. {self._children[controller].tail()}"
+        )
+
+    async def restart(self, controller: Member, pause: float) -> None:
+        """
+        Kills a controller (SIGKILL), and starts it again.
+
+        @param pause: how many seconds later.
+        """
+        child = self._children[controller]
+        await child.kill()
+        await deferLater(self._reactor, pause)
+        child.start()
 
     async def _connect(self, member: Member, control: Path, until: float) -> RemoteNode:
         while True:
@@ -165,6 +214,7 @@ class Network:
     def _happened(self, server: Member, event: dict[str, Any]) -> None:
         self.states[server.name] = event["state"]
         self.onEvent(server, event)
+        self._wake()
 
     def _look(self) -> Deferred[Any]:
         return gatherResults([self._lookAt(client) for client in CLIENTS], consumeErrors=True)
@@ -210,7 +260,7 @@ class Network:
 
     def until(self, condition: Callable[[], bool], limit: float, otherwise: str) -> Deferred[None]:
         """
-        Waits for something that can be seen at the clients.
+        Waits for something that can be seen at the clients, or that servers tell.
 
         @param limit: in seconds.
         @param otherwise: what it means when it does not come.
@@ -245,6 +295,10 @@ def _checkFree(host: str, transport: str, port: int, what: str) -> None:
     """
     if transport == "UDP":
         probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    elif transport == "TCP":
+        probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # As it will be bound: connections of an earlier run may linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)
     with probe:

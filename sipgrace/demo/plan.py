@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-__all__ = ["CLIENTS", "GATEWAY", "SERVERS", "Member", "Plan", "pairs"]
+__all__ = ["CLIENTS", "CONTROLLERS", "GATEWAY", "SERVERS", "Member", "Plan", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """
-    One server or client.
+    One server, client or controller.
 
     @ivar number: also the last part of its address, and what the numbers of its users begin with.
     """
@@ -32,6 +32,9 @@ class Member:
 
 SERVERS = tuple(Member("server", number) for number in (102, 104, 106, 108))
 CLIENTS = tuple(Member("client", number) for number in (110, 112, 114, 116))
+
+#: The first has links to the servers, the second to the clients; each tells the other.
+CONTROLLERS = tuple(Member("controller", number) for number in (120, 121))
 
 #: Where calls go that no server takes: a gateway into the telephone network. The demo's own process is it.
 GATEWAY = Member("gateway", 118)
@@ -59,10 +62,13 @@ class Plan:
     @ivar drains: names of the servers to drain, one after the other.
     @ivar atOnce: whether they are drained all at the same time; there is a TDM route then.
     @ivar cancelAfter: so long after it was ordered each drain is taken back; C{None} for never.
+    @ivar rolling: whether the servers are drained by a rolling maintenance of the controller's.
+    @ivar killController: whether the controller is killed, and started again, while that is under way.
+    @ivar settle: how long clients have to reach a server in a rolling maintenance before the next.
     @ivar guard: the guard of each drain.
     @ivar announce: how clients are told of a drain: C{in-answer}, C{broadcast} or C{both}.
     @ivar stack: the SCTP stack: C{userspace} or C{kernel}.
-    @ivar loopback: what the addresses of servers and clients begin with, of 127.0.0.0/8.
+    @ivar loopback: what the addresses of all but the users begin with, of 127.0.0.0/8.
     @ivar directory: where configuration files and logs go.
     """
 
@@ -73,6 +79,9 @@ class Plan:
     drains: tuple[str, ...] = ("server-102",)
     atOnce: bool = False
     cancelAfter: float | None = None
+    rolling: bool = False
+    killController: bool = False
+    settle: float = 1.0
     guard: float = 4.0
     announce: str = "in-answer"
     stack: str = "userspace"
@@ -81,7 +90,7 @@ class Plan:
 
     def host(self, member: Member) -> str:
         """
-        @return: the IP address of a server or client.
+        @return: the IP address of a server, client or controller.
         """
         return f"{self.loopback}.{member.number}"
 

@@ -17,6 +17,7 @@ from sipgrace.demo.book import Book, percentiles
 from sipgrace.demo.bounds import Figure, figuresOf
 from sipgrace.demo.drains import Drain
 from sipgrace.demo.plan import Plan
+from sipgrace.demo.rolling import Course
 
 __all__ = ["Result"]
 
@@ -30,6 +31,7 @@ class Result:
     @ivar reasons: why, counted over all attempts.
     @ivar steps: what happened when: seconds since the first call, and a line.
     @ivar error: what kept the run from its end.
+    @ivar course: how the rolling maintenance went, where there was one.
     @ivar load: the host's load average over the last minute, at the beginning and at the end.
     """
 
@@ -41,6 +43,7 @@ class Result:
     steps: Sequence[tuple[float, str]]
     error: str = ""
     load: Sequence[float] = ()
+    course: Course | None = None
 
     @property
     def good(self) -> bool:
@@ -54,6 +57,7 @@ class Result:
             and len(self.drains) == len(self.plan.drains)
             and all(drain.met for drain in self.drains)
             and all(figure.met for figure in self.figures())
+            and (self.course.good if self.course is not None else not self.plan.rolling)
         )
 
     def figures(self) -> list[Figure]:
@@ -82,6 +86,7 @@ class Result:
             },
             "ways": dict(sorted(Counter(call.way for call in self.book.calls.values()).items())),
             "bounds": [figure.toJSON() for figure in self.figures()],
+            "rolling": None if self.course is None else self.course.toJSON(),
             "drains": [_drainJSON(drain, startedAt) for drain in self.drains],
             "troubles": [
                 {"call_id": call.callId.decode("ascii"), "outcome": call.outcome, "why": call.why}
@@ -111,6 +116,7 @@ class Result:
             ("Calls", self._callTable()),
             ("From INVITE to 200, the ringing included", self._setUp()),
             ("Drains: seconds after each was ordered", self._drainTable()),
+            ("Rolling maintenance: by the servers' own audit logs", self._turns()),
             ("Bounds", self._bounds()),
         ):
             if table.row_count:
@@ -159,6 +165,13 @@ class Result:
             )
         return table
 
+    def _turns(self) -> Table:
+        table = _table("server", "drained", "maintained", "resumed", "")
+        for name, turn in self.course.turns.items() if self.course is not None else ():
+            times = (turn.drains, turn.maintained, turn.resumes)
+            table.add_row(name, *(f"{number} x" for number in times), _word(turn.once))
+        return table
+
     def _bounds(self) -> Table:
         table = _table("", "bound", "worst", "")
         for figure in self.figures():
@@ -183,6 +196,8 @@ class Result:
         reasons = Counter(f"{call.outcome}: {call.why}" for call in self.book.troubles())
         for reason, number in reasons.most_common():
             yield f"{number} x {reason}"
+        if self.course is not None and self.course.progress != "done":
+            yield f"the rolling maintenance: {self.course.progress or 'not ended'} {self.course.text}"
         missing = self.plan.calls - len(self.book.calls)
         if missing:
             yield f"{missing} calls were not placed"
@@ -201,6 +216,7 @@ def _drainJSON(drain: Drain, startedAt: float) -> dict[str, Any]:
         "back_after_s": drain.backAfter,
         "met": drain.met,
         "begun_at_s": None if drain.begunAt is None else round(drain.begunAt - startedAt, 3),
+        "obeyed_after_s": _rounded(drain.obeyedAt - drain.askedAt) if drain.obeyedAt else None,
         "waiting": drain.waiting,
         "associations": drain.associations,
         "aborted": drain.aborted,
@@ -208,7 +224,7 @@ def _drainJSON(drain: Drain, startedAt: float) -> dict[str, Any]:
         "offline_after_last_settled_s": _rounded(drain.sinceSettled),
         "last_invite_after_s": _rounded(drain.lastInvite),
         "cancelled_after_s": _rounded(
-            None if drain.cancelledAt is None else drain.cancelledAt - drain.orderedAt
+            None if drain.cancelledAt is None else drain.cancelledAt - drain.obeyedAt
         ),
         "used_again_after_s": {client: _rounded(after) for client, after in sorted(drain.usedAgain.items())},
         "gone_by_server_after_s": drain.goneByServer,

@@ -10,11 +10,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from sipgrace.demo.book import Book
 from sipgrace.demo.drains import Drains
@@ -24,18 +25,22 @@ from sipgrace.demo.phone import Phone
 from sipgrace.demo.plan import CLIENTS, GATEWAY, Member, Plan
 from sipgrace.demo.result import Result
 from sipgrace.demo.screen import Screen
+from sipgrace.demo.trust import Trust, makeTrust
 from sipgrace.errors import SIPGraceError
 from sipgrace.transaction.timers import TimerQueue
 
 __all__ = ["run"]
 
 
-async def run(reactor: Any, console: Console, plan: Plan, jsonFile: Path | None) -> bool:
+async def run(
+    reactor: Any, console: Console, plan: Plan, jsonFile: Path | None, keep: bool = False
+) -> bool:
     """
     Builds the network, places the calls, drains the servers, shows what came of it, and takes all down again,
     whatever happens.
 
     @param jsonFile: where the figures go.
+    @param keep: whether the network stays, when all is shown, until this is cancelled.
     @return: whether everything was as it should be.
     @raise DemoError: when the network cannot be had.
     """
@@ -50,23 +55,55 @@ async def run(reactor: Any, console: Console, plan: Plan, jsonFile: Path | None)
         with tempfile.TemporaryDirectory(prefix="sipgrace-") as sockets:
             for phone in phones.values():
                 await phone.listen()
-            screen.say(f"starting four servers and four clients, each its own process; SCTP: {plan.stack}")
-            await network.start(Path(sockets), {client: phone.address for client, phone in phones.items()})
+            screen.say(
+                "starting four servers, four clients and two controllers, each its own process; "
+                f"SCTP: {plan.stack}"
+            )
+            trust = makeTrust(Path(sockets) / "keys")
+            users = {client: phone.address for client, phone in phones.items()}
+            await network.start(Path(sockets), users, trust)
+            for controller, api in network.apis.items():
+                screen.say(f"{controller.name}: {api.page}")
+            screen.say(f"its operator's token, for this run: {trust.token}")
             screen.start()
             startedAt = time.time()
             result = await _calls(reactor, plan, book, network, phones, screen)
+            if keep:
+                screen.stop()
+                _tell(console, result, startedAt, jsonFile)
+                await _keep(network, screen, trust)
     finally:
         screen.stop()
         for phone in phones.values():
             phone.stop()
         timers.stop()
         await network.stop()
+    if not keep:
+        _tell(console, result, startedAt, jsonFile)
+    return result.good
+
+
+def _tell(console: Console, result: Result, startedAt: float, jsonFile: Path | None) -> None:
     console.print(result.show())
     for line in result.troubles():
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     if jsonFile is not None:
         jsonFile.write_text(json.dumps(result.toJSON(startedAt), indent=2) + "\n", encoding="utf-8")
-    return result.good
+
+
+async def _keep(network: Network, screen: Screen, trust: Trust) -> None:
+    """
+    Leaves the network as it is until Ctrl-C.
+    """
+    network.onBroken = lambda error: screen.say(str(error))
+    screen.say("The network goes on until Ctrl-C.")
+    for controller, api in network.apis.items():
+        screen.say(f"  {controller.name}: {api.page}")
+    screen.say(f"  its operator's token: {trust.token}")
+    for member, control in network.sockets.items():
+        screen.say(f"  sipgrace status --socket {control}   # {member.name}")
+    with suppress(CancelledError):
+        await Deferred()
 
 
 async def _calls(
@@ -104,4 +141,4 @@ async def _calls(
         draining.addErrback(lambda failure: None)
         draining.cancel()
     loads.append(os.getloadavg()[0])
-    return Result(plan, book, drains.drains, rerouted, reasons, screen.steps, error, loads)
+    return Result(plan, book, drains.drains, rerouted, reasons, screen.steps, error, loads, drains.course)

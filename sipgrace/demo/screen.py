@@ -77,7 +77,7 @@ class Screen:
         """
         One line, before there are calls.
         """
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, text: str) -> None:
         """
