@@ -22,6 +22,7 @@ from sipgrace.control.remote import Unreachable
 from sipgrace.controller.seams import IController, Outcome, Person, Progress
 from sipgrace.controller.web.bodies import LONGEST
 from sipgrace.controller.web.openapi import document
+from sipgrace.controller.web.overview import Overview
 from sipgrace.controller.web.routes import OPERATIONS, PREFIX
 from sipgrace.controller.web.tokens import Attempts, Tokens, digestOf, newToken
 from sipgrace.errors import OrderRefused, StoreError
@@ -105,7 +106,7 @@ class Described(SynchronousTestCase):
         from sipgrace.controller.web.api import API
 
         app = Klein()
-        API(FakeController(), Tokens([]), Clock(), None).routes(app)  # type: ignore[arg-type]
+        API(FakeController(), Tokens([]), Clock(), None, None).routes(app)  # type: ignore[arg-type]
         routed = {
             (method, re.sub(r"<string:(\w+)>", r"{\1}", rule.rule))
             for rule in app.url_map.iter_rules()
@@ -126,6 +127,54 @@ class Described(SynchronousTestCase):
         self.assertEqual(re.findall(r"[CLIU]\{|@ivar", text), [])
         order = document("c")["components"]["schemas"]["OrderRecord"]
         self.assertEqual(order["properties"]["node"], {"type": "string", "description": "whom it is for."})
+
+
+class Drawn(SynchronousTestCase):
+    """
+    The overview: drawn up each time, unless that takes long.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.controller = FakeController()
+        self.spent = 0.0
+        self.each = 0.001
+        self.drawn = 0
+        view = self.controller.fleet.view
+
+        def drawing() -> Any:
+            self.spent += self.each
+            self.drawn += 1
+            return view()
+
+        self.controller.fleet.view = drawing  # type: ignore[method-assign]
+        self.overview = Overview(self.controller.fleet, self.clock.seconds, lambda: self.spent)
+
+    def look(self) -> tuple[int, int]:
+        """
+        How old it is, and how often it was drawn up.
+        """
+        self.controller.server(f"server-{self.drawn}", clients=["client-1"])
+        number = json.loads(self.overview.text())["number"]
+        return self.controller.fleet.number - number, self.drawn
+
+    def test_small(self) -> None:
+        self.assertEqual([self.look() for _ in range(3)], [(0, 1), (0, 2), (0, 3)])
+        # Nothing has changed.
+        self.overview.facts()
+        self.assertEqual(self.drawn, 3)
+
+    def test_large(self) -> None:
+        """
+        What took half a second is given again for five; then it is new.
+        """
+        self.each = 0.5
+        self.assertEqual(self.look(), (0, 1))
+        self.clock.advance(4.9)
+        late, drawn = self.look()
+        self.assertEqual((late > 0, drawn), (True, 1))
+        self.clock.advance(0.2)
+        self.assertEqual(self.look(), (0, 2))
 
 
 class Asking(WebCase):

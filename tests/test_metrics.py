@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from sipgrace.client.service import ClientService
@@ -27,6 +28,7 @@ from sipgrace.config.load import parseClient, parseServer
 from sipgrace.config.metrics import MetricsSection, addressAndPort
 from sipgrace.controller.seams import Outcome, Person
 from sipgrace.controller.web.fleettally import FleetCollector
+from sipgrace.controller.web.overview import Overview
 from sipgrace.controller.web.tally import WebCollector
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle.authorization import Giver, Role, Source
@@ -279,7 +281,12 @@ def everyName() -> dict[str, str]:
         for one in (
             registryOf(NodeCollector(lambda: server, "1")),
             registryOf(NodeCollector(lambda: client, "1")),
-            registryOf(FleetCollector("controller-120", controller.fleet), WebCollector(None_, None_)),
+            registryOf(
+                FleetCollector(
+                    "controller-120", controller.fleet, Overview(controller.fleet, Clock().seconds)
+                ),
+                WebCollector(None_, None_),
+            ),
         )
     ]
     return {name: kind for text in texts for name, kind in re.findall(r"(?m)^# TYPE (\S+) (\S+)$", text)}
@@ -380,7 +387,9 @@ class Examples(SynchronousTestCase):
         server, _ = _statuses()
         registry = CollectorRegistry()
         registry.register(NodeCollector(lambda: server, "1"))
-        registry.register(FleetCollector("controller-120", controller.fleet))
+        registry.register(
+            FleetCollector("controller-120", controller.fleet, Overview(controller.fleet, Clock().seconds))
+        )
         checked = subprocess.run(
             [promtool, "check", "metrics"],
             input=generate_latest(registry).decode(),

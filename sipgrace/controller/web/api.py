@@ -21,6 +21,7 @@ from sipgrace.controller.seams import IController, Person
 from sipgrace.controller.web.bodies import bodyOf, queryOf
 from sipgrace.controller.web.events import Feed
 from sipgrace.controller.web.openapi import document
+from sipgrace.controller.web.overview import Overview
 from sipgrace.controller.web.problems import Rejected, problemOf
 from sipgrace.controller.web.records import encoded, plain
 from sipgrace.controller.web.routes import OPERATIONS, PREFIX, Operation
@@ -43,11 +44,14 @@ class API:
 
     log = Logger()
 
-    def __init__(self, controller: IController, tokens: Tokens, clock: IReactorTime, feed: Feed) -> None:
+    def __init__(
+        self, controller: IController, tokens: Tokens, clock: IReactorTime, feed: Feed, overview: Overview
+    ) -> None:
         self._controller = controller
         self._tokens = tokens
         self._attempts = Attempts(clock.seconds)
         self._feed = feed
+        self._overview = overview
         self._document = encoded(document(controller.name))
         self.requests: dict[tuple[str, int], int] = {}
 
@@ -151,15 +155,19 @@ class API:
         """
         See L{sipgrace.controller.fleet.Fleet.view}; and C{now}, in seconds since the epoch.
         """
-        # By our clock, for the browser's may be another.
-        return {"controller": self._controller.name, "now": time.time(), **self._controller.fleet.view()}
+        nodes = self._controller.fleet.nodes()
+        return {
+            "controller": self._controller.name,
+            "now": time.time(),
+            "nodes": nodes,
+            **self._overview.facts(),
+        }
 
     def mesh(self, request: Any, person: Person, query: Any) -> Any:
         """
-        The same without the nodes.
+        See L{Overview}.
         """
-        view = self._controller.fleet.view()
-        return {key: view[key] for key in ("mesh", "conflicts", "number")}
+        return self._overview.text()
 
     def node(self, request: Any, name: str, person: Person, query: Any) -> Any:
         """

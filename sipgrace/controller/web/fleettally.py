@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from sipgrace import __version__
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.seams import ENDED, Notice
+from sipgrace.controller.web.overview import Overview
 
 __all__ = ["FleetCollector"]
 
@@ -27,12 +28,13 @@ class FleetCollector(Collector):
     Reads the fleet whenever it is scraped, and counts orders and the like as they are told of.
     """
 
-    def __init__(self, name: str, fleet: Fleet) -> None:
+    def __init__(self, name: str, fleet: Fleet, overview: Overview) -> None:
         """
         @param name: the controller's.
         """
         self._name = name
         self._fleet = fleet
+        self._overview = overview
         self._orders: Counter[tuple[str, str]] = Counter()
         self._rollings: Counter[str] = Counter()
         self._alerts = 0
@@ -119,7 +121,7 @@ class FleetCollector(Collector):
         yield from (linked, state, waiting, seen)
 
     def _reach(self) -> Iterator[Metric]:
-        view = self._fleet.view()
+        view = self._overview.facts()
         reach: Counter[tuple[str, str]] = Counter()
         overdue: Counter[str] = Counter()
         for entry in view["mesh"]:

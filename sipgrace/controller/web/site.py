@@ -21,6 +21,7 @@ from sipgrace.controller.web.bodies import BoundedRequest
 from sipgrace.controller.web.events import Feed
 from sipgrace.controller.web.files import Files
 from sipgrace.controller.web.fleettally import FleetCollector
+from sipgrace.controller.web.overview import Overview
 from sipgrace.controller.web.tally import WebCollector
 from sipgrace.controller.web.tokens import TokenEntry, Tokens
 from sipgrace.metrics.exposition import exposition, registryOf
@@ -104,9 +105,10 @@ def webSite(
     @return: the site, to be listened with.
     """
     feed = Feed(controller.name, controller.fleet, clock, secrets.token_hex(4))
-    api = API(controller, Tokens(tokens), clock, feed)
+    overview = Overview(controller.fleet, clock.seconds)
+    api = API(controller, Tokens(tokens), clock, feed, overview)
     registry = registryOf() if registry is None else registry
-    registry.register(FleetCollector(controller.name, controller.fleet))
+    registry.register(FleetCollector(controller.name, controller.fleet, overview))
     registry.register(WebCollector(api, feed))
     files = Files()
     app = Klein()

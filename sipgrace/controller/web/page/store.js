@@ -46,7 +46,7 @@ async function load() {
 }
 
 // The mesh is drawn up by the controller; it is asked for as often as it takes no time worth mentioning.
-let meshing = false, again = false, pace = 150;
+let meshing = false, again = false, pace = 150, noticed = 0;
 async function remesh() {
   if (meshing) { again = true; return; }
   meshing = true;
@@ -54,9 +54,11 @@ async function remesh() {
   await new Promise((resolve) => setTimeout(resolve, pace));
   const began = performance.now();
   try {
-    const { mesh, conflicts } = await ask("GET", "mesh");
+    const { mesh, conflicts, number } = await ask("GET", "mesh");
     store.mesh = mesh;
     store.conflicts = conflicts;
+    // Of a large fleet it is drawn up now and then, and may be older than what was told since.
+    if (number < noticed) again = true;
     changed();
   } catch { /* the next event asks again */ }
   pace = Math.max(150, (performance.now() - began) * 5);
@@ -82,9 +84,12 @@ function sample(node) {
   store.courses.set(node.name, course);
 }
 
-function happened(kind, { node, facts, controller, resumed }) {
+function happened(kind, { number, node, facts, controller, resumed }) {
+  if (kind === "node") noticed = number;
   if (kind === "hello") {
     store.controller = controller;
+    // Another run of the controller counts from one.
+    if (!resumed) noticed = 0;
     if (!resumed || !store.nodes.size) load().catch(() => {});
   } else if (kind === "node") {
     if (!facts.role) { store.nodes.delete(node); remesh(); return changed(); }
