@@ -22,7 +22,7 @@ def program() -> str | None:
     """
     @return: where it is installed.
     """
-    unpacked = Path(__file__).parent.parent / "build" / "etcd" / "usr" / "bin"
+    unpacked = Path(__file__).parent.parent / "build" / "etcd-server" / "usr" / "bin"
     return shutil.which("etcd") or shutil.which("etcd", path=f"{unpacked}:/usr/bin:/usr/local/bin")
 
 

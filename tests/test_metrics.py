@@ -6,6 +6,7 @@ in C{examples/} ask for what there is.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -42,6 +43,9 @@ from tests.controllerfake import FakeController
 from tests.webcase import WebCase
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+
+#: Where tools/setup.sh has unpacked Prometheus, where it is not installed.
+UNPACKED = Path(__file__).parent.parent / "build" / "prometheus" / "usr" / "bin"
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -372,7 +376,8 @@ class Examples(SynchronousTestCase):
         """
         Prometheus itself finds nothing wrong with the rules, nor with the metrics.
         """
-        promtool = shutil.which("promtool")
+        places = os.pathsep.join((os.environ.get("PATH", ""), str(UNPACKED)))
+        promtool = shutil.which("promtool", path=places)
         if promtool is None:
             raise SkipTest("promtool is not installed (Debian's prometheus has it)")
         checked = subprocess.run(

@@ -29,13 +29,17 @@ class RunTests(SynchronousTestCase):
     Small suites, run by it.
     """
 
-    def run_(self, text: str, ci: str = "false") -> tuple[int, list[str], str]:
+    def run_(self, text: str, ci: str = "false", lacking: str = "") -> tuple[int, list[str], str]:
         """
+        @param lacking: what the set-up could not get.
         @return: the exit status, the lines from the reason of the failure on, and the summary file.
         """
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         (folder / "sample.py").write_text(text, encoding="utf-8")
+        if lacking:
+            (folder / "build").mkdir()
+            (folder / "build" / "lacking").write_text(lacking, encoding="ascii")
         done = subprocess.run(
             [sys.executable, str(ROOT / "tools" / "runtests.py"), "summary", "sample"],
             cwd=folder,
@@ -86,6 +90,16 @@ class RunTests(SynchronousTestCase):
         """
         line = "2 passed, 0 failed, 1 skipped"
         self.assertEqual(self.run_(HEAD + SKIPS.format(KERNEL), "true"), (0, [line], f"{line}\n"))
+
+    def test_skippedForLack(self) -> None:
+        """
+        So it does for want of what the set-up could not get, and for that alone.
+        """
+        line = "2 passed, 0 failed, 1 skipped"
+        text = HEAD + SKIPS.format("there is no etcd")
+        self.assertEqual(self.run_(text, "true", "chromium\netcd\n"), (0, [line], f"{line}\n"))
+        why = "failed: tests were skipped that CI must run: there is no etcd"
+        self.assertEqual(self.run_(text, "true", "chromium\n"), (1, [why, line], f"{line}\n"))
 
     def test_skippedForTwoReasons(self) -> None:
         """

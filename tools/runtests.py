@@ -3,7 +3,8 @@ Runs the suite with trial, shows its output as it comes, and closes with a line 
 C{N passed, N failed, N skipped}.
 
 It fails when trial fails or dies, when no test ran, and, where the environment has C{CI=true}, when a test
-was skipped for want of anything but kernel SCTP: what CI skips, nobody ever sees fail.
+was skipped for want of anything but kernel SCTP, and what tools/setup.sh could not get (build/lacking): what
+CI skips, nobody ever sees fail.
 
 Usage: runtests.py SUMMARY [trial's arguments...], by default the whole suite. The closing line is also
 written to the file SUMMARY.
@@ -17,11 +18,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The one thing whose absence is no mistake of the machine that CI uses.
+# What need not be there, in the words of reasons to skip: kernel SCTP, and what tools/setup.sh could not get.
 EXCUSED = "kernel sctp"
+LACKING = Path("build/lacking")
 
 _SUMMARY = re.compile(r"(?:PASSED|FAILED)(?: \((.*)\))?\Z")
 _RULE = re.compile(r"[=-]{79}\Z")
@@ -75,8 +78,16 @@ def closing(count: Count) -> str:
     return f"{totals.get('successes', 0)} passed, {failed} failed, {skipped} skipped"
 
 
-def verdict(count: Count, status: int, ci: bool) -> str:
+def excused(lacking: Path = LACKING) -> list[str]:
     """
+    @return: words of which one stands in a reason that is no mistake.
+    """
+    return [EXCUSED, *(lacking.read_text(encoding="ascii").split() if lacking.exists() else ())]
+
+
+def verdict(count: Count, status: int, ci: bool, excuses: Sequence[str] = (EXCUSED,)) -> str:
+    """
+    @param excuses: see L{excused}.
     @param status: how trial ended, as in L{subprocess.Popen.returncode}.
     @return: why the run counts as failed, or the empty string.
     """
@@ -88,7 +99,9 @@ def verdict(count: Count, status: int, ci: bool) -> str:
         return "tests failed"
     if not count.totals.get("successes", 0):
         return "no test ran"
-    unexcused = sorted({reason for reason in count.skips if EXCUSED not in reason.lower()})
+    unexcused = sorted(
+        {reason for reason in count.skips if not any(excuse in reason.lower() for excuse in excuses)}
+    )
     if ci and (unexcused or len(count.skips) != count.totals.get("skips", 0)):
         reasons = "; ".join(unexcused) or "for reasons that could not be read"
         return f"tests were skipped that CI must run: {reasons}"
@@ -111,7 +124,7 @@ def main(arguments: list[str]) -> int:
         for line in trial.stdout:
             print(line, end="", flush=True)
             count.line(line.rstrip("\n"))
-    why = verdict(count, trial.returncode, os.environ.get("CI") == "true")
+    why = verdict(count, trial.returncode, os.environ.get("CI") == "true", excused())
     if line and not line.endswith("\n"):
         # It died in the midst of a line.
         print()

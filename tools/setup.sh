@@ -57,31 +57,32 @@ esac
 case $kind in
 bench) command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside" ;;
 esac
-# The page of controllers is tested in a browser where there is one; without one those tests are skipped.
+# What some tests look with; where it cannot be had they are skipped, and CI does not mind (tools/runtests.py).
+unpack() { # PACKAGE PROGRAM WHAT-FOR: not installed, for it would start a service
+    command -v "$2" >/dev/null || [ -x "build/$1/usr/bin/$2" ] && return
+    echo "unpacking the Debian package $1 ($3) in build/$1"
+    rm -rf "build/$1"
+    mkdir -p "build/$1"
+    fetch="apt-get download -qq $1"
+    (
+        cd "build/$1"
+        $fetch >/dev/null 2>&1 || { [ "$(id -u)" = 0 ] && apt-get update -qq && $fetch >/dev/null 2>&1; }
+        dpkg-deb -x "$1"_*.deb . && rm "$1"_*.deb
+    ) </dev/null || { rm -rf "build/$1"; lack "$2" "$1" "$3"; }
+}
+lack() { # PROGRAM PACKAGE WHAT-FOR
+    echo "without $1 (apt-get install $2) some tests are skipped: $3"
+    echo "$1" >>build/lacking
+}
 case $kind in
 test)
-    if ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
-        if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
-            (apt chromium "the browser for tests of the page") || true
-        else
-            echo "without chromium (apt-get install chromium) the page of controllers is not tested"
-        fi
+    : >build/lacking
+    if ! command -v chromium >/dev/null; then
+        (apt chromium "the browser for tests of the page of controllers") || lack chromium chromium "that page"
     fi
-    ;;
-esac
-# Stores of several controllers are tested with a real etcd. Unpacked, not installed, for it would start a service.
-case $kind in
-test)
-    if ! command -v etcd >/dev/null && [ ! -x build/etcd/usr/bin/etcd ]; then
-        echo "unpacking the Debian package etcd-server (the store of several controllers) in build/etcd"
-        mkdir -p build/etcd
-        fetch="apt-get download -qq etcd-server"
-        (
-            cd build/etcd
-            $fetch >/dev/null 2>&1 || { [ "$(id -u)" = 0 ] && apt-get update -qq && $fetch >/dev/null 2>&1; }
-            dpkg-deb -x etcd-server_*.deb . && rm etcd-server_*.deb
-        ) </dev/null || echo "without etcd (apt-get install etcd-server) the store of several controllers is not tested"
-    fi
+    unpack etcd-server etcd "the store of several controllers"
+    unpack prometheus promtool "whether Prometheus takes rules and metrics"
+    command -v systemd-analyze >/dev/null || lack systemd systemd "whether it takes the units"
     ;;
 esac
 # Unpacked, not installed: some of them would start a service.
