@@ -5,6 +5,8 @@ L{sipgrace.controller.links}.
 
 from __future__ import annotations
 
+import gc
+import struct
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -12,8 +14,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipgrace.control.commands import Happened, NotOffered, Standing
 from sipgrace.control.commands import Hello as SayHello
-from sipgrace.control.commands import NotOffered, Standing
 from sipgrace.control.link import Link
 from sipgrace.control.node import Node
 from sipgrace.control.uplinks import Destination, Identity, Uplinks
@@ -421,6 +423,80 @@ class Trust(LinkCase):
             self.assertTrue(endpoint.wires[0].server.aborted)
         self.assertEqual(self.rig.fleet.nodes(), [])
 
+    def test_nonsense(self) -> None:
+        """
+        What makes no sense ends the link with one line, and is neither shown nor reckoned with.
+        """
+        peer = {"name": "client-1", "up": True}
+        for standing in (
+            [],
+            {"state": 1},
+            {"waiting": "many"},
+            {"waiting": True},
+            {"waiting": float("nan")},
+            {"guardLeft": float("inf")},
+            {"waiting": []},
+            {"more": {"deep": {"deep": {"deep": {"deep": {"deep": 1}}}}}},
+            {"more": {"deep": [float("nan")]}},
+            {"why": "x" * 2001},
+            {"order": 7},
+            {"order": {"guard": float("nan")}},
+            {"peers": {}},
+            {"peers": [7]},
+            {"peers": [peer, {"up": True}]},
+            {"peers": [{**peer, "latency": "soon"}]},
+            {"peers": [peer] * 10_001},
+        ):
+            self.drops(Standing, standing=standing)
+        event = {"number": 1, "change": "draining", "state": "draining", "at": 1.0, "order": None}
+        for change in (
+            {"number": "1"},
+            {"number": True},
+            {"change": None},
+            {"state": 5},
+            {"at": "now"},
+            {"order": []},
+            {"text": "x" * 2001},
+        ):
+            self.drops(Happened, event={**event, **change})
+        self.drops(Happened, event=[])
+        view = self.view()
+        self.assertEqual((view["standing"], view["lastEvent"], view["linked"]), ({}, None, False))
+
+    def test_later(self) -> None:
+        """
+        What a later version may have to say is no nonsense.
+        """
+        order = {"kind": "reject", "rule": {"to": ["a"]}}
+        self.facts = {"state": "serving", "order": order, "new": {"a": [1]}}
+        self.start()
+        self.assertEqual(self.view()["standing"]["new"], {"a": [1]})
+
+    def drops(self, command: Any, **values: Any) -> None:
+        """
+        Says hello and then that, and sees the link dropped.
+        """
+        self.warnings.clear()
+        link, endpoint = self.raw()
+        self.outcome(link.callRemote(SayHello, hello=self.uplinks.hello()))
+        link.callRemote(command, **values)
+        self.rig.run()
+        self.assertTrue(endpoint.wires[0].server.aborted, values)
+        self.assertEqual(len(self.warnings), 1, self.warnings)
+        self.assertIn("what came on it cannot be read", self.warnings[0])
+
+    def test_deep(self) -> None:
+        """
+        Nor does what is nested without end.
+        """
+        link, endpoint = self.raw()
+        self.outcome(link.callRemote(SayHello, hello=self.uplinks.hello()))
+        deep = b"[" * 60_000
+        box = b"\x00\x08_command\x00\x08standing\x00\x08standing" + struct.pack(">H", len(deep)) + deep
+        link.transport.write(box + b"\x00\x00")
+        self.rig.run()
+        self.assertTrue(endpoint.wires[0].server.aborted)
+
     def test_tooBig(self) -> None:
         """
         Also a node that is known says no more than so much at a time.
@@ -600,6 +676,8 @@ class Telling(LinkCase):
         self.assertNoResult(stopped)
         self.rig.run(0.2)
         self.successResultOf(stopped)
+        gc.collect()
+        self.assertEqual(self.warnings, [])
 
     def test_reportsBounded(self) -> None:
         """

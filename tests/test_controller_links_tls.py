@@ -161,7 +161,7 @@ class TLSTests(TestCase):
         server = await self.server(self.text("server-1"), orders)
         client = await self.client(self.text("client-1"))
         await self.until(lambda: self.linked("server-1") and self.linked("client-1"))
-        self.assertEqual(server.status()["controllers"][0]["state"], "Linked")
+        await self.until(lambda: server.status()["controllers"][0]["state"] == "Linked")
         self.assertEqual(self.warnings, [])
         now = time.time()
         order = Order(

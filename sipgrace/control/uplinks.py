@@ -283,7 +283,7 @@ class Uplinks(Service):
             if call is not None and call.active():
                 call.cancel()
         self._soon = self._beat = None
-        empty = DeferredList([link.outbox.whenEmpty() for link in self._links])
+        empty = DeferredList([link.outbox.whenEmpty() for link in self._links], consumeErrors=True)
 
         def end(_: object) -> None:
             for link in self._links:

@@ -30,6 +30,7 @@ from sipgrace.control.remote import RemoteNode
 from sipgrace.control.uplinkcore import plainly
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.greeting import helloFrom
+from sipgrace.controller.hearsay import eventFrom, standingFrom
 from sipgrace.controller.peercommands import PeerHello
 from sipgrace.controller.seams import INodeLink
 from sipgrace.errors import NotAllowed, OrderRefused
@@ -248,9 +249,7 @@ class Accepted(RemoteNode):
 
     @Standing.responder
     def _standing(self, standing: Any) -> dict[str, Any]:
-        if not isinstance(standing, dict):
-            raise ValueError("a standing is an object")
-        self.links.user.fleet.standing(self._known(), standing)
+        self.links.user.fleet.standing(self._known(), standingFrom(standing))
         return {}
 
     def _tellFleet(self, event: dict[str, Any]) -> None:
@@ -258,12 +257,8 @@ class Accepted(RemoteNode):
 
     @Happened.responder
     def _event(self, event: Any) -> dict[str, Any]:
-        if not isinstance(event, dict) or not isinstance(event.get("number"), int):
-            raise ValueError("an event is an object with a number")
-        if not {"change", "state"} <= event.keys():
-            raise ValueError("an event has a change and a state")
         self._known()
-        return self._happened(event)
+        return self._happened(eventFrom(event))
 
     @Report.responder
     def _report(self, at: float, report: Any) -> Deferred[dict[str, Any]]:

@@ -25,6 +25,7 @@ from sipgrace.control.remote import Unreachable
 from sipgrace.control.uplinkcore import UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
 from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.hearsay import eventFrom, viewFrom
 from sipgrace.controller.links import Accepted
 from sipgrace.controller.peercommands import PeerTold
 from sipgrace.controller.peerlink import Passed, PeerUplink, Serving
@@ -263,8 +264,8 @@ class Peers(Service):
         elif kind == "node":
             if facts.get("forgotten"):
                 self.fleet.adoptOnly(owner, [name for name in self.fleet.adoptedOf(owner) if name != node])
-            elif {"name", "role", "linked"} <= facts.keys():
-                self.fleet.adopt(owner, facts)
+            else:
+                self.fleet.adopt(owner, viewFrom(facts))
         elif kind in ("order", "past"):
             self._orderTold(owner, facts)
             if kind == "order":
@@ -279,7 +280,7 @@ class Peers(Service):
                     )
                 )
             else:
-                self.fleet.publish(kind, node, told)
+                self.fleet.publish(kind, node, eventFrom(told))
 
     def _orderTold(self, owner: str, facts: dict[str, Any]) -> None:
         record = orderFrom(toText(facts))
