@@ -5,6 +5,8 @@ Rolling maintenances.
 from __future__ import annotations
 
 import itertools
+import os
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -625,3 +627,112 @@ class Killed(RollingCase):
         self.pass_(1)
         self.assertEqual(self.successResultOf(self.store.claims("default")), frozenset(), where)
         self.assertEqual(self.successResultOf(self.store.openOrders()), [], where)
+
+
+class Storm(RollingCase):
+    """
+    All that can go wrong, at random moments (by seeds, so that what fails once fails again): links and
+    answers that are lost, controllers that are killed, stores that fail for a while.
+    """
+
+    #: Whether servers' processes may end and begin again, too. Nobody can tell then what they had done.
+    restarts = False
+
+    def mishap(self, chance: Random) -> None:
+        """
+        Something goes wrong.
+        """
+        kinds = ["kill", "kill", "unlink", "loses", "loses", "client", "store"]
+        kind = chance.choice([*kinds, "restart", "restart"] if self.restarts else kinds)
+        node = self.nodes[chance.choice(ALL)]
+        seconds = chance.choice([0.3, 2.0, 15.0, 70.0])
+        if kind == "kill" and not self.mortal.dead:
+            self.kill()
+            self.clock.callLater(seconds, self.begin)
+        elif kind == "unlink" and not self.mortal.dead:
+            node.unlink()
+            self.clock.callLater(seconds, self.linkAgain, node)
+        elif kind == "loses" and not self.mortal.dead:
+            node.loses = chance.choice(["order", "answer", "silence"])
+            self.clock.callLater(seconds, self.linkAgain, node)
+        elif kind == "restart" and not self.mortal.dead:
+            node.restart()
+            self.clock.callLater(seconds, self.linkAgain, node)
+        elif kind == "client" and not self.mortal.dead:
+            self.client.unlink()
+            self.clock.callLater(seconds, self.linkAgain, self.client)
+        elif kind == "store":
+            store = self.store
+            store.broken = "no answer"
+            self.clock.callLater(min(seconds, 15.0), lambda: setattr(store, "broken", ""))
+
+    def linkAgain(self, node: Any) -> None:
+        """
+        A node finds its way back to the controller, if there is one.
+        """
+        if node.link is None and not self.mortal.dead:
+            node.connect(self.fleet)
+
+    def check(self, where: str) -> None:
+        """
+        What holds at every moment.
+        """
+        away = [node.name for node in self.nodes.values() if node.state != "serving"]
+        self.assertLessEqual(len(away), 1, where)
+        for name, kinds in () if self.restarts else self.obeyed().items():
+            self.assertLessEqual(kinds.count("drain"), 1, f"{where}: {name}")
+            self.assertLessEqual(kinds.count("resume"), 1, f"{where}: {name}")
+
+    def storm(self, seed: int) -> int:
+        """
+        One whole rolling maintenance.
+
+        @return: how often somebody had to see to it.
+        """
+        chance = Random(seed)
+        self.setUp()
+        where = f"seed {seed}"
+        self.roll(settle=1, timeout=60)
+        for _ in range(chance.randrange(1, 9)):
+            for _ in range(chance.randrange(1, 150)):
+                self.pass_(0.1)
+                self.check(where)
+            self.mishap(chance)
+        seen = 0
+        for _ in range(60):
+            # Then it is calm.
+            for node in [*self.nodes.values(), self.client]:
+                self.linkAgain(node)
+            self.pass_(10)
+            self.check(where)
+            record = self.successResultOf(self.store.rollings())[0]
+            if self.mortal.dead or self.store.broken:
+                continue
+            if record.progress is Progress.DONE:
+                break
+            if record.progress is Progress.TROUBLE:
+                seen += 1
+                self.successResultOf(self.controller.proceed(record.id, ALICE))
+        self.pass_(10)
+        self.assertEqual(self.steps(), ["done"] * 3, f"{where}: {self.stands()}")
+        if not self.restarts:
+            self.assertEqual(self.obeyed(), dict.fromkeys(ALL, TURN), where)
+        self.assertEqual({node.state for node in self.nodes.values()}, {"serving"}, where)
+        self.assertEqual(self.successResultOf(self.store.claims("default")), frozenset(), where)
+        self.assertEqual(self.successResultOf(self.store.openOrders()), [], where)
+        return seen
+
+    def test_storms(self) -> None:
+        """
+        Never is a second server away, none is drained or resumed twice, none left behind.
+        """
+        for seed in range(int(os.environ.get("SIPGRACE_STORMS", "40"))):
+            self.storm(seed)
+
+    def test_restarts(self) -> None:
+        """
+        Also where servers' processes begin again: never is a second server away, and none is left behind.
+        """
+        self.restarts = True
+        for seed in range(int(os.environ.get("SIPGRACE_STORMS", "40"))):
+            self.storm(seed)

@@ -142,6 +142,9 @@ class Queue:
 
     def _failed(self, failure: Failure) -> None:
         self._log.warn("orders wait on: {why}", why=failure.getErrorMessage())
+        if not self._stopped:
+            # Perhaps nothing else happens that would have it looked at.
+            self._wake(AGAIN)
 
     def _looked(self) -> None:
         self._looking = False
