@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sipgrace.controller.schedules import nextOf
 from sipgrace.controller.seams import Person, ScheduleRecord
+from sipgrace.controller.web.problems import problemOf
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
 from tests.test_controller_orders import ADMIN, ALICE, VIEWER, OrdersCase
 
@@ -228,6 +229,7 @@ class Schedules(OrdersCase):
         ]:
             failure = self.failureResultOf(self.controller.schedule(values, ALICE), expected)
             self.assertIn(why, str(failure.value))
+            self.assertEqual(problemOf(failure.value).status, 400 if expected is Malformed else 403)
         failure = self.failureResultOf(
             self.controller.schedule({"what": "rolling", "values": {"select": {}}, "at": 2e6}, VIEWER),
             NotAllowed,

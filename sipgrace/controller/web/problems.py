@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from sipgrace.control.commands import NotOffered
 from sipgrace.control.remote import Unreachable
-from sipgrace.errors import NotAllowed, OrderRefused, SIPGraceError, StoreError, Unknown
+from sipgrace.errors import Malformed, NotAllowed, OrderRefused, SIPGraceError, StoreError, Unknown
 
 __all__ = ["Problem", "Rejected", "problemOf"]
 
@@ -62,6 +62,7 @@ class Rejected(Exception):
 # A subclass stands before its parent.
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotAllowed, 403),
+    (Malformed, 400),
     (OrderRefused, 409),
     (Unknown, 404),
     (StoreError, 503),
