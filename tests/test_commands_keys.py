@@ -142,6 +142,18 @@ class KeysTests(SynchronousTestCase):
             )
         self.assertEqual({path.name: path.read_bytes() for path in self.folder.iterdir()}, before)
 
+    def test_renewed(self) -> None:
+        """
+        A further certificate of the same name, in another folder.
+        """
+        self.made("init")
+        self.made("node", "a")
+        other = Path(self.mktemp()).absolute()
+        other.mkdir()
+        self.assertIn(f'certificate = "{other}/a.crt"', self.made("node", "a", "--to", str(other)))
+        self.assertNotEqual((other / "a.crt").read_bytes(), (self.folder / "a.crt").read_bytes())
+        linkOptions(other / "a.crt", other / "a.key", self.folder / "ca.crt")
+
     def test_refused(self) -> None:
         """
         What cannot be is said in one line.

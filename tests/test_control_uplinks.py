@@ -69,6 +69,14 @@ class LinkCase(SynchronousTestCase):
             "server-1", [Key("operator", Role.OPERATOR, KEYS["operator"].public_key())], verify=self.verify
         )
         self.door = Door("server-1", self.clock, self.world.lifecycle, authority, wallClock=self.wallClock)
+        self.noted: list[tuple[str, dict[str, Any]]] = []
+        noted = self.door.noted
+
+        def note(giver: Giver, what: str, facts: dict[str, Any]) -> None:
+            self.noted.append((what, facts))
+            noted(giver, what, facts)
+
+        self.door.noted = note  # type: ignore[method-assign]
         self.endpoint = Endpoint(self.rig, ("server-1", "controller-120"))
         self.spoken = Spoken()
         self.node = Node(
@@ -323,6 +331,10 @@ class Linking(LinkCase):
         self.assertEqual(
             self.warnings[:1],
             ["no link to controller-120: its certificate is that of server-2, and not of controller-120"],
+        )
+        self.assertEqual(
+            self.noted,
+            [("distrusted", {"reason": "its certificate is that of server-2, and not of controller-120"})],
         )
         self.assertEqual(self.rig.fleet.nodes(), [])
 

@@ -221,8 +221,10 @@ class TLSTests(TestCase):
         """
         Certificates by another CA are of no use, at either end.
         """
-        await self.server(self.text("server-1", "stranger/server-1"))
+        audit = self.folder / "audit"
+        await self.server(self.text("server-1", "stranger/server-1"), f'[orders]\naudit = "{audit}"\n')
         await self.until(lambda: self.warnings)
+        await self.until(lambda: audit.exists() and "distrusted" in audit.read_text())
         self.assertEqual(
             self.warnings[0],
             "no link to controller-120: its certificate is not by a CA that is trusted here",

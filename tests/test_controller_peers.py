@@ -58,7 +58,15 @@ class Side(User):
         self.endpoint = Endpoint(other.rig, names)
         neighbours = [Neighbour(other.name, self.endpoint, role, names is not None)]
         self.peers = Peers(
-            self.name, self.rig.clock, self.fleet, neighbours, self, self.keep, self.keepReport, lambda: 0.0
+            self.name,
+            self.rig.clock,
+            self.fleet,
+            neighbours,
+            self,
+            self.keep,
+            self.keepReport,
+            self.noteRefused,
+            lambda: 0.0,
         )
 
     def welcome(self, link: Accepted, hello: Any) -> None:
@@ -384,6 +392,19 @@ class PeersTests(SynchronousTestCase):
         early = self.raw(("controller-120", "controller-121"))
         found = self.outcome(early.callRemote(PassOrder, values={}, person="eve", role="admin"))
         self.assertEqual((type(found).__name__, self.b.asked), ("UnhandledCommand", []))
+
+    def test_wrongPeer(self) -> None:
+        """
+        Whoever is where the other should be, and shows another's certificate, is told nothing, and written
+        down, once.
+        """
+        self.a.link(self.b, ("controller-120", "controller-129"))
+        self.start()
+        self.rig.run(10)
+        why = "its certificate is that of controller-129, and not of controller-121"
+        self.assertEqual(self.a.refused, [("controller-121", "peer", why)])
+        self.assertEqual(self.b.nodes(), [("server-1", "controller-120", True), ("server-2", "", True)])
+        self.assertEqual(self.a.nodes(), [("server-1", "", True)])
 
     def test_badRole(self) -> None:
         """

@@ -137,13 +137,19 @@ def init(folder: Path, algorithm: str, days: int, name: str) -> str:
 @_folder
 @_algorithm
 @_days(825)
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="FOLDER",
+    help="Another folder to make the files in: to renew a certificate, say.",
+)
 @_telling
-def node(name: str, folder: Path, algorithm: str, days: int) -> str:
+def node(name: str, folder: Path, algorithm: str, days: int, to: Path | None) -> str:
     """
     Makes NAME.crt and NAME.key, signed by the CA of the folder. NAME is what stands under name in the
     configuration of that server, client or controller: by it the others know who is at the end of a link.
     """
-    certificate, key = Authority.load(folder).certify(name, days, algorithm, _now())
+    certificate, key = Authority.load(folder).certify(name, days, algorithm, _now(), to)
     return (
         f"# In the configuration of {name}: under [links] where it is a controller, under [[controllers]]\n"
         f"# where it has one, under [[peers]] for another controller.\n"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -104,6 +105,11 @@ class UplinkUser(Protocol[U]):
     def hello(self) -> dict[str, Any]:
         """
         Who we are; see L{sipgrace.control.commands.Hello}.
+        """
+
+    def distrusted(self, why: str) -> None:
+        """
+        Whoever is there is not who they should be.
         """
 
     def linked(self, link: U) -> None:
@@ -228,7 +234,12 @@ class UplinkCore(Generic[L]):
             if failure.check(ConnectionClosed) and self.link is not None:
                 # The loss itself is told of besides.
                 return
-            self._note(plainly(failure.value or TransportError("no reason is known")))
+            error = failure.value or TransportError("no reason is known")
+            trouble = plainly(error)
+            wrong = self.state == "Connecting" and isinstance(error, NotAllowed | SSL.Error)
+            if wrong and trouble != self.trouble:
+                self.user.distrusted(trouble)
+            self._note(trouble)
             uplink._failed()
 
         def ended(result: Any) -> None:

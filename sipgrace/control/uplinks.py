@@ -24,7 +24,7 @@ from sipgrace.control.uplink import NodeUplink
 from sipgrace.control.uplinkcore import UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
 from sipgrace.errors import StoreError, TransportError
-from sipgrace.lifecycle.authorization import Giver, Role
+from sipgrace.lifecycle.authorization import Giver, Role, Source
 from sipgrace.lifecycle.events import Event
 from sipgrace.lifecycle.orderform import SignedOrder
 from sipgrace.transport.backoff import Backoff
@@ -187,6 +187,13 @@ class _Uplink:
         See L{sipgrace.control.uplinkcore.UplinkUser}.
         """
         return self._uplinks.hello()
+
+    def distrusted(self, why: str) -> None:
+        """
+        See L{sipgrace.control.uplinkcore.UplinkUser}.
+        """
+        where = self.destination
+        self._node.door.noted(Giver(Source.LINK, where.name, where.role), "distrusted", {"reason": why})
 
     def linked(self, link: NodeUplink) -> None:
         """

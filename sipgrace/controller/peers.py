@@ -90,6 +90,12 @@ class _Peer:
         """
         return {"name": self._peers.name, "version": __version__}
 
+    def distrusted(self, why: str) -> None:
+        """
+        See L{sipgrace.control.uplinkcore.UplinkUser}.
+        """
+        self._peers.noteRefused(self.neighbour.name, "peer", why)
+
     def linked(self, link: PeerUplink) -> None:
         """
         See L{sipgrace.control.uplinkcore.UplinkUser}.
@@ -172,9 +178,11 @@ class Peers(Service):
         user: Passed,
         keep: Callable[[OrderRecord, bool], Deferred[None]],
         keepReport: Callable[[str, Mapping[str, Any]], Deferred[None]],
+        noteRefused: Callable[[str, str, str], None],
         random: Callable[[], float] = _random,
     ) -> None:
         """
+        @param noteRefused: see L{sipgrace.controller.seams.IController.noteRefused}.
         @param user: carries out what is passed on.
         @param keep: keeps the record of another's order; where it was not just passed on by us (false), only
             if it was before.
@@ -184,6 +192,7 @@ class Peers(Service):
         self.fleet = fleet
         self._keep = keep
         self._keepReport = keepReport
+        self.noteRefused = noteRefused
         self._user = user
         self._peers = {one.name: _Peer(self, one, clock, random) for one in neighbours}
         self._audience = _Audience(name, fleet, user.past)

@@ -194,7 +194,9 @@ class ControllerService(Service):
         options = self._options()
         self.links = Links(clock, endpoint, options, self)
         neighbours = [self._neighbour(one, options) for one in config.peers]
-        self.peers = Peers(name, clock, self.fleet, neighbours, self, self._keep, self._keepReport)
+        self.peers = Peers(
+            name, clock, self.fleet, neighbours, self, self._keep, self._keepReport, self.noteRefused
+        )
         self.controller.passing = self.peers
         self.controller.windows = [windowOf(name, section) for section in config.windows]
         self.node = ControllerNode(name, self.status)
