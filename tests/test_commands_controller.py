@@ -456,7 +456,7 @@ class Fleets(ControllerCase):
     async def test_audit(self) -> None:
         self.controller.records = [{"at": 1.0, "what": "refused", "who": "127.0.0.1", "why": "no\nline"}]
         outcome = await self.give("audit", "--limit", "5")
-        self.assertRegex(outcome.text, r'\A19[67]\d-.* refused who="127.0.0.1" why="no\\nline"\Z')
+        self.assertRegex(outcome.text, r"\A19[67]\d-.* refused by 127\.0\.0\.1: no\\nline\Z")
 
     async def test_announce(self) -> None:
         outcome = await self.give("announce", "gateway 1", "--for", "600", "--why", "hangs")

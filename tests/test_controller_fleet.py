@@ -428,6 +428,19 @@ class Views(Base):
         self.fleet.standing("client-113", {"peers": [peer("server-102", False, skipped=True)]})
         self.assertEqual(self.conflicts(), [])
 
+    def test_counting(self) -> None:
+        """
+        Nor has one that leaves it alone for as long as it asked, though it is back early; but one that has
+        waited in vain has.
+        """
+        self.network(4)
+        for overdue, conflicts in ((False, []), (True, ["reach"])):
+            self.fleet.standing(
+                "client-113", {"peers": [peer("server-102", False, countdown=9.5, overdue=overdue)]}
+            )
+            kinds = [one["kind"] for one in self.fleet.view()["conflicts"]]
+            self.assertEqual([kind for kind in kinds if kind != "association"], conflicts)
+
     def test_lostClient(self) -> None:
         """
         Nor has one whose link is lost; what it said last is marked as old.

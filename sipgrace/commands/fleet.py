@@ -134,15 +134,26 @@ def orders(control: Control, node: str, limit: int, withdraw: str | None) -> Non
 
 
 def _record(record: Facts) -> str:
-    at = record.get("at")
-    when = moment(at) if isinstance(at, (int, float)) else str(record.get("time", ""))
-    rest = {
-        key: value
+    order = record.get("order")
+    what = [str(record.get("what", ""))]
+    if isinstance(order, Mapping):
+        what.append(str(order.get("kind", "")))
+    what += [str(record[key]) for key in ("outcome", "node") if record.get(key)]
+    if record.get("who"):
+        what.append(f"by {record['who']}")
+    why = (
+        record.get("reason") or record.get("why") or (order.get("why") if isinstance(order, Mapping) else "")
+    )
+    text = " ".join(what) + (
+        f": {json.dumps(why, ensure_ascii=False)[1:-1]}" if isinstance(why, str) and why else ""
+    )
+    said = ("at", "by", "id", "what", "outcome", "node", "who", "reason", "why", "order")
+    rest = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
         for key, value in record.items()
-        if key not in ("at", "time", "what") and value not in ("", None)
-    }
-    facts = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in rest.items())
-    return f"{when} {record.get('what', '')} {facts}"
+        if key not in said and value not in ("", None)
+    ]
+    return " ".join([moment(record.get("at")), text, *rest])
 
 
 @click.command()

@@ -140,7 +140,11 @@ def conflictsOf(nodes: Sequence[Seen], mesh: Sequence[Facts]) -> list[dict[str, 
         if entry["old"] or entry["skipped"]:
             continue
         reached, missed = reach.setdefault(entry["server"], ([], []))
-        (reached if entry["active"] else missed).append(entry["client"])
+        if entry["active"]:
+            reached.append(entry["client"])
+        elif not entry["countdown"] or entry["overdue"]:
+            # Else it leaves the server alone for as long as that asked for; also when it is back early.
+            missed.append(entry["client"])
         says = entry["serverSays"]
         if says is not None and says != entry["associated"]:
             apart.setdefault(entry["server"], []).append(entry["client"])

@@ -64,7 +64,7 @@ function underway(node) {
   const card = h("article", { class: `card split ${STATES[state]?.[1] ?? ""}`, "aria-label": `${node.name}: ${state}` }, side);
   if (course && course.rows.length > 1)
     card.append(plot(["refused"], course.rows.map((row) => [row[0], row[1], row[2] - course.rows[0][2]]), [], {
-      label: `${node.name}: calls left, and refused since, over time`, end: course.ended ? 0 : now() - course.began, W: 440, H: 170,
+      label: `${node.name}: calls left, and refused since, over time`, end: course.ended ? 0 : now() - course.began, H: 170,
     }));
   return card;
 }

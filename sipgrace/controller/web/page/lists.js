@@ -75,7 +75,7 @@ function report({ node, at, report: found }) {
     plot(line.columns.slice(2), line.rows, found.marks ?? [], { label: `Drain of ${node}: ${outcome}, ${lost}`, limit: found.guard_s ?? null }),
     h("ul", { class: "key" }, ["waiting", ...line.columns.slice(2)].map((name) => h("li", { class: /^\w+$/.test(name) ? name : "" }, h("i", {}), name))),
     h("p", { class: "dim" }, `${found.waiting} calls at the beginning, ${found.settled} settled, ${found.refused} refused, guard ${seconds(found.guard_s)}`,
-      found.maintenance && `; ${found.maintenance.command ?? "maintenance"}`));
+      found.maintenance && `; maintenance: ${found.maintenance.timed_out ? "ended for taking too long" : found.maintenance.signal ? `ended by signal ${found.maintenance.signal}` : `exit status ${found.maintenance.exit_status}`} after ${seconds(found.maintenance.seconds)}`));
 }
 
 export function reports() {
@@ -95,11 +95,11 @@ async function fetchAudit(before) {
 export function audit() {
   if (records === null || (now() - asked > 5 && records.length <= 100)) fetchAudit().catch(() => {});
   const rows = (records ?? []).map((one) => [
-    typeof one.at === "number" ? moment(one.at) : String(one.time ?? one.at ?? ""), h("strong", {}, one.what ?? ""), one.who ?? one.by ?? "", one.node ?? "",
-    String(one.why ?? one.reason ?? one.text ?? ""),
+    moment(one.at), [h("strong", {}, one.what), one.outcome ? ` ${one.outcome}` : "", one.order?.kind ? ` ${one.order.kind}` : ""],
+    one.who ?? "", one.node ?? "", String(one.reason ?? one.why ?? one.text ?? (one.order?.why || "")), one.by ?? "",
     button("All", () => info("Record", h("pre", {}, JSON.stringify(one, null, 2))), `audit:${one.at}:${one.id ?? ""}`),
   ]);
   return h("section", {}, h("h2", {}, "Audit log"),
-    table("Audit log", ["When", "What", "Who", "Node", "Why", ""], rows, records === null ? "Reading…" : "It is empty."),
+    table("Audit log", ["When", "What", "Who", "Node", "Why", "At", ""], rows, records === null ? "Reading…" : "It is empty."),
     more && records?.length ? button("Older", () => fetchAudit(records[records.length - 1].at), "older") : null);
 }

@@ -14,7 +14,7 @@ function ticks(most, about) {
 const short = (number) => String(Math.round(number * 1000) / 1000);
 
 // columns: names; rows: [seconds, waiting, ...counts]; marks: [seconds, word]; end: how far the axis goes.
-export function plot(columns, rows, marks, { end = 0, label = "The drain from moment to moment", limit = null, W = 640, H = 240 } = {}) {
+export function plot(columns, rows, marks, { end = 0, label = "The drain from moment to moment", limit = null, W = 460, H = 200 } = {}) {
   const TOP = marks.length ? 34 : 12;
   const last = Math.max(1, end, rows.length ? rows[rows.length - 1][0] : 0);
   const most = Math.max(1, ...rows.map((row) => Math.max(...row.slice(1))));
