@@ -5,6 +5,7 @@ What a person can say to a running element at the manhole's prompt.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,10 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from sipgrace.element import Element
+from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.lifecycle.door import Obeyed
 from sipgrace.lifecycle.events import State
-from sipgrace.lifecycle.orders import Kind
+from sipgrace.lifecycle.orders import Announce, Kind
 
 
 class Console:
@@ -39,6 +41,7 @@ class Console:
             "cancel": self.cancel,
             "extend": self.extend,
             "resume": self.resume,
+            "offline": self.offline,
             "rehearse": self.rehearse,
         }
         if Kind.SKIP in self._element.door.kinds:
@@ -55,7 +58,14 @@ class Console:
             print(f"{heading:<14} {value}")
 
     def drain(
-        self, guard: float | None = None, retryAfter: float | None = None, why: str = ""
+        self,
+        guard: float | None = None,
+        retryAfter: float | None = None,
+        why: str = "",
+        over: float | None = None,
+        then: str | None = None,
+        announce: str | None = None,
+        back: float | None = None,
     ) -> Deferred[State]:
         """
         Takes this element out of service without losing a call it has accepted.
@@ -64,32 +74,58 @@ class Console:
             configured.
         @param retryAfter: seconds for which clients are asked to stay away; by default as configured.
         @param why: the reason, for those who ask.
+        @param over: for so many seconds a rising share of new calls is refused before the full stop.
+        @param then: what follows: C{'stay'}, C{'exit'}, or C{'run'} for the command that is configured.
+        @param announce: how clients are told: C{'in-answer'}, C{'broadcast'}, C{'both'}.
+        @param back: in how many seconds from now it is scheduled to return, for clients to know.
         @return: fires when it is offline, or serves again because the drain was cancelled.
         """
-        given = self._give(Kind.DRAIN, why, guard=guard, retryAfter=retryAfter)
+        given = self._give(
+            Kind.DRAIN,
+            why,
+            guard=guard,
+            retryAfter=retryAfter,
+            over=over,
+            then=then,
+            announce=None if announce is None else _way(announce),
+            back=None if back is None else time.time() + back,
+        )
         return given.addCallback(Obeyed.whenEnded)
 
-    def cancel(self) -> Deferred[State]:
+    def cancel(self, why: str = "") -> Deferred[State]:
         """
         Takes a drain back: the element serves again at once.
-        """
-        return self._give(Kind.CANCEL).addCallback(_state)
 
-    def extend(self, seconds: float) -> Deferred[State]:
+        @param why: the reason.
+        """
+        return self._give(Kind.CANCEL, why).addCallback(_state)
+
+    def extend(self, seconds: float, why: str = "") -> Deferred[State]:
         """
         Gives a drain more time.
 
         @param seconds: how much more.
+        @param why: the reason.
         """
-        return self._give(Kind.EXTEND, guard=seconds).addCallback(_state)
+        return self._give(Kind.EXTEND, why, guard=seconds).addCallback(_state)
 
-    def resume(self) -> Deferred[State]:
+    def resume(self, why: str = "") -> Deferred[State]:
         """
         Brings this element back into service.
 
+        @param why: the reason.
         @return: fires when it serves.
         """
-        return self._give(Kind.RESUME).addCallback(Obeyed.whenEnded)
+        return self._give(Kind.RESUME, why).addCallback(Obeyed.whenEnded)
+
+    def offline(self, why: str = "") -> Deferred[State]:
+        """
+        Takes this element out of service at once, ending accepted calls; C{drain()} is what you want unless
+        there is no time at all.
+
+        @param why: the reason.
+        """
+        return self._give(Kind.OFFLINE, why).addCallback(_state)
 
     def rehearse(self, guard: float | None = None, retryAfter: float | None = None) -> Deferred[Any]:
         """
@@ -156,6 +192,13 @@ class Console:
             given.addErrback(lambda failure: None)
             failure.raiseException()
         return given
+
+
+def _way(text: str) -> Announce:
+    if text not in list(Announce):
+        known = ", ".join(Announce)
+        raise OrderRefused(f"{text[:50]!r} is no way to announce it; one of {known} is expected")
+    return Announce(text)
 
 
 def _state(obeyed: Obeyed) -> State:

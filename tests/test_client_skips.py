@@ -241,7 +241,7 @@ class VerbTests(VerbCase):
         outcome = await self.give("unskip", "server-1")
         self.assertEqual(
             outcome.text,
-            "client-1: server-1 is not skipped any more, until its process ends: client.skips names no file",
+            "client-1: server-1 is not skipped any more",
         )
         outcome = await self.give("unskip", "server-1")
         self.assertEqual((outcome.status, outcome.text), (1, "refused: server-1 is not skipped"))

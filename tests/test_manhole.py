@@ -382,6 +382,8 @@ class Server(TestCase):
         for typed, expected in [
             (b"show()", b"state          serving"),
             (b"cancel()", b"drain is what would be accepted"),
+            (b"drain(announce='loudly')", b"in-answer, broadcast, both is expected"),
+            (b"drain(then='run')", b"has no command to run"),
             (b"drain(why='new kernel')", b"offline"),
             (b"show()", b"state          offline"),
             (b"resume()", b"serving"),

@@ -107,13 +107,17 @@ def _byForce(sums: dict[str, int]) -> str:
 
 def _skipped(name: str, result: dict[str, Any]) -> str:
     text = f"{name}: {result['server']} is {'skipped' if result['skipped'] else 'not skipped any more'}"
-    return text if result["kept"] else f"{text}, until its process ends: client.skips names no file"
+    if result["kept"] or not result["skipped"]:
+        return text
+    return f"{text}, until its process ends: client.skips names no file"
 
 
 def _rejects(name: str, result: dict[str, Any]) -> str:
     does = "refuses" if result["rejects"] else "does not refuse any more"
     text = f"{name} {does} the calls of the rule {result['rule']}"
-    return text if result["kept"] else f"{text}, until its process ends: server.rejects names no file"
+    if result["kept"] or not result["rejects"]:
+        return text
+    return f"{text}, until its process ends: server.rejects names no file"
 
 
 def _goesOn(kind: str) -> str:
