@@ -306,10 +306,18 @@ class Troubled(RollingCase):
         """
         Somebody else has drained it.
         """
+        self.node.takes = None
         self.given("drain")
-        self.roll(servers=["server-102"], settle=1)
         self.assertEqual(
-            self.trouble("trouble"), "server-102: it is draining already, by somebody else's order"
+            self.refusal(OrderRefused), "server-102 is draining; name the servers to leave it out"
+        )
+        self.given("cancel")
+        self.roll(settle=1)
+        self.controller._claims._budgets = {}
+        self.given("drain")
+        self.assertEqual(
+            self.trouble("done", "trouble", "waiting"),
+            "server-102: it is draining already, by somebody else's order",
         )
 
     def test_late(self) -> None:

@@ -98,6 +98,27 @@ class Schedules(OrdersCase):
         self.pass_(10)
         self.assertEqual(self.times(), 1)
 
+    def test_notLinkedYet(self) -> None:
+        """
+        What is due right after a start waits for the nodes to link up: an order for its own, a rolling
+        maintenance for a minute.
+        """
+        self.add(at=BEGAN + 100)
+        self.add(at=BEGAN + 100, what="rolling", values={"servers": ["server-103"], "settle": 1})
+        self.kill()
+        self.pass_(100)
+        nodes, self.nodes = self.nodes, {}
+        self.begin()
+        self.pass_(20)
+        self.assertEqual(self.successResultOf(self.controller.orders()), [])
+        for node in nodes.values():
+            node.connect(self.fleet)
+        self.nodes = nodes
+        self.pass_(6)
+        self.assertEqual((self.times(), self.nodes["server-103"].obeyed), (1, []))
+        self.pass_(60)
+        self.assertEqual([kind for kind, _ in self.nodes["server-103"].obeyed], ["drain", "resume"])
+
     def test_missedLong(self) -> None:
         """
         What was due long ago is left out, and that is written down; the next time counts again.
@@ -140,7 +161,7 @@ class Schedules(OrdersCase):
                 self.kill()
                 self.pass_(2)
                 self.begin()
-                self.pass_(30)
+                self.pass_(80)
                 self.assertEqual(self.times(), 1, f"killed at write {number}, rolling: {rolling}")
 
     def test_refusedThen(self) -> None:
@@ -152,8 +173,12 @@ class Schedules(OrdersCase):
         self.pass_(230)
         self.assertEqual(self.times(), 0)
         self.assertIn("refused", self.audited())
+        ((key, alert),) = self.controller.alerts.firing.items()
+        self.assertEqual(key[0], "schedule")
+        self.assertTrue(alert["text"].endswith(": no"), alert["text"])
         self.pass_(600)
         self.assertEqual(self.times(), 1)
+        self.assertEqual(self.controller.alerts.firing, {})
 
     def test_storeBroken(self) -> None:
         """

@@ -1,6 +1,7 @@
 """
-Alerts: servers that are not back when they said they would be, and rolling maintenances in trouble. Each goes
-to the log, to those who watch the fleet, and to whoever else wants to know: a metric, a webhook.
+Alerts: servers that are not back when they said they would be, rolling maintenances in trouble, schedules
+whose time came for nothing. Each goes to the log, to those who watch the fleet, and to whoever else wants to
+know: a metric, a webhook.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from sipgrace.controller.views import isOverdue
 
 __all__ = ["Alerts"]
 
-#: Is told of each alert: C{alert} (C{"overdue"}, C{"trouble"}), C{state} (C{"firing"}, C{"resolved"}),
-#: C{controller}, C{at}, C{text}, and what else belongs to it.
+#: Is told of each alert: C{alert} (C{"overdue"}, C{"trouble"}, C{"schedule"}), C{name}, C{state}
+#: (C{"firing"}, C{"resolved"}), C{controller}, C{at}, C{text}, and what else belongs to it.
 Hook = Callable[[Mapping[str, Any]], object]
 
 
@@ -82,6 +83,8 @@ class Alerts:
                 self._says(notice.node, {peer["name"] for peer in peers if isOverdue(peer)})
         elif notice.kind == "rolling":
             self._rolling(facts)
+        elif notice.kind == "schedule":
+            self._schedule(facts)
 
     # ------------------------------------------------------------------ overdue servers
 
@@ -120,6 +123,15 @@ class Alerts:
             self._fire("trouble", id, f"the rolling maintenance {id} has stopped: {facts['text']}")
         else:
             self._resolve("trouble", id, f"the rolling maintenance {id} is {facts['progress']}")
+
+    def _schedule(self, facts: Mapping[str, Any]) -> None:
+        id, error = facts["id"], facts.get("error")
+        if error:
+            # Each time that it is not done is news.
+            self.firing.pop(("schedule", id), None)
+            self._fire("schedule", id, f"the schedule {id}: {error}")
+        else:
+            self._resolve("schedule", id, f"the schedule {id} is over, or was done")
 
     # ------------------------------------------------------------------ telling
 

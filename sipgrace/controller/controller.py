@@ -268,6 +268,12 @@ class Controller:
         else:
             self._rollings.check(values, person)
 
+    def isThere(self, node: str) -> bool:
+        """
+        See L{sipgrace.controller.schedules.Doing}.
+        """
+        return self.fleet.linkOf(node) is not None or bool(self.fleet.ownerOf(node))
+
     def do(self, what: str, values: Mapping[str, Any], person: Person, id: str) -> Deferred[object]:
         """
         See L{sipgrace.controller.schedules.Doing}.

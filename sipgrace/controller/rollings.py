@@ -190,6 +190,8 @@ class Rollings:
                 raise OrderRefused(
                     f"{member.name} has no link to this controller; name the servers to leave it out"
                 )
+            if member.state != "serving":
+                raise OrderRefused(f"{member.name} is {member.state}; name the servers to leave it out")
         for other in self._open.values():
             both = [name for name in names if name in other.record.servers]
             if both:

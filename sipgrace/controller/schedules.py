@@ -33,6 +33,9 @@ LOOK: Final = 30.0
 #: What was due more than so many seconds ago is left out: the controller was not there, or stood still.
 LATE: Final = 300.0
 
+#: For so many seconds after the start nodes may not have linked up yet: what is due waits for them.
+PATIENCE: Final = 60.0
+
 #: What the store could not do is tried again after so many seconds.
 AGAIN: Final = 5.0
 
@@ -56,6 +59,11 @@ class Doing(Protocol):
     def check(self, what: str, values: Mapping[str, Any], person: Person) -> None:
         """
         @raise OrderRefused: where it cannot be meant, or the person may not do it.
+        """
+
+    def isThere(self, node: str) -> bool:
+        """
+        Whether a node can be given an order.
         """
 
     def do(self, what: str, values: Mapping[str, Any], person: Person, id: str) -> Deferred[object]:
@@ -106,6 +114,7 @@ class Schedules:
         self._call: IDelayedCall | None = None
         self._looking = False
         self._stopped = False
+        self._patient = 0.0
 
     async def start(self, windows: Sequence[ScheduleRecord] = ()) -> None:
         """
@@ -114,6 +123,7 @@ class Schedules:
         @param windows: those that the configuration has; they stand in place of those that it had before.
         @raise OrderRefused: where one cannot be meant.
         """
+        self._patient = self._clock.seconds() + PATIENCE
         for record in await self._store.schedules():
             if record.by in (self._name, ""):
                 self._mine[record.id] = record
@@ -209,18 +219,25 @@ class Schedules:
         self._mine.pop(id, None)
         self._fleet.publish("schedule", "", {"id": id, "removed": True})
 
-    def _publish(self, record: ScheduleRecord) -> None:
-        self._fleet.publish("schedule", "", asdict(record))
+    def _publish(self, record: ScheduleRecord, error: str = "") -> None:
+        """
+        @param error: why what was due was not done.
+        """
+        facts = asdict(record)
+        self._fleet.publish("schedule", "", facts | {"error": error} if error else facts)
 
     # ------------------------------------------------------------------ time
 
-    def _wait(self, least: float = 0.0) -> None:
+    def _wait(self, late: float = 0.0) -> None:
+        """
+        @param late: seconds until the next look at what is due already.
+        """
         if self._call is not None and self._call.active():
             self._call.cancel()
         dues = [record.next for record in self._mine.values() if record.next is not None]
         if dues and not self._stopped and not self._looking:
-            left = min(LOOK, max(least, min(dues) - self._wallClock() + 0.001))
-            self._call = self._clock.callLater(left, self._look)
+            left = min(dues) - self._wallClock()
+            self._call = self._clock.callLater(min(LOOK, left + 0.001 if left > 0 else late), self._look)
 
     def _look(self) -> None:
         self._looking = True
@@ -229,35 +246,44 @@ class Schedules:
             self._looking = False
             if failure is not None:
                 self._log.error("schedules wait: {why}", why=failure.getErrorMessage())
-            self._wait(0.0 if failure is None else AGAIN)
+            self._wait(AGAIN)
 
         Deferred.fromCoroutine(self._doDue()).addBoth(looked)
 
     async def _doDue(self) -> None:
         now = self._wallClock()
         for record in list(self._mine.values()):
-            if record.next is not None and record.next <= now and record.id in self._mine:
-                await self._due(record, record.next, now)
+            due = record.next
+            if due is not None and due <= now and record.id in self._mine and self._isReady(record):
+                await self._due(record, due, now)
+
+    def _isReady(self, record: ScheduleRecord) -> bool:
+        if self._clock.seconds() >= self._patient:
+            return True
+        return record.what == "order" and self._doing.isThere(str(record.values.get("node", "")))
 
     async def _due(self, record: ScheduleRecord, due: float, now: float) -> None:
         # With an id that follows from schedule and time it is done once, whenever this controller ends and
         # begins again.
+        error = ""
         id = hashlib.sha256(f"{record.id} {due!r}".encode()).hexdigest()[:32]
         if now - due > LATE:
             why = f"what was due at {stamp(due)} is left out: that is {now - due:.0f} s ago"
             self._log.warn("the schedule {id}: {why}", id=record.id, why=why)
             await self._audit("missed", id=record.id, reason=why)
+            error = why
         else:
             person = Person(record.who, Role(record.role))
             try:
                 await self._doing.do(record.what, record.values, person, id)
             except StoreError:
                 raise
-            except SIPGraceError as error:
-                self._log.error("the schedule {id}: {why}", id=record.id, why=str(error))
-                await self._audit("refused", who=record.who, which=f"schedule {record.id}", reason=str(error))
+            except SIPGraceError as refusal:
+                error = str(refusal)
+                self._log.error("the schedule {id}: {why}", id=record.id, why=error)
+                await self._audit("refused", who=record.who, which=f"schedule {record.id}", reason=error)
         if record.id in self._mine:
             changed = replace(record, next=nextOf(record, now))
             await self._store.putSchedule(changed)
             self._mine[record.id] = changed
-            self._publish(changed)
+            self._publish(changed, error)
