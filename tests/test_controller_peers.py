@@ -4,7 +4,7 @@ Controllers and their peers, in memory: L{sipgrace.controller.peers}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -76,6 +76,12 @@ class Side(User):
         if passed or record.id in self.kept:
             self.kept[record.id] = record
         return succeed(None)
+
+    def passedAnnouncement(self, values: Mapping[str, Any], person: Person) -> Deferred[Sequence[str]]:
+        self.asked.append((dict(values), person.name, str(person.role)))
+        if isinstance(self.outcome, Exception):
+            return fail(self.outcome)
+        return succeed(["client-2"])
 
     def keepReport(self, node: str, facts: Mapping[str, Any]) -> Deferred[None]:
         self.fleet.publish("report", node, facts)
@@ -261,6 +267,20 @@ class PeersTests(SynchronousTestCase):
         record = self.outcome(self.a.peers.withdraw(self.b.record("server-2"), ALICE))
         self.assertEqual(record.outcome, Outcome.REFUSED)
         self.assertEqual(self.b.asked, [("0" * 32, "alice at controller-120", "operator")])
+
+    def test_announced(self) -> None:
+        """
+        What is said for a server goes to the other's clients, too; where it cannot, that is only logged.
+        """
+        self.start()
+        values = {"server": "server-9", "retryAfter": 60.0, "back": None, "why": "hangs"}
+        self.assertEqual(self.outcome(self.a.peers.announce(values, ALICE)), ["client-2"])
+        self.assertEqual(self.b.asked, [(values, "alice at controller-120", "operator")])
+        self.b.outcome = NotAllowed("a viewer")
+        self.assertEqual(self.outcome(self.a.peers.announce(values, ALICE)), [])
+        self.assertEqual(self.warnings, ["controller-121 does not tell its clients: a viewer"])
+        self.a.peers.stopService()
+        self.assertEqual(self.outcome(self.a.peers.announce(values, ALICE)), [])
 
     def test_refused(self) -> None:
         """

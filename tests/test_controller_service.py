@@ -138,7 +138,8 @@ class ControllerCase(TestCase):
         """
         A client, linked.
         """
-        text = CLIENT.format(address=NOWHERE) + self.keys() + self.links(*controllers)
+        text = CLIENT.format(address=NOWHERE) + self.keys()
+        text += self.text(self.links(*controllers), "client-1")
         config = parseClient(text, str(self.folder / "c.toml"))
         service = ClientService(reactor, config)
         self.addCleanup(service.stopService)
@@ -336,7 +337,7 @@ class TwoCase(ControllerCase):
         super().setUp()
         now = makeAuthority().now
         authority = Authority.make(self.folder / "keys", "test", 100, "p256", now)
-        for name in ("controller-120", "controller-121", "server-1", "server-2"):
+        for name in ("controller-120", "controller-121", "server-1", "server-2", "client-1"):
             authority.certify(name, 100, "p256", now)
         ports = [self.free(), self.free()]
         names = ("controller-120", "controller-121")
@@ -402,6 +403,21 @@ class Two(TwoCase):
         await self.until(lambda: first.fleet.node("server-2")["state"] == "offline")
         self.assertIn("passed", [one["what"] for one in await first.controller.audit()])
         self.assertEqual(self.warnings, [])
+
+    async def test_announced(self) -> None:
+        """
+        The clients of both are told of a server, and when it is back.
+        """
+        first, second = self.controllers
+        client = await self.client(second)
+        link = client.links["server-1"]
+        told = await first.controller.announce("server-1", 60.0, None, "hangs", ALICE)
+        self.assertEqual(told, ["client-1"])
+        self.assertGreater(link.countdown, 50)
+        (record,) = [one for one in await second.controller.audit() if one["what"] == "announced"]
+        self.assertEqual(record["who"], "alice at controller-120")
+        self.assertEqual(await first.controller.unannounce("server-1", "", ALICE), ["client-1"])
+        self.assertEqual(link.countdown, 0.0)
 
     async def test_role(self) -> None:
         """

@@ -62,6 +62,14 @@ class Passing(Protocol):
         Withdraws one that was passed on.
         """
 
+    def announce(self, values: Mapping[str, Any], person: Person) -> Deferred[list[str]]:
+        """
+        Has all other controllers that can be reached tell their clients of a server: C{server}, C{why}, and
+        unless it is available again, C{retryAfter} and C{back}.
+
+        @return: fires with the names of those who were told.
+        """
+
 
 @implementer(IController)
 class Controller:
@@ -290,10 +298,18 @@ class Controller:
     # ------------------------------------------------------------------ announcements
 
     def announce(
-        self, server: str, retryAfter: float, back: float | None, why: str, person: Person
+        self,
+        server: str,
+        retryAfter: float,
+        back: float | None,
+        why: str,
+        person: Person,
+        passed: bool = False,
     ) -> Deferred[Sequence[str]]:
         """
         See L{IController}.
+
+        @param passed: whether another controller has passed it on: then it goes no further.
         """
         values = {"server": server, "retryAfter": retryAfter, "back": back, "why": why}
 
@@ -303,15 +319,20 @@ class Controller:
             if "retryAfter" not in found:
                 raise Malformed("the announcement: retryAfter is missing")
             await self._auditing("announced", who=person.name, **found)
-            return await self._announcing.unavailable(
+            told = await self._announcing.unavailable(
                 found["server"], found["retryAfter"], found.get("back"), found.get("why", "")
             )
+            return told if passed else await self._announceFurther(told, found, person)
 
         return self._asked("announce", person, announce(), values)
 
-    def unannounce(self, server: str, why: str, person: Person) -> Deferred[Sequence[str]]:
+    def unannounce(
+        self, server: str, why: str, person: Person, passed: bool = False
+    ) -> Deferred[Sequence[str]]:
         """
         See L{IController}.
+
+        @param passed: as for L{announce}.
         """
         values = {"server": server, "why": why}
 
@@ -319,9 +340,19 @@ class Controller:
             allow(person, Role.OPERATOR, "to announce")
             found = _word(values)
             await self._auditing("unannounced", who=person.name, **found)
-            return await self._announcing.available(found["server"], found.get("why", ""))
+            told = await self._announcing.available(found["server"], found.get("why", ""))
+            return told if passed else await self._announceFurther(told, found, person)
 
         return self._asked("unannounce", person, unannounce(), values)
+
+    async def _announceFurther(
+        self, told: Sequence[str], values: Mapping[str, Any], person: Person
+    ) -> Sequence[str]:
+        """
+        Has other controllers tell their clients, too.
+        """
+        further = [] if self.passing is None else await self.passing.announce(values, person)
+        return sorted({*told, *further})
 
     # ------------------------------------------------------------------ records
 

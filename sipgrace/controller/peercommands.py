@@ -11,7 +11,7 @@ from sipgrace.control.commands import JSON, Command
 from sipgrace.control.remote import Unreachable
 from sipgrace.errors import NotAllowed, OrderRefused, StoreError, Unknown
 
-__all__ = ["PassOrder", "PassWithdrawal", "PeerHello", "PeerTold"]
+__all__ = ["PassAnnouncement", "PassOrder", "PassWithdrawal", "PeerHello", "PeerTold"]
 
 
 class PeerHello(Command):
@@ -69,4 +69,16 @@ class PassWithdrawal(_Passing):
     commandName = b"pass-withdrawal"
     arguments = [(b"id", amp.Unicode()), (b"person", amp.Unicode()), (b"role", amp.Unicode())]
     response = [(b"record", JSON())]
+    errors = _Passing.errors
+
+
+class PassAnnouncement(_Passing):
+    """
+    Somebody speaks for a server: tell your clients. C{values} are C{server}, C{why}, and unless it is
+    available again, C{retryAfter} and perhaps C{back}. Answered with the names of those who were told.
+    """
+
+    commandName = b"pass-announcement"
+    arguments = [(b"values", JSON()), (b"person", amp.Unicode()), (b"role", amp.Unicode())]
+    response = [(b"told", JSON())]
     errors = _Passing.errors

@@ -4,7 +4,7 @@ Both ends of a link between two controllers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from twisted.protocols import amp
 
 from sipgrace.control.approach import Approach
 from sipgrace.control.commands import Alive
-from sipgrace.controller.peercommands import PassOrder, PassWithdrawal, PeerHello, PeerTold
+from sipgrace.controller.peercommands import PassAnnouncement, PassOrder, PassWithdrawal, PeerHello, PeerTold
 from sipgrace.controller.seams import OrderRecord, Person
 from sipgrace.errors import NotAllowed
 from sipgrace.lifecycle.authorization import Role
@@ -46,6 +46,11 @@ class Passed(Protocol):
     def passedWithdrawal(self, id: str, person: Person) -> Deferred[OrderRecord]:
         """
         See L{PassWithdrawal}.
+        """
+
+    def passedAnnouncement(self, values: Mapping[str, Any], person: Person) -> Deferred[Sequence[str]]:
+        """
+        See L{PassAnnouncement}.
         """
 
     def past(self) -> Deferred[list[tuple[str, str, Any]]]:
@@ -89,6 +94,18 @@ class PeerUplink(Approach):
         """
         return self._pass(PassWithdrawal, id=id, person=person.name, role=str(person.role))
 
+    def announce(self, values: Mapping[str, Any], person: Person) -> Deferred[list[str]]:
+        """
+        Passes on what is to be told to clients.
+
+        @return: fires with the names of those who were told.
+        """
+        asked: Deferred[Any] = self.callRemote(  # type: ignore[no-untyped-call]
+            PassAnnouncement, values=dict(values), person=person.name, role=str(person.role)
+        )
+        told = asked.addTimeout(self.PATIENCE, self._clock)
+        return told.addCallback(lambda answer: [str(name) for name in answer["told"]])
+
     def _pass(self, command: type[amp.Command], **values: Any) -> Deferred[dict[str, Any]]:
         asked: Deferred[Any] = self.callRemote(command, **values)  # type: ignore[no-untyped-call]
         return asked.addTimeout(self.PATIENCE, self._clock).addCallback(lambda answer: answer["record"])
@@ -129,6 +146,13 @@ class Serving(amp.CommandLocator):
     @PassWithdrawal.responder
     def _withdraw(self, id: str, person: str, role: str) -> Deferred[dict[str, Any]]:
         return self._user.passedWithdrawal(id, self._person(person, role)).addCallback(_answer)
+
+    @PassAnnouncement.responder
+    def _announce(self, values: Any, person: str, role: str) -> Deferred[dict[str, Any]]:
+        if not isinstance(values, dict):
+            raise NotAllowed("an announcement is an object")
+        told = self._user.passedAnnouncement(values, self._person(person, role))
+        return told.addCallback(lambda names: {"told": list(names)})
 
     @Alive.responder
     def _alive(self) -> dict[str, Any]:

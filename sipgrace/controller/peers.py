@@ -12,7 +12,7 @@ from random import random as _random
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, gatherResults, succeed
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -237,6 +237,25 @@ class Peers(Service):
         """
         what = f"the order is with {record.by}"
         return self._pass(record.by, what, lambda link: link.withdraw(record.id, person))
+
+    def announce(self, values: Mapping[str, Any], person: Person) -> Deferred[list[str]]:
+        """
+        Has all peers that can be reached tell their clients of a server; see
+        L{sipgrace.controller.controller.Passing}.
+        """
+
+        def failed(failure: Failure, name: str) -> list[str]:
+            self.log.warn(
+                "{peer} does not tell its clients: {why}", peer=name, why=failure.getErrorMessage()
+            )
+            return []
+
+        asked = [
+            peer.link.announce(values, person).addErrback(failed, name)
+            for name, peer in self._peers.items()
+            if peer.link is not None
+        ]
+        return gatherResults(asked).addCallback(lambda told: [name for names in told for name in names])
 
     def _pass(
         self, owner: str, what: str, ask: Callable[[PeerUplink], Deferred[dict[str, Any]]]

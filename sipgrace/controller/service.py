@@ -5,7 +5,7 @@ A running controller: its configuration made into store, fleet, links, peers and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -314,6 +314,16 @@ class ControllerService(Service):
             return self.controller.withdraw(id, person)
 
         return self.controller.orderOf(id).addCallback(own)
+
+    def passedAnnouncement(self, values: Mapping[str, Any], person: Person) -> Deferred[Sequence[str]]:
+        """
+        See L{sipgrace.controller.peerlink.Passed}.
+        """
+        server, why = values.get("server", ""), values.get("why", "")
+        if "retryAfter" not in values:
+            return self.controller.unannounce(server, why, person, passed=True)
+        times = (values["retryAfter"], values.get("back"))
+        return self.controller.announce(server, *times, why, person, passed=True)
 
     def past(self) -> Deferred[list[tuple[str, str, Any]]]:
         """
