@@ -426,7 +426,8 @@ class Refusing(WebCase):
 
     async def test_wrongToken(self) -> None:
         """
-        It is written down; and after too many, nothing from there is looked at.
+        It is written down; after too many no further one is looked at. Those who have a right one are not
+        kept out, for they may come from the same address.
         """
         for _ in range(Attempts.MOST):
             await self.refused(401, "this token is not known here", "POST", "/api/v1/orders", role="nobody")
@@ -434,8 +435,9 @@ class Refusing(WebCase):
             self.controller.refused,
             [("127.0.0.1", "POST /api/v1/orders", "a token that is not known")] * Attempts.MOST,
         )
-        status, _, headers = await self.ask("GET", "/api/v1/me", role="admin")
+        status, _, headers = await self.ask("GET", "/api/v1/me", role="nobody")
         self.assertEqual(status, 429)
+        self.assertEqual((await self.ask("GET", "/api/v1/me", role="admin"))[0], 200)
         (again,) = headers.getRawHeaders("retry-after") or [""]
         self.assertTrue(50 < int(again) <= 61, again)
         self.assertEqual((len(self.controller.refused), self.controller.asked), (Attempts.MOST, []))
@@ -586,6 +588,17 @@ class Refusing(WebCase):
         await self.refused(405, "this address takes GET, HEAD", "PUT", "/api/v1/fleet")
         _, _, headers = await self.ask("DELETE", "/api/v1/orders")
         self.assertEqual(headers.getRawHeaders("allow"), ["GET, HEAD, POST"])
+
+    async def test_head(self) -> None:
+        """
+        What has a body for GET has none for HEAD, and ends; OPTIONS of another site's page gets nowhere.
+        """
+        for path in ("/", "/api/v1/me", "/api/v1/events"):
+            status, body, _ = await self.ask("HEAD", path)
+            self.assertEqual((status, body), (200, b""), path)
+        self.assertEqual(self.site.feed.readers, 0)
+        status, _, headers = await self.ask("OPTIONS", "/api/v1/orders", Origin="https://example.org")
+        self.assertEqual((status, headers.getRawHeaders("access-control-allow-origin")), (405, None))
 
     async def test_fault(self) -> None:
         """

@@ -68,7 +68,7 @@ class WebCase(TestCase):
         )
         content = await response.content()
         kind = (response.headers.getRawHeaders("content-type") or [""])[0]
-        return response.code, json.loads(content) if "json" in kind else content, response.headers
+        return response.code, json.loads(content) if content and "json" in kind else content, response.headers
 
     def pause(self, seconds: float = 0.0) -> Deferred[None]:
         """

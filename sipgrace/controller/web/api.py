@@ -123,6 +123,14 @@ class API:
         @return: who asks.
         @raise Rejected: for whoever has no token that is known.
         """
+        header = request.getHeader("authorization")
+        challenge = {"WWW_Authenticate": 'Bearer realm="sipgrace"'}
+        if header is None:
+            raise Rejected(401, "a token is expected: Authorization: Bearer TOKEN", **challenge)
+        person = self._tokens.personWith(header)
+        if person is not None:
+            # Also while others guess: many may come from one address, that of a proxy.
+            return person
         address = getattr(request.getClientAddress(), "host", "") or "?"
         wait = self._attempts.wait(address)
         if wait:
@@ -131,16 +139,9 @@ class API:
                 "too many wrong tokens came from your address; try again later",
                 Retry_After=f"{wait + 1:.0f}",
             )
-        header = request.getHeader("authorization")
-        challenge = {"WWW_Authenticate": 'Bearer realm="sipgrace"'}
-        if header is None:
-            raise Rejected(401, "a token is expected: Authorization: Bearer TOKEN", **challenge)
-        person = self._tokens.personWith(header)
-        if person is None:
-            self._attempts.wrong(address)
-            self._controller.noteRefused(address, what, "a token that is not known")
-            raise Rejected(401, "this token is not known here", **challenge)
-        return person
+        self._attempts.wrong(address)
+        self._controller.noteRefused(address, what, "a token that is not known")
+        raise Rejected(401, "this token is not known here", **challenge)
 
     # ------------------------------------------------------------------ what can be asked
 
@@ -313,6 +314,8 @@ class API:
         """
         See L{Feed}.
         """
+        if request.method == b"HEAD":
+            return b""
         if self._feed.full:
             raise Rejected(503, "as many watch the events as may; try again later", Retry_After="30")
         self._feed.add(request, request.getHeader("last-event-id") or "")

@@ -31,7 +31,9 @@ __all__ = ["webSite"]
 #: A browser is to run and load what comes from here alone, and to show it in no frame of another's page.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    # Nor may its own scripts make markup of text.
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
 _HEADERS: Final = {
