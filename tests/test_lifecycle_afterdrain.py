@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,30 @@ class CommandTests(TestCase):
         self.assertEqual((done.status, done.signal, done.late), (0, "", False))
         self.assertTrue(done.outcome().startswith("exit status 0 after "))
         self.assertFalse(self.after.running)
+
+    async def test_sums(self) -> None:
+        """
+        What it is told of force is that of the whole drain, and of no drain before.
+        """
+        self.after = AfterDrain(
+            reactor, "server-102", "run", 'echo "$SIPGRACE_FORCED $SIPGRACE_ABORTED"', 20.0
+        )
+        self.after.done = self.ended.callback
+
+        def happened(change: Change, forced: int = 0, aborted: int = 0) -> None:
+            self.after.onChange(
+                replace(offline(order(then="stay"), change), forced=forced, aborted=aborted)
+            )
+
+        happened(Change.DRAINING)
+        happened(Change.DRAINED, forced=3)
+        happened(Change.OFFLINE)
+        happened(Change.SERVING)
+        happened(Change.DRAINING)
+        happened(Change.DRAINED, forced=6)
+        happened(Change.ABORTED, aborted=2)
+        self.after.onChange(replace(offline(order()), forced=0, aborted=1))
+        self.assertEqual((await self.ended).output, "6 3\n")
 
     async def test_status(self) -> None:
         done = await self.run_("echo no disk >&2; exit 7")

@@ -5,6 +5,9 @@ The door that every order goes through: who may, what is refused, what is writte
 from __future__ import annotations
 
 import errno
+import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +24,7 @@ from sipgrace.lifecycle.authorization import MAY, Authority, Giver, Key, Role, S
 from sipgrace.lifecycle.door import Carried, Door, Obeyed
 from sipgrace.lifecycle.events import Change, State
 from sipgrace.lifecycle.nonces import Nonces
-from sipgrace.lifecycle.orderform import SignedOrder, sign
+from sipgrace.lifecycle.orderform import SignedOrder, fromText, sign
 from sipgrace.lifecycle.orders import Kind, Order
 from tests.test_lifecycle_audit import Later, atOnce, lines
 from tests.test_lifecycle_machine import Call, World
@@ -334,11 +337,19 @@ class SignedTests(DoorCase):
             self.assertEqual(len(records), number + 1)
             self.assertEqual(records[-1]["what"], "refused")
             self.assertEqual(records[-1]["reason"], expected)
-            self.assertEqual(records[-1]["claimed"]["key"], signed.key)
-            # Which key it is known to be from.
-            right = not expected.startswith(("the signature is not", "the order is signed with"))
-            if signed.text != "\ud800":
-                self.assertEqual(records[-1].get("key"), signed.key if right else None)
+            # What it is, and which key it is from, where that is known.
+            right = not expected.startswith(
+                ("the signature is not", "the order is signed with", "the order is not Unicode")
+            )
+            self.assertEqual(records[-1].get("key"), signed.key if right else None)
+            if right and signed.text != "{}":
+                order = fromText(signed.text)
+                self.assertEqual((records[-1]["id"], records[-1]["order"]), (order.nonce, order.facts()))
+                self.assertEqual(records[-1]["role"], signed.key)
+                self.assertNotIn("claimed", records[-1])
+            else:
+                self.assertEqual(records[-1]["claimed"]["key"], signed.key)
+                self.assertNotIn("id", records[-1])
         self.assertEqual(self.world.events, [])
         # None of these has used up the nonce.
         self.successResultOf(self.door.take(self.signed(good), LINK))
@@ -364,6 +375,8 @@ class SignedTests(DoorCase):
         self.assertEqual(
             [record["what"] for record in self.audit()], ["order", "obeyed", "refused", "refused"]
         )
+        # It is rightly signed: by its id it belongs to the others.
+        self.assertEqual(len({record["id"] for record in self.audit()}), 1)
         self.now += 60
         self.assertEqual(
             self.refused(self.door.take(signed, LINK)), "the order expired 0 s ago; give it again"
@@ -409,11 +422,30 @@ class SignedTests(DoorCase):
         """
         door = self.make(verify=Verify.NONE)
         self.successResultOf(door.give(self.order(Kind.RESUME), LINK))
-        signed = replace(self.signed(self.order(Kind.RESUME)), signature=b"")
-        self.successResultOf(door.take(signed, LINK))
+        self.successResultOf(door.take(self.signed(self.order(Kind.RESUME), "stranger"), LINK))
         self.assertEqual([record.get("key") for record in self.audit()], [None] * 6)
+        self.assertFalse((self.folder / "nonces").exists())
         self.assertEqual(
             self.refused(door.give(self.order(Kind.OFFLINE), LINK)),
+            "offline takes the role admin; you have the role operator",
+        )
+
+    def test_noneButSigned(self) -> None:
+        """
+        There, too, a signature that can be verified is; it gives no more than the way does.
+        """
+        door = self.make(verify=Verify.NONE)
+        right = self.signed(self.order(Kind.RESUME))
+        self.assertEqual(
+            self.refused(door.take(replace(right, signature=bytes(64)), LINK)),
+            "the signature is not that of the key operator over this order",
+        )
+        self.assertIn("claimed", self.audit()[-1])
+        self.successResultOf(door.take(right, LINK))
+        self.assertEqual(self.audit()[-2]["key"], "operator")
+        self.assertIn(self.audit()[-2]["id"], (self.folder / "nonces").read_text())
+        self.assertEqual(
+            self.refused(door.take(self.signed(self.order(Kind.OFFLINE), "admin"), LINK)),
             "offline takes the role admin; you have the role operator",
         )
 
@@ -551,17 +583,35 @@ class AuditTests(DoorCase):
 
     def test_now(self) -> None:
         """
-        For the end of a process: obeyed before the call returns, whatever becomes of the record.
+        For the end of a process: written down and obeyed before the call returns, or obeyed whatever becomes
+        of the record.
         """
         self.beside = Later()
         self.door = self.make()
+        seen: list[list[str]] = []
+        self.world.observing[Change.OFFLINE] = lambda: seen.append([one["what"] for one in self.audit()])
         self.assertEqual(self.door.giveNow(self.order(Kind.OFFLINE), SIGNAL).state, State.OFFLINE)
         error = self.assertRaises(OrderRefused, self.door.giveNow, self.order(Kind.DRAIN), SIGNAL)
-        self.assertEqual([record["what"] for record in self.audit()], ["obeyed", "refused"])
-        self.assertEqual(self.audit()[1]["reason"], str(error))
+        self.assertEqual(seen, [["order"]])
+        self.assertEqual(
+            [record["what"] for record in self.audit()], ["order", "obeyed", "order", "refused"]
+        )
+        self.assertEqual(self.audit()[3]["reason"], str(error))
         self.path.unlink()
         self.path.mkdir()
         self.door.giveNow(self.order(Kind.OFFLINE), SIGNAL)
+
+    def test_nowAndStuck(self) -> None:
+        """
+        A disk that does not answer is waited for once, and then no more.
+        """
+        go = threading.Event()
+        self.addCleanup(go.set)
+        self.patch(os, "fsync", lambda descriptor: go.wait(20))
+        self.patch(AuditLog, "HURRY", 0.3)
+        began = time.monotonic()
+        self.assertEqual(self.door.giveNow(self.order(Kind.OFFLINE), SIGNAL).state, State.OFFLINE)
+        self.assertTrue(0.3 <= time.monotonic() - began < 0.6)
 
     def test_noLog(self) -> None:
         """
@@ -632,6 +682,22 @@ class ApprovalTests(DoorCase):
             "2 clients must approve of it; of 3 that were asked 1 did (110 yes, 112 silent, 114 silent)",
         )
         self.assertEqual(self.cancelled, ["112", "114"])
+
+    def test_notLater(self) -> None:
+        """
+        What was refused for their silence is not obeyed when it is given again, after a restart either.
+        """
+        signed = self.signed(self.order())
+        given = self.door.take(signed, LINK)
+        self.assertIn("nonce-0000000000000001", (self.folder / "nonces").read_text())
+        self.world.clock.advance(5)
+        self.refused(given)
+        self.door = self.make()
+        self.assertEqual(
+            self.refused(self.door.take(signed, LINK)),
+            "an order with this nonce has been given before; each order needs its own",
+        )
+        self.assertEqual(self.world.events, [])
 
     def test_tooFew(self) -> None:
         """

@@ -411,6 +411,23 @@ class AfterTests(OrdersCase):
         self.server.signal(15)
         self.assertEqual(await self.server.end(), 0)
 
+    async def test_forced(self) -> None:
+        """
+        The command is told how many calls were ended by force, though that was before the end.
+        """
+        node = await self.start("", 'then = "run echo $SIPGRACE_FORCED $SIPGRACE_ABORTED >FOLDER/ran"')
+        calls = [self.caller.call("2001", self.out) for _ in range(3)]
+        for call in calls:
+            await call.has(180)
+        await node.drain(guard=1.0)
+        for call in calls:
+            self.assertEqual((await call.done()).status, 503)
+        await self.until("maintained")
+        (drained,) = [event for event in self.events if event["change"] == "drained"]
+        self.assertEqual(drained["forced"], 3)
+        self.assertEqual((self.folder / "ran").read_text(), "3 0\n")
+        await self.ends()
+
     async def test_exit(self) -> None:
         """
         The process ends, with status 0, when the order says so.

@@ -34,6 +34,9 @@ GRACE: Final = 5.0
 #: So long its output is listened to after its end, in seconds.
 DREGS: Final = 1.0
 
+#: What is counted for a drain begins anew.
+_BEGINS: Final = (Change.SLOWING, Change.DRAINING, Change.RETURNING, Change.SERVING)
+
 # The child is made the leader of a group of its own, so that all that it starts can be ended with it.
 _LEADER = "import os, sys; os.setsid(); os.execv('/bin/sh', ['/bin/sh', '-c', sys.argv[1]])"
 
@@ -84,9 +87,13 @@ class Done:
         }
 
 
-def environmentOf(server: str, order: Order, event: Event) -> dict[str, str]:
+def environmentOf(server: str, order: Order, event: Event, forced: int, aborted: int) -> dict[str, str]:
     """
     The order's facts, as the command is told them.
+
+    @param event: the drain's last.
+    @param forced: how many calls were ended by force in the whole drain.
+    @param aborted: how many associations were aborted in it.
     """
     values: dict[str, object] = {
         "SERVER": server,
@@ -96,8 +103,8 @@ def environmentOf(server: str, order: Order, event: Event) -> dict[str, str]:
         "ORDER_WHY": order.why,
         "ORDER_WHEN": stamp(order.when),
         "STATE": event.state,
-        "FORCED": event.forced,
-        "ABORTED": event.aborted,
+        "FORCED": forced,
+        "ABORTED": aborted,
     }
     if order.back is not None:
         values["BACK"] = stamp(order.back)
@@ -227,6 +234,8 @@ class AfterDrain:
         self._limit = limit
         self._environment = os.environ if environment is None else environment
         self._running: _Command | None = None
+        self._forced = 0
+        self._aborted = 0
         self.exit: Callable[[], None] = lambda: None
         self.done: Callable[[Done], None] = lambda done: None
 
@@ -254,6 +263,11 @@ class AfterDrain:
         """
         See L{sipgrace.lifecycle.seams.Observer}.
         """
+        if event.change in _BEGINS:
+            self._forced = self._aborted = 0
+        # Calls are ended by force before the associations go, and those before it is offline.
+        self._forced += event.forced
+        self._aborted += event.aborted
         order = event.order
         if event.change is not Change.OFFLINE or order is None or order.kind is not Kind.DRAIN:
             return
@@ -266,7 +280,8 @@ class AfterDrain:
 
     def _run(self, order: Order, event: Event) -> None:
         self._log.info("the drain is over: {command}", command=self._command)
-        environment = {**self._environment, **environmentOf(self._server, order, event)}
+        facts = environmentOf(self._server, order, event, self._forced, self._aborted)
+        environment = {**self._environment, **facts}
         command = self._running = _Command(self, self._command, self._limit, self._ended)
         arguments = [sys.executable, "-I", "-S", "-c", _LEADER, self._command]
         try:

@@ -101,10 +101,13 @@ class AuditLog:
             return
         self.record(facts).addErrback(self._failed, facts)
 
-    def recordNow(self, facts: dict[str, Any]) -> None:
+    def recordNow(self, facts: dict[str, Any], wait: bool = True) -> bool:
         """
         Adds a record before this returns, if that is possible: for when the process is ending, and threads of
         the reactor's may not be there any more. A disk that does not answer is not waited for.
+
+        @param wait: whether to wait at all.
+        @return: whether the disk has answered.
         """
         line = self._line(facts)
         errors: list[Exception] = [TimeoutError(f"no answer from the disk within {self.HURRY:g} s")]
@@ -119,9 +122,10 @@ class AuditLog:
         # One that is stuck does not keep the process.
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
-        writer.join(self.HURRY)
+        writer.join(self.HURRY if wait else 0)
         for error in errors:
             self._complain(error, facts)
+        return not writer.is_alive()
 
     def _line(self, facts: dict[str, Any]) -> bytes:
         if self.unrecorded:

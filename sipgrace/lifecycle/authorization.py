@@ -130,12 +130,16 @@ class SignedRefused(OrderRefused):
     """
     An order that is rightly signed, and refused all the same.
 
-    @ivar key: the name of the key.
+    @ivar key: the name of the key; empty where nobody has vouched for it (L{Verify.NONE}).
+    @ivar order: the order; C{None} where its text is none.
+    @ivar role: what its giver may order.
     """
 
-    def __init__(self, reason: str, key: str) -> None:
+    def __init__(self, reason: str, key: str, role: Role, order: Order | None = None) -> None:
         super().__init__(reason)
         self.key = key
+        self.role = role
+        self.order = order
 
 
 #: Asks a controller whether an order is its own.
@@ -204,10 +208,13 @@ class Authority:
             await self._confirmed(signed, giver)
             role, name, whose = giver.role, signed.key, "you have"
         elif giver.source is Source.LINK and self._verify is Verify.NONE:
-            role, name, whose = giver.role, "", "you have"
+            # One that is there and can be verified is; what may be ordered, the way says alone.
+            name = self._keyOf(signed, data).name if signed.key in self._keys else ""
+            role, whose = giver.role, "you have"
         else:
             key = self._keyOf(signed, data)
             role, name, whose = key.role, key.name, f"the key {key.name} has"
+        order: Order | None = None
         try:
             order = fromText(signed.text)
             self._current(order, now)
@@ -215,7 +222,7 @@ class Authority:
             assert order.expires is not None
             self._nonces.take(order.nonce, order.expires, now)
         except OrderRefused as error:
-            raise SignedRefused(str(error), name) from None
+            raise SignedRefused(str(error), name, role, order) from None
         return granted
 
     def _keyOf(self, signed: SignedOrder, data: bytes) -> Key:

@@ -159,17 +159,19 @@ class Door:
     def giveNow(self, order: Order, giver: Giver) -> Obeyed:
         """
         Gives an order that is obeyed before this returns: for a process that is ending. It is written down
-        afterwards, if it can be.
+        first, if that can be done within a second.
 
         @raise OrderRefused: where it does not fit.
         """
         grant = Grant(_named(order), giver.role)
+        # A disk that was waited for in vain is not waited for again.
+        answers = self._writeNow(grant, giver, "order")
         try:
             obeyed, ended = self._obey(grant.order)
         except OrderRefused as error:
-            self._writeNow(grant, giver, "refused", str(error))
+            self._writeNow(grant, giver, "refused", str(error), answers)
             raise
-        self._writeNow(grant, giver, "obeyed")
+        self._writeNow(grant, giver, "obeyed", "", answers)
         self._follow(obeyed, ended)
         return obeyed
 
@@ -189,15 +191,31 @@ class Door:
             self._log.warn(
                 "an order from {giver} is refused: {reason}", giver=giver.name, reason=str(error)
             )
-            facts = self._facts(giver, "refused", str(error))
-            if isinstance(error, SignedRefused) and error.key:
-                facts["key"] = error.key
-            # What it says of itself proves nothing.
-            self._noteFacts({**facts, "claimed": {"key": signed.key[:100], "order": signed.text[:1000]}})
+            self._noteFacts(self._refusedSigned(signed, giver, error))
             raise
-        return await self._granted(grant, giver, bool(grant.key))
+        if grant.key and self._beside is not None:
+            # Before anything is waited for: what was given once is not obeyed later on, whatever comes of it
+            # now, and whatever becomes of this process.
+            remembering = self.authority.remembering(grant.order, self._wallClock())
+            try:
+                await self._written(self._beside(remembering), grant, giver)
+            except OrderRefused as error:
+                self._note(grant, giver, "refused", str(error))
+                raise
+        return await self._granted(grant, giver)
 
-    async def _granted(self, grant: Grant, giver: Giver, signed: bool = False) -> Obeyed:
+    def _refusedSigned(self, signed: SignedOrder, giver: Giver, error: OrderRefused) -> dict[str, Any]:
+        reason = str(error)
+        if isinstance(error, SignedRefused) and error.key:
+            if error.order is not None:
+                return self._all(Grant(error.order, error.role, error.key), giver, "refused", reason)
+            facts = {**self._facts(giver, "refused", reason), "key": error.key}
+        else:
+            facts = self._facts(giver, "refused", reason)
+        # What it says of itself proves nothing.
+        return {**facts, "claimed": {"key": signed.key[:100], "order": signed.text[:1000]}}
+
+    async def _granted(self, grant: Grant, giver: Giver) -> Obeyed:
         order = grant.order
         try:
             if (
@@ -207,7 +225,8 @@ class Door:
                 and self.lifecycle.status().state is State.SERVING
             ):
                 await self.approval.consult(order)
-            await self._writeDown(grant, giver, signed)
+            if self._audit is not None:
+                await self._written(self._audit.record(self._all(grant, giver, "order")), grant, giver)
             obeyed, ended = self._obey(order)
         except OrderRefused as error:
             self._note(grant, giver, "refused", str(error))
@@ -300,19 +319,15 @@ class Door:
             facts["key"] = grant.key
         return facts | {"order": grant.order.facts()}
 
-    async def _writeDown(self, grant: Grant, giver: Giver, signed: bool) -> None:
+    async def _written(self, written: Deferred[Any], grant: Grant, giver: Giver) -> None:
         """
-        Has it on the disk that an order is about to be obeyed.
+        Waits until something about an order is on the disk, before it is obeyed.
 
         @raise OrderRefused: where that cannot be, and the order can wait.
         """
         urgent = giver.source in _URGENT
         try:
-            if signed and self._beside is not None:
-                remembering = self.authority.remembering(grant.order, self._wallClock())
-                await self._soon(self._beside(remembering), urgent)
-            if self._audit is not None:
-                await self._soon(self._audit.record(self._all(grant, giver, "order")), urgent)
+            await self._soon(written, urgent)
         except Exception as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
             if not urgent:
@@ -353,9 +368,12 @@ class Door:
         if self._audit is not None:
             self._audit.note(facts)
 
-    def _writeNow(self, grant: Grant, giver: Giver, what: str, reason: str = "") -> None:
-        if self._audit is not None:
-            self._audit.recordNow(self._all(grant, giver, what, reason))
+    def _writeNow(
+        self, grant: Grant, giver: Giver, what: str, reason: str = "", answers: bool = True
+    ) -> bool:
+        if self._audit is None:
+            return True
+        return self._audit.recordNow(self._all(grant, giver, what, reason), answers)
 
 
 def _named(order: Order) -> Order:
