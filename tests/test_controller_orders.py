@@ -267,6 +267,24 @@ class Given(OrdersCase):
         self.assertEqual(kept.outcome, Outcome.DONE)
         self.assertEqual(kept.result, {"now": {"guard": 30.0}, "found": {"cutOff": 0}})
 
+    def test_notStorable(self) -> None:
+        """
+        What a node tells and cannot be kept is left out; the order comes to its end.
+        """
+        record = self.given("rehearse")
+        assert self.node.rehearsing is not None
+        self.node.rehearsing.callback({"cutOff": float("nan")})
+        self.assertEqual(self.kept(record).result, {"now": {"guard": 30.0}, "found": None})
+        drain = self.given("drain")
+        self.pass_(4)
+        for report in (
+            {"orders": 5},
+            {"orders": [5, {"nonce": drain.id}], "forced": float("inf")},
+            {"orders": [{"nonce": ["x"]}], "forced": 1},
+        ):
+            self.fleet.reported("server-102", 1.0, report)
+        self.assertIsNone(self.kept(drain).result)
+
     def test_rehearsalLost(self) -> None:
         """
         A rehearsal whose link is lost has come to nothing.
@@ -307,6 +325,13 @@ class Given(OrdersCase):
         self.assertEqual(self.successResultOf(self.controller.reports()), [])
         self.successResultOf(self.controller.report("server-102", 5.0, {"forced": 0}))
         self.assertEqual(len(self.successResultOf(self.controller.reports("server-102"))), 1)
+
+    def test_reportNotStorable(self) -> None:
+        """
+        One that never can be is not asked for again.
+        """
+        self.successResultOf(self.controller.report("server-102", 5.0, {"forced": float("nan")}))
+        self.assertEqual(self.successResultOf(self.controller.reports()), [])
 
     def test_orderOf(self) -> None:
         """

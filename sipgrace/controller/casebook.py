@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import Following, Verdict
+from sipgrace.controller.records import storable
 from sipgrace.controller.seams import ENDED, IFleetStore, OrderRecord, Outcome
 from sipgrace.errors import Unknown
 from sipgrace.lifecycle.orders import Kind
@@ -201,8 +202,9 @@ class Casebook:
         """
         The report of a drain has come: its figures go to the orders that it was under.
         """
-        figures = {name: value for name, value in report.items() if name not in ("timeline", "orders")}
-        for facts in report.get("orders", ()):
+        orders = report.get("orders")
+        figures = storable({name: report[name] for name in report if name not in ("timeline", "orders")})
+        for facts in orders if isinstance(orders, list) and figures else ():
             id = str(facts.get("nonce", "")) if isinstance(facts, Mapping) else ""
             if id:
                 self._figure(id, figures).addErrback(

@@ -23,6 +23,7 @@ from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.claims import Claims
 from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.records import storable
 from sipgrace.controller.rollings import Rollings
 from sipgrace.controller.schedules import Schedules
 from sipgrace.controller.seams import (
@@ -376,6 +377,10 @@ class Controller:
         @return: fires when it is kept; fails with L{sipgrace.errors.StoreError} where it is not, and is to be
             told again.
         """
+        if storable(facts) is None:
+            # To be told again would not help.
+            self._log.warn("a report of {node} cannot be kept, and is left out", node=node)
+            return succeed(None)
         kept = self._store.addReport(node, at, facts)
         return kept.addCallback(lambda _: self.fleet.reported(node, at, facts))
 

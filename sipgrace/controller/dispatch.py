@@ -18,6 +18,7 @@ from sipgrace.controller.casebook import Case, Casebook
 from sipgrace.controller.claims import LEAVING, Claims, NoRoom
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import NOT_ARRIVED
+from sipgrace.controller.records import storable
 from sipgrace.controller.seams import Notice, Outcome
 from sipgrace.controller.wanted import orderOf
 from sipgrace.errors import OrderRefused, SIPGraceError, Unknown
@@ -112,12 +113,13 @@ class Dispatch:
             self._lookLater(case, SETTLED)
 
     def _answered(self, case: Case, answer: Answer, link: Any) -> None:
-        self._book.apply(case, case.following.answered(answer.state), answer.result)
+        result = storable(answer.result)
+        self._book.apply(case, case.following.answered(answer.state), result)
         if case.kind is Kind.REHEARSE and not case.ended:
             found = link.rehearsed(answer)
             found.addCallbacks(
-                lambda facts: (Outcome.DONE, "", {"now": answer.result, "found": facts}),
-                lambda failure: (Outcome.FAILED, failure.getErrorMessage(), answer.result),
+                lambda facts: (Outcome.DONE, "", {"now": result, "found": storable(facts)}),
+                lambda failure: (Outcome.FAILED, failure.getErrorMessage(), result),
             )
             found.addCallback(lambda end: self._book.apply(case, end[:2], end[2]))
 

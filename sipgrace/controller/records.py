@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sipgrace.controller.seams import OrderRecord, Outcome, Progress, RollingRecord, ScheduleRecord
 from sipgrace.errors import StoreError
 
-__all__ = ["fromText", "orderFrom", "rollingFrom", "scheduleFrom", "toText"]
+__all__ = ["fromText", "orderFrom", "rollingFrom", "scheduleFrom", "storable", "toText"]
 
 R = TypeVar("R", OrderRecord, RollingRecord, ScheduleRecord)
 
@@ -27,6 +27,19 @@ def toText(record: OrderRecord | RollingRecord | ScheduleRecord | Mapping[str, A
         return json.dumps(facts, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise StoreError(f"what was to be kept is not JSON: {error}") from None
+
+
+def storable(facts: Any) -> Any:
+    """
+    @param facts: what a node has told.
+    @return: the same; C{None} where it cannot be kept (what Python reads as JSON may hold numbers that JSON
+        has not).
+    """
+    try:
+        toText({"facts": facts})
+    except StoreError:
+        return None
+    return facts
 
 
 def fromText(text: str | bytes) -> dict[str, Any]:
