@@ -243,6 +243,36 @@ class TLSTests(TestCase):
         self.assertEqual([what for _, what, _ in self.user.refused], ["link"])
         self.assertEqual(self.user.fleet.nodes(), [])
 
+    async def test_oneEndOnly(self) -> None:
+        """
+        TLS at one end alone: neither takes it for more than it is.
+        """
+        port: Any = self.links.port
+        await self.server(
+            f'[[controllers]]\nname = "controller-120"\nhost = "127.0.7.3"\n'
+            f"port = {port.getHost().port}\ninsecure = true\n"
+        )
+        await self.until(lambda: len(self.warnings) >= 2)
+        self.assertEqual(
+            sorted(self.warnings),
+            [
+                "127.0.0.1 is turned away: it does not speak TLS",
+                "no link to controller-120: it has hung up without a word; does it listen for TLS?",
+            ],
+        )
+        self.warnings.clear()
+        endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.7.3")
+        plain = Links(IReactorTime(reactor), endpoint, None, self.user)
+        await plain.startService()
+        self.addCleanup(plain.stopService)
+        await self.client(self.text("client-1", links=plain))
+        await self.until(lambda: len(self.warnings) >= 2)
+        self.assertEqual(
+            self.warnings[1],
+            "no link to controller-120: it has hung up before it showed a certificate; is it without TLS?",
+        )
+        self.assertEqual(self.user.fleet.nodes(), [])
+
     async def test_deadController(self) -> None:
         """
         With its controller dead a server drains and comes back all the same.

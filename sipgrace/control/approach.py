@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
@@ -33,6 +34,7 @@ class Approach(Link):
     One connection to a controller.
 
     @ivar controller: the controller's name; with TLS its certificate says the same, or nothing is said.
+    @ivar greeted: whether the other side has answered our hello.
     @ivar why: why the connection has gone; C{None} before.
     """
 
@@ -46,6 +48,7 @@ class Approach(Link):
         self.why: Exception | None = None
         self._secure = secure
         self._isReady = False
+        self.greeted = False
         self._readying: list[Deferred[Any]] = []
 
     def whenReady(self) -> Deferred[Any]:
@@ -93,11 +96,23 @@ class Approach(Link):
         See C{IProtocol}.
         """
         if self.why is None and isinstance(reason.value, Exception):
-            self.why = reason.value
+            self.why = self._guess(reason.value)
         super().connectionLost(reason)
         readying, self._readying = self._readying, []
         for one in readying:
             one.errback(self.why or TransportError("the connection was lost"))
+
+    def _guess(self, error: Exception) -> Exception:
+        """
+        Where there is TLS at one end alone nobody says so.
+        """
+        if isinstance(error, SSL.Error) or self.greeted:
+            return error
+        if self._secure and not self._isReady:
+            return TransportError("it has hung up before it showed a certificate; is it without TLS?")
+        if not self._secure:
+            return TransportError("it has hung up without a word; does it listen for TLS?")
+        return error
 
     def alive(self) -> Deferred[Any]:
         """

@@ -39,7 +39,6 @@ class NodeUplink(Approach, NodeLink):
         """
         super().__init__(controller, secure, node)
         self._role = role
-        self._welcomed = False
         self._unsent: dict[str, Any] | None = None
 
     # ------------------------------------------------------------------ what the node says
@@ -55,7 +54,7 @@ class NodeUplink(Approach, NodeLink):
         return asked.addCallback(self._answered)
 
     def _answered(self, answer: dict[str, Any]) -> int:
-        self._welcomed = True
+        self.greeted = True
         since: int = answer["since"]
         return since
 
@@ -100,7 +99,7 @@ class NodeUplink(Approach, NodeLink):
         """
         Asks whether an order is the controller's.
         """
-        if not self._welcomed:
+        if not self.greeted:
             return fail(TransportError(f"the link to {self.controller} is not up"))
         asked: Deferred[Any] = self.callRemote(  # type: ignore[no-untyped-call]
             Confirm, signed=signed.toJSON()

@@ -78,7 +78,11 @@ class PeerUplink(Approach):
         Says who we are.
         """
         asked: Deferred[Any] = self.callRemote(PeerHello, hello=facts)  # type: ignore[no-untyped-call]
-        return asked.addCallback(lambda _: 0)
+        return asked.addCallback(self._greeted)
+
+    def _greeted(self, answer: object) -> int:
+        self.greeted = True
+        return 0
 
     def order(self, values: Mapping[str, Any], person: Person) -> Deferred[dict[str, Any]]:
         """
