@@ -4,6 +4,7 @@ Associations over a bad network: datagrams between clients and servers are lost,
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import Any
 
@@ -33,14 +34,17 @@ class BadNetwork(Network):
         delay: float = 0.02,
         jitter: float = 0.01,
         seed: int = 1,
+        before: Collection[int] = range(1, 6),
         **keywords: Any,
     ) -> None:
         """
         @param loss: the share of datagrams that are lost, each way.
         @param delay: seconds that each datagram takes, each way.
         @param jitter: up to so many seconds more, by which datagrams overtake each other.
+        @param before: the numbers of the servers that lie behind it.
         """
         super().__init__(test, **keywords)
+        self._before = before
         self._weather = Weather(loss, delay, jitter, seed)
         self.relays: dict[int, Relay] = {}
 
@@ -48,10 +52,12 @@ class BadNetwork(Network):
         """
         See L{Network}.
         """
+        there = super().toServer(number, host, encaps)
+        if number not in self._before:
+            return there
         if number not in self.relays:
             relay = self.relays[number] = Relay(self.serverHost(number), encaps, self._weather)
             self.test.addCleanup(relay.close)
-        there = super().toServer(number, host, encaps)
         return there.replace(f":encaps={encaps}:", f":encaps={FRONT}:")
 
 

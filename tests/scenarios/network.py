@@ -128,6 +128,7 @@ socket = "{self.socket("server", number)}"
         more: str = "",
         client: str = "",
         listen: tuple[str, ...] = (),
+        server: dict[int, str] | None = None,
     ) -> str:
         """
         Writes a client's file. Its users meet it over UDP and TCP.
@@ -137,6 +138,7 @@ socket = "{self.socket("server", number)}"
         @param more: further sections.
         @param client: further keys of C{[client]}.
         @param listen: further listeners on the interface.
+        @param server: further keys of C{[[servers]]}, by the server's number.
         @return: its path.
         """
         host = self.clientHost(number)
@@ -144,10 +146,11 @@ socket = "{self.socket("server", number)}"
         opened = "".join(
             f"""
 [[servers]]
-name = "server-{server}"
-address = "{self.toServer(server, host, ENCAPS)}"
+name = "server-{each}"
+address = "{self.toServer(each, host, ENCAPS)}"
+{(server or {}).get(each, "")}
 """
-            for server in servers
+            for each in servers
         )
         probe = "[probe]\ntimeout = 1\ninterval = 0.25\nlongest = 1\n" if "[probe]" not in more else ""
         text = f"""\
