@@ -24,8 +24,8 @@ __all__ = [
     "WhyAsked",
 ]
 
-Seconds = Annotated[float, Field(ge=0, le=31_622_400, description="Seconds.")]
-Moment = Annotated[float, Field(ge=0, le=4e10, description="Seconds since the epoch.")]
+Seconds = Annotated[float, Field(ge=0, le=31_622_400)]
+Moment = Annotated[float, Field(ge=0, le=4e10)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Why = Annotated[str, Field(max_length=LONGEST_WHY, description="The reason, which clients are told.")]
 Limit = Annotated[int, Field(ge=1, le=1000, description="At most so many.")]
@@ -37,7 +37,9 @@ class Asked(BaseModel):
     What they share.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     def said(self) -> dict[str, Any]:
         """
@@ -48,18 +50,19 @@ class Asked(BaseModel):
 
 class _Drain(Asked):
     why: Why = ""
-    guard: Annotated[
-        Seconds | None,
-        Field(description="When its associations are gone at the latest; for extend, the time to add."),
-    ] = None
-    retryAfter: Annotated[
-        Seconds | None, Field(description="How long clients are asked to stay away, from now.")
-    ] = None
-    announce: Annotated[Announce | None, Field(description="How clients are told.")] = None
-    over: Annotated[
-        Seconds | None,
-        Field(description="For so long before the full stop a rising share of new calls is refused."),
-    ] = None
+
+    guard: Seconds | None = None
+    """When its associations are gone at the latest, in seconds from the full stop; for extend, the time to
+    add."""
+
+    retryAfter: Seconds | None = None
+    """How long clients are asked to stay away, in seconds."""
+
+    announce: Announce | None = None
+    """How clients are told."""
+
+    over: Seconds | None = None
+    """For so many seconds before the full stop a rising share of new calls is refused."""
 
 
 class OrderAsked(_Drain):
@@ -67,24 +70,29 @@ class OrderAsked(_Drain):
     One order to one node. What is left out of a drain is as the node's configuration has it.
     """
 
-    node: Annotated[Name, Field(description="Whom it is for.")]
-    kind: Annotated[Kind, Field(description="What it asks for.")]
-    then: Annotated[
-        Literal["stay", "exit", "run"] | None, Field(description="What follows when it is offline.")
-    ] = None
-    back: Annotated[Moment | None, Field(description="When it is scheduled to return.")] = None
-    server: Annotated[Name | None, Field(description="For skip and unskip: the server that is meant.")] = None
-    rule: Annotated[
-        str | None,
-        Field(
-            max_length=LONGEST_RULE,
-            description="For reject: the rule, as a JSON object in a string; for admit: its name.",
-        ),
-    ] = None
-    queue: Annotated[
-        bool, Field(description="Wait until the group's budget has room, rather than be refused.")
-    ] = False
-    at: Annotated[Moment | None, Field(description="Do it then.")] = None
+    node: Name
+    """Whom it is for."""
+
+    kind: Kind
+    """What it asks for."""
+
+    then: Literal["stay", "exit", "run"] | None = None
+    """What follows when it is offline."""
+
+    back: Moment | None = None
+    """When it is scheduled to return, in seconds since the epoch."""
+
+    server: Name | None = None
+    """For skip and unskip: the server that is meant."""
+
+    rule: Annotated[str, Field(max_length=LONGEST_RULE)] | None = None
+    """For reject: the rule, as a JSON object in a string; for admit: its name."""
+
+    queue: bool = False
+    """Wait until the group's budget has room, rather than be refused."""
+
+    at: Moment | None = None
+    """Do it then, in seconds since the epoch."""
 
 
 class RollingAsked(_Drain):
@@ -92,24 +100,23 @@ class RollingAsked(_Drain):
     A rolling maintenance: exactly one of servers and select says of whom.
     """
 
-    servers: Annotated[
-        list[Name] | None, Field(min_length=1, max_length=10_000, description="Their names, in order.")
-    ] = None
-    select: Annotated[
-        dict[str, str] | None,
-        Field(max_length=100, description="Labels that they all have; {} for all servers."),
-    ] = None
-    atOnce: Annotated[int, Field(ge=1, le=1000, description="So many at a time.")] = 1
-    settle: Annotated[
-        Seconds, Field(description="So long its clients have to see a server healthy before the next.")
-    ] = 10.0
-    then: Annotated[
-        Literal["run", "stay"],
-        Field(description="Whether the maintenance command is run once it is offline."),
-    ] = "run"
-    timeout: Annotated[
-        Seconds, Field(gt=0, description="One server may take so long; then it is trouble.")
-    ] = 600.0
+    servers: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
+    """Their names, in order."""
+
+    select: Annotated[dict[str, str], Field(max_length=100)] | None = None
+    """Labels that they all have; {} for all servers."""
+
+    atOnce: Annotated[int, Field(ge=1, le=1000)] = 1
+    """So many at a time."""
+
+    settle: Seconds = 10.0
+    """So many seconds its clients have to see a server healthy before the next."""
+
+    then: Literal["run", "stay"] = "run"
+    """Whether the maintenance command is run once it is offline."""
+
+    timeout: Annotated[Seconds, Field(gt=0)] = 600.0
+    """One server may take so many seconds; then it is trouble."""
 
     @model_validator(mode="after")
     def _whom(self) -> Self:
@@ -121,11 +128,14 @@ class RollingAsked(_Drain):
 
 
 class _Later(Asked):
-    at: Annotated[Moment | None, Field(description="When, for once.")] = None
-    cron: Annotated[
-        str, Field(max_length=200, description="Five fields, as cron has them: time and again.")
-    ] = ""
-    zone: Annotated[str, Field(max_length=100, description="The time zone of cron.")] = "UTC"
+    at: Moment | None = None
+    """When, for once, in seconds since the epoch."""
+
+    cron: Annotated[str, Field(max_length=200)] = ""
+    """Five fields, as cron has them: time and again."""
+
+    zone: Annotated[str, Field(max_length=100)] = "UTC"
+    """The time zone of cron."""
 
     @model_validator(mode="after")
     def _when(self) -> Self:
@@ -140,7 +150,8 @@ class OrderLater(_Later):
     """
 
     what: Literal["order"]
-    values: Annotated[OrderAsked, Field(description="The order.")]
+    values: OrderAsked
+    """The order."""
 
 
 class RollingLater(_Later):
@@ -149,7 +160,8 @@ class RollingLater(_Later):
     """
 
     what: Literal["rolling"]
-    values: Annotated[RollingAsked, Field(description="The rolling maintenance.")]
+    values: RollingAsked
+    """The rolling maintenance."""
 
 
 ScheduleAsked = Annotated[OrderLater | RollingLater, Field(discriminator="what")]
@@ -160,8 +172,12 @@ class AnnouncementAsked(Asked):
     What all clients are told on a server's behalf.
     """
 
-    retryAfter: Annotated[Seconds, Field(gt=0, description="For so long it is unavailable.")]
-    back: Annotated[Moment | None, Field(description="When it is scheduled to return.")] = None
+    retryAfter: Annotated[Seconds, Field(gt=0)]
+    """For so many seconds it is unavailable."""
+
+    back: Moment | None = None
+    """When it is scheduled to return, in seconds since the epoch."""
+
     why: Why = ""
 
 
@@ -179,7 +195,8 @@ class OrdersAsked(ListAsked):
     Which orders.
     """
 
-    node: Annotated[str, Field(max_length=LONGEST_NAME, description="Only those to this node.")] = ""
+    node: Annotated[str, Field(max_length=LONGEST_NAME)] = ""
+    """Only those to this node."""
 
 
 class ReportsAsked(Asked):
@@ -188,7 +205,8 @@ class ReportsAsked(Asked):
     """
 
     limit: Limit = 20
-    node: Annotated[str, Field(max_length=LONGEST_NAME, description="Only those of this node.")] = ""
+    node: Annotated[str, Field(max_length=LONGEST_NAME)] = ""
+    """Only those of this node."""
 
 
 class WhyAsked(Asked):
