@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.codecs import codecs
 from benchmarks.cpu import costOf
 from benchmarks.delay import delayOf
+from benchmarks.fleet import fleetFigures
 from benchmarks.load import Addresses
 from benchmarks.memory import memoryPerThousand
 from benchmarks.paths import WAYS, pathCost
@@ -38,6 +39,9 @@ _WAY = 200
 
 #: INVITEs a second that are to be refused.
 _STORMS = (1000, 5000, 10_000)
+
+#: Nodes of one controller, and how many changes there are in a second.
+_FLEET, _CHANGES = 1000, 50
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,17 @@ def codec(wishes: Wishes) -> dict[str, Any]:
     return found
 
 
+def fleet(wishes: Wishes) -> dict[str, Any]:
+    """
+    A controller with a thousand nodes: how soon a change of theirs is to be seen at its API, and its memory.
+    """
+    return _each(
+        wishes,
+        [str(_FLEET)],
+        lambda name, folder: fleetFigures(int(name), 3 * wishes.seconds, _CHANGES, folder),
+    )
+
+
 #: By the name of their figures in the JSON: what measures them.
 PARTS: dict[str, tuple[str, Callable[[Wishes], dict[str, Any]]]] = {
     "cpu": ("cpu_ms_per_call", cpu),
@@ -172,4 +187,5 @@ PARTS: dict[str, tuple[str, Callable[[Wishes], dict[str, Any]]]] = {
     "way": ("way_cpu_ms_per_call", way),
     "storm": ("storm", storm),
     "codec": ("codec_us", codec),
+    "fleet": ("fleet", fleet),
 }
