@@ -37,6 +37,7 @@ class Node:
     """
     One node.
 
+    @ivar peers: what it says of servers, or of clients.
     @ivar changes: how many changes there were; its views have the same number when the last is to be seen.
     """
 
@@ -45,7 +46,7 @@ class Node:
         self.name = name
         self.role = role
         self.changes = 0
-        self._peers = [self._peer(peer) for peer in peers]
+        self.peers = [self._peer(peer) for peer in peers]
         self._state = "serving"
         self._link: Any = None
 
@@ -104,7 +105,7 @@ class Node:
         standing = {
             "state": self._state,
             "waiting": 0,
-            "associations": len(self._peers),
+            "associations": len(self.peers),
             "guardLeft": None,
             "retryAfter": None,
             # It counts the changes, so that it can be seen which is the last that is to be seen.
@@ -114,7 +115,7 @@ class Node:
             "refused": 0,
             "order": None,
             "version": __version__,
-            "peers": self._peers,
+            "peers": self.peers,
         }
         self._link.callRemote(Standing, standing=standing)
 
@@ -126,7 +127,7 @@ class Node:
         self.changes += 1
         self._reactor.callLater(SOON, self._stand)
         if self.role == "client":
-            peer = self._peers[self.changes // 2 % len(self._peers)]
+            peer = self.peers[self.changes // 2 % len(self.peers)]
             peer["active"] = peer["associated"] = not peer["active"]
             peer["state"] = "Active" if peer["active"] else "Lost"
             return
@@ -137,7 +138,7 @@ class Node:
             "state": self._state,
             "at": time.time(),
             "waiting": 0,
-            "associations": len(self._peers),
+            "associations": len(self.peers),
             "guardLeft": None,
             "retryAfter": None,
             "forced": 0,
