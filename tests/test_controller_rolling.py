@@ -191,6 +191,27 @@ class Smooth(RollingCase):
         self.assertEqual(self.steps(), ["done"])
         self.assertFalse(any(event["change"] == "maintained" for event in self.node.events))
 
+    def test_exit(self) -> None:
+        """
+        Processes that end are begun again by somebody else; each is waited for.
+        """
+
+        def leave(node: Any) -> None:
+            if node.state == "offline":
+                self.clock.callLater(1, node.unlink)
+                self.clock.callLater(20, node.restart)
+                self.clock.callLater(22, node.connect, self.fleet)
+
+        for node in self.nodes.values():
+            node.whenChanged.append(lambda node=node: leave(node))
+        self.roll(then="exit", settle=1)
+        self.pass_(15)
+        self.assertEqual(self.steps(), ["returning", "waiting", "waiting"])
+        self.pass_(90)
+        self.assertEqual(self.steps(), ["done"] * 3)
+        self.assertEqual(self.obeyed(), dict.fromkeys(ALL, TURN))
+        self.assertEqual([node.runs for node in self.nodes.values()], [2, 2, 2])
+
     def test_select(self) -> None:
         """
         Labels say of whom.
@@ -484,7 +505,7 @@ class Asked(RollingCase):
             ({"select": {"a": 1}}, Malformed, "select is no object of texts"),
             ({"atOnce": 0}, Malformed, "a number from 1 up"),
             ({"atOnce": 1.5}, Malformed, "atOnce is 1.5; a whole number is expected"),
-            ({"then": "exit"}, Malformed, "then is none of run, stay"),
+            ({"then": "leave"}, Malformed, "then is none of run, stay, exit"),
             ({"guard": -1}, Malformed, "guard is -1.0"),
             ({"announce": "x"}, Malformed, "announce is none of"),
             ({"queue": True}, Malformed, "'queue' is not known"),

@@ -69,10 +69,11 @@ _OPTIONS = (
     ),
     click.option(
         "--then",
-        type=click.Choice(["run", "stay"]),
+        type=click.Choice(["run", "stay", "exit"]),
         default="run",
         show_default=True,
-        help="Whether each runs its maintenance command once it is offline.",
+        help="Once it is offline: its maintenance command is run, nothing, or its process ends, to be begun "
+        "again by what supervises it.",
     ),
     click.option(
         "--limit",

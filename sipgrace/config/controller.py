@@ -291,8 +291,9 @@ class MaintenanceSection(Section):
     timeout: Annotated[Seconds, Field(ge=1, le=86400)] = 600.0
     """How long one server may take; longer is trouble, at which it stops."""
 
-    then: Literal["run", "stay"] = "run"
-    """Whether the command is run, or servers are only drained and brought back."""
+    then: Literal["run", "stay", "exit"] = "run"
+    """Whether the command is run, servers are only drained and brought back, or their processes end, to be
+    begun again by what supervises them."""
 
     why: Phrase | None = None
     """The reason that clients are told; by default the name."""

@@ -256,6 +256,7 @@ class RollingCore:
         record = await self.plan.known(id)
         if record is None:
             self._needLink()
+            await self._needAnotherRun()
             record = await self.plan.give(self.server, Kind.RESUME, id)
         if record.outcome not in ENDED:
             record = await self.plan.whenEnded(id)
@@ -288,6 +289,18 @@ class RollingCore:
     def _needLink(self) -> None:
         if self.plan.fleet.linkOf(self.server) is None:
             raise Unreachable("it has no link to this controller yet")
+
+    async def _needAnotherRun(self) -> None:
+        """
+        Where the drain was to end the process, it is another run of it that comes back.
+        """
+        if self.plan.values("then") != "exit":
+            return
+        boot = self.plan.fleet.member(self.server).hello.boot
+        for id in self.plan.orderIds(self.server):
+            record = await self.plan.known(id)
+            if record is not None and record.boot == boot and record.order.get("kind") == Kind.DRAIN:
+                raise Unreachable("its process has not ended yet")
 
     def _retry(self, machine: RollingStep) -> None:
         turn = self._turn

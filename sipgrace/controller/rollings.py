@@ -158,8 +158,8 @@ class Rollings:
     def _read(self, values: Mapping[str, Any], person: Person) -> dict[str, Any]:
         found = {**DEFAULTS, **read(values, ROLLING, "the rolling maintenance")}
         found.setdefault("timeout", TIMEOUT + found.get("guard", 0.0) + found.get("over", 0.0))
-        if found["then"] not in ("run", "stay"):
-            raise Malformed("the rolling maintenance: then is none of run, stay")
+        if found["then"] not in ("run", "stay", "exit"):
+            raise Malformed("the rolling maintenance: then is none of run, stay, exit")
         if found["atOnce"] < 1:
             raise Malformed("the rolling maintenance: atOnce is 0; a number from 1 up is expected")
         if ("servers" in found) == ("select" in found):

@@ -423,7 +423,7 @@ class IController(Interface):
         """
         Begins a rolling maintenance: C{servers} (names), or C{select} (labels; C{{}} for all),
         C{atOnce} (1), C{settle} (10 s), C{why}, C{guard}, C{retryAfter}, C{announce}, C{over}, C{then}
-        (C{'run'}, C{'stay'}), C{timeout} (seconds for one server, 600).
+        (C{'run'}, C{'stay'}, C{'exit'}), C{timeout} (seconds for one server, 600 and the guard).
 
         @return: fires when it is kept and under way.
         """

@@ -112,8 +112,9 @@ class RollingAsked(_Drain):
     settle: Seconds = 10.0
     """So many seconds its clients have to see a server healthy before the next."""
 
-    then: Literal["run", "stay"] = "run"
-    """Whether the maintenance command is run once it is offline."""
+    then: Literal["run", "stay", "exit"] = "run"
+    """Once it is offline: its maintenance command is run, nothing, or its process ends, to be begun again by
+    what supervises it."""
 
     timeout: Annotated[Seconds, Field(gt=0)] = 600.0
     """One server may take so many seconds; then it is trouble."""

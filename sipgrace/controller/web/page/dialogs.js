@@ -251,7 +251,7 @@ export function rolling() {
       h("div", { class: "pair" },
         number("atOnce", "At once", "", { value: 1, min: 1, step: 1, required: true }),
         number("settle", "Healthy for, seconds", "Before the next begins.", { value: 10, required: true })),
-      choice("then", "When offline", [["run", "run the maintenance command"], ["stay", "just resume"]], "run"),
+      choice("then", "When offline", [["run", "run the maintenance command"], ["stay", "just resume"], ["exit", "end the process, which is begun again"]], "run"),
       WHY(), DRAIN(),
     ],
     does: (values) => {
