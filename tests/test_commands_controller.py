@@ -28,10 +28,12 @@ from sipgrace.commands.reach import Left, Reach
 from sipgrace.commands.rollingprogress import Bar, Lines, Nothing, rollingDisplayFor
 from sipgrace.control.remote import Unreachable
 from sipgrace.controller.seams import Outcome as Ended
-from sipgrace.controller.seams import Progress
+from sipgrace.controller.seams import Person, Progress
 from sipgrace.errors import OrderRefused, StoreError
+from sipgrace.lifecycle.authorization import Role
 from tests.webcase import WebCase
 
+ALICE = Person("alice", Role.OPERATOR)
 ALONE = {"SIPGRACE_SOCKET": "", "SIPGRACE_CONTROLLER": "", "SIPGRACE_TOKEN": "", "SIPGRACE_TOKEN_FILE": ""}
 
 
@@ -247,7 +249,7 @@ class Ordering(ControllerCase):
         await self.port.stopListening()
         outcome = await given
         self.assertEqual(outcome.status, Exit.UNREACHABLE)
-        self.assertIn("cannot be reached", outcome.text)
+        self.assertRegex(outcome.text, "cannot be reached|has not answered")
 
     async def test_others(self) -> None:
         """
@@ -440,6 +442,37 @@ class Fleets(ControllerCase):
         self.assertEqual(second, "! the link to server-104 is lost, and 1 of 1 clients reach it")
         self.assertRegex(third, r"\A! the link to server-104 is lost since .*: no sign of life\Z")
         self.assertEqual((await self.give("fleet", "--check")).status, Exit.OTHERWISE)
+
+    async def test_watch(self) -> None:
+        """
+        What happens to all nodes, orders, rolling maintenances and alerts, until Ctrl-C.
+        """
+        out = StringIO()
+        with mock.patch("click.echo", lambda text: out.write(f"{text[9:]}\n")):
+            given = self.give("fleet", "--watch")
+            await self.until(lambda: self.site.feed.readers)
+            await self.pause(0.1)
+            await self.controller.order({"node": "server-102", "kind": "drain", "why": "disk"}, ALICE)
+            self.event("server-102", 1, "draining", waiting=3)
+            await self.controller.rolling({"servers": ["server-104"]}, ALICE)
+            self.controller.fleet.publish("alert", "server-104", {"text": "late", "state": "firing"})
+            link = self.controller.fleet.linkOf("server-104")
+            assert link is not None
+            self.controller.fleet.lost("server-104", link, "gone")
+            await self.until(lambda: "gone" in out.getvalue())
+            given.cancel()
+            with contextlib.suppress(Left):
+                await given
+        self.assertEqual(
+            out.getvalue().splitlines(),
+            [
+                "server-102: drain by alice: obeyed (disk)",
+                "server-102: draining, 3 calls left, 0 associations",
+                "rolling-1: running, 0 of 1 server",
+                "! late",
+                "! the link to server-104 is lost: gone",
+            ],
+        )
 
     async def test_orders(self) -> None:
         self.assertEqual((await self.give("orders")).text, "none was given")

@@ -10,11 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from twisted.internet.defer import CancelledError
 
 from sipgrace.commands.access import Control, controlling
 from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.commands.reach import Left
+from sipgrace.commands.rollingprogress import rollingLine
+from sipgrace.commands.show import happened
 from sipgrace.commands.wishes import reason
 from sipgrace.commands.words import count, moment, seconds, segment, table
+from sipgrace.control.remote import Unreachable
 
 __all__ = ["announce", "audit", "fleet", "forget", "orders"]
 
@@ -77,7 +82,8 @@ def shown(view: Facts) -> str:
 @click.option(
     "--check", is_flag=True, help="Exit with status 4 unless all are linked, and no words conflict."
 )
-def fleet(control: Control, check: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show what happens to all nodes, as it happens, until Ctrl-C.")
+def fleet(control: Control, check: bool, watch: bool) -> None:
     """
     Show a controller's fleet: how each node stands, and what is wrong.
 
@@ -87,9 +93,12 @@ def fleet(control: Control, check: bool) -> None:
     \b
       sipgrace fleet --check             for health checks
       sipgrace fleet --json | jq '.nodes[].state'
+      sipgrace fleet --watch
     """
 
     async def job(reactor: Any, controller: Any) -> Outcome:
+        if watch:
+            return await _watched(controller, control.json)
         view = await controller.ask("GET", "fleet")
         troubles = _troubles(view)
         if check and troubles:
@@ -97,6 +106,48 @@ def fleet(control: Control, check: bool) -> None:
         return Outcome(Exit.DONE, shown(view), view)
 
     control.carryOut(job)
+
+
+def noticed(kind: str, notice: Facts) -> str:
+    """
+    @return: one line about what happened; none where there is nothing to be said.
+    """
+    facts, node = notice.get("facts", {}), notice.get("node", "")
+    if kind == "event":
+        return f"{node}: {happened(facts)}"
+    if kind == "order":
+        order = facts["order"]
+        why = facts["text"] or order.get("why", "")
+        return f"{node}: {order['kind']} by {facts['who']}: {facts['outcome']}" + (f" ({why})" if why else "")
+    if kind == "rolling":
+        return rollingLine(facts)
+    if kind == "alert":
+        return f"! {facts['text']}" + (" (over)" if facts.get("state") == "resolved" else "")
+    if kind == "node" and not facts.get("linked", True):
+        return f"! the link to {node} is lost: {facts['lost']}"
+    return ""
+
+
+async def _watched(controller: Any, asJSON: bool) -> Outcome:
+    def heard(kind: str, notice: Facts) -> None:
+        try:
+            if asJSON:
+                click.echo(json.dumps({"kind": kind, **notice}, ensure_ascii=False))
+            elif line := noticed(kind, notice):
+                click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+        except OSError:
+            # Nobody reads any more.
+            stream.lost.cancel()
+
+    stream = controller.events(heard)
+    try:
+        await stream.started
+        why = await stream.lost
+    except CancelledError:
+        raise Left("") from None
+    finally:
+        stream.stop()
+    raise Unreachable(why)
 
 
 def _order(record: Facts) -> list[str]:

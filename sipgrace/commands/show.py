@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from sipgrace.commands.reach import Left, Reach, reaching
 from sipgrace.commands.words import count, seconds
 from sipgrace.control.remote import Unreachable
 
-__all__ = ["reroutes", "status", "watch"]
+__all__ = ["happened", "reroutes", "status", "watch"]
 
 
 def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
@@ -176,6 +177,13 @@ def _printed(event: dict[str, Any]) -> None:
 
 def _told(event: dict[str, Any]) -> None:
     at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
+    click.echo(f"{at} {happened(event)}")
+
+
+def happened(event: Mapping[str, Any]) -> str:
+    """
+    @return: an event in words.
+    """
     order = event["order"]
     parts = [event["change"]]
     if order is not None:
@@ -189,7 +197,7 @@ def _told(event: dict[str, Any]) -> None:
         parts.append(f"{count(event['aborted'], 'association')} aborted")
     if event["text"]:
         parts.append(event["text"])
-    click.echo(f"{at} {', '.join(parts)}")
+    return ", ".join(parts)
 
 
 @click.command()
