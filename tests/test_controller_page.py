@@ -491,6 +491,46 @@ class Doing(PageCase):
         await self.until(lambda: self.controller.asked)
         self.assertEqual(self.controller.asked[0][1], {"node": "server-104", "kind": "offline"})
 
+    async def test_reject(self) -> None:
+        """
+        A node's own word in its details; a rule that refuses calls, and how it is taken back.
+        """
+        browser = await self.browser()
+        link: Any = self.controller.fleet.linkOf("server-104")
+        rule = '{"name": "premium", "status": 603, "destination": {"prefix": "0900"}}'
+        link.facts["rejects"] = [{"name": "premium", "rule": rule, "who": "bob", "when": 1.0, "why": "fraud"}]
+        await browser.evaluate("document.querySelector('[data-key=\"server:server-104\"]').click()")
+        await browser.until("document.querySelector('#dialog .pill.warn')")
+        self.assertIn(
+            "refuses premium: 603 to prefix 0900, by bob: fraud",
+            await browser.evaluate("document.querySelector('#dialog').innerText"),
+        )
+        await browser.evaluate(PRESS.format(where="#dialog", text="Admit premium…"))
+        await browser.evaluate(PRESS.format(where="#dialog", text="Admit"))
+        await browser.until("!document.getElementById('dialog').open")
+        await browser.evaluate("document.querySelector('[data-key=\"server:server-104\"]').click()")
+        await browser.evaluate(PRESS.format(where="#dialog", text="Refuse calls…"))
+        await self.fillIn(browser, name="flood")
+        await self.fillIn(browser, fromWhat="network")
+        wrong = "document.querySelector('#dialog > form > .trouble').textContent"
+        self.assertEqual(await browser.evaluate(wrong), "Say which.")
+        await self.fillIn(browser, **{"from": "192.0.2.0/24"})
+        await browser.evaluate(PRESS.format(where="#dialog", text="Refuse these calls"))
+        await browser.until("!document.getElementById('dialog').open")
+        rules = [asked[1] for asked in self.controller.asked]
+        self.assertEqual(
+            rules,
+            [
+                {"node": "server-104", "kind": "admit", "rule": "premium"},
+                {
+                    "node": "server-104",
+                    "kind": "reject",
+                    "rule": '{"name":"flood","status":403,"origin":{"network":"192.0.2.0/24"}}',
+                },
+            ],
+        )
+        self.assertEqual(browser.complaints, [])
+
     async def test_resumed(self) -> None:
         """
         When the stream breaks off it is taken up again, and what was missed is seen.

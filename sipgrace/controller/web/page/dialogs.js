@@ -233,7 +233,73 @@ export function details(node) {
     facts.reroutes !== undefined && ["Rerouted", `${facts.reroutes} calls, ${facts.tdm ?? 0} to TDM`],
   ].filter(Boolean);
   info(node.name, h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])),
-    h("p", { class: "buttons left" }, buttons(node, "details:", true)));
+    h("div", { class: "more", "aria-live": "polite" }, node.linked && !node.controller ? h("p", { class: "dim" }, "Asking it…") : null),
+    h("p", { class: "buttons left" }, buttons(node, "details:", true),
+      node.role === "server" && node.linked && may("reject") ? h("button", { type: "button", class: "small", onclick: () => reject(node) }, "Refuse calls…") : null));
+  if (node.linked && !node.controller) told(node, dialog().querySelector(".more"));
+}
+
+// What the node itself tells, which takes a moment longer.
+async function told(node, place) {
+  try {
+    const status = await ask("GET", `nodes/${encodeURIComponent(node.name)}/status`);
+    const times = status.setupTimes ?? {};
+    const rows = [
+      ["Listens at", (status.listeners ?? []).join(", ") || "–"],
+      ["Set-up takes", times.median === null || times.median === undefined ? "not known yet" : `${seconds(times.median)}, 99 % within ${seconds(times.p99)}`],
+      status.guardEstimate && ["A drain would need", `${seconds(status.guardEstimate.seconds)} (${status.guardEstimate.basis})`],
+      status.clients && ["Clients", Object.entries(status.clients).map(([name, up]) => `${name}: ${up}`).join(", ") || "none"],
+      status.servers && ["Servers", status.servers.map((one) => `${one.name}: ${one.state.toLowerCase()}`).join(", ") || "none"],
+    ].filter(Boolean);
+    place.replaceChildren(h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])));
+    for (const one of status.rejects ?? [])
+      place.append(h("p", {}, h("span", { class: "pill warn" }, "refuses"), ` ${one.name}: ${ruled(one.rule)}, by ${one.who}${one.why ? `: ${one.why}` : ""} `,
+        may("admit") ? h("button", { type: "button", class: "small", onclick: () => admit(node, one) }, `Admit ${one.name}…`) : null));
+  } catch (error) { place.replaceChildren(h("p", { class: "dim" }, error.message)); }
+}
+
+function ruled(text) {
+  let rule;
+  try { rule = JSON.parse(text); } catch { return text; }
+  const side = (word, one) => (one ? `${word} ${Object.entries(one).map(([key, value]) => `${key} ${value}`).join(" ")}` : "");
+  return [`${rule.status}`, side("from", rule.origin), side("to", rule.destination)].filter(Boolean).join(" ");
+}
+
+function reject(node) {
+  const sides = [["", "anywhere"], ["network", "network"], ["client", "client"], ["domain", "domain"], ["prefix", "prefix"]];
+  const rule = (values) => {
+    const found = { name: values.name.trim(), status: values.status };
+    if (values.fromWhat) found.origin = { [values.fromWhat]: values.from.trim() };
+    if (values.toWhat) found.destination = { [values.toWhat]: values.to.trim() };
+    return found;
+  };
+  form({
+    title: `Refuse calls at ${node.name}`, go: "Refuse these calls",
+    fields: [
+      text("name", "Name of the rule", "By which it is taken back.", { autocomplete: "off", maxlength: 100 }),
+      h("div", { class: "pair" }, choice("fromWhat", "From", sides), text("from", "which", "An address or network, a name, a host, or first characters.")),
+      h("div", { class: "pair" }, choice("toWhat", "To", sides), text("to", "which")),
+      number("status", "Answer", "A status code of SIP.", { value: 403, min: 400, max: 699, step: 1, placeholder: "" }), WHY(),
+    ],
+    does: (values) => {
+      if (!values.name.trim()) return { lines: [], wrong: "Give the rule a name." };
+      if (!values.fromWhat && !values.toWhat) return { lines: [], wrong: "Say which calls." };
+      if ((values.fromWhat && !values.from.trim()) || (values.toWhat && !values.to.trim())) return { lines: [], wrong: "Say which." };
+      return { lines: [
+        `New calls ${values.fromWhat ? `from ${values.fromWhat} ${values.from} ` : ""}${values.toWhat ? `to ${values.toWhat} ${values.to} ` : ""}are answered ${values.status}.`,
+        "Calls that were accepted go on. It stays until it is taken back.",
+      ] };
+    },
+    act: (values) => give({ node: node.name, kind: "reject", rule: JSON.stringify(rule(values)), why: values.why }),
+  });
+}
+
+function admit(node, one) {
+  form({
+    title: `Admit ${one.name} at ${node.name}`, go: "Admit", fields: [WHY()],
+    does: () => ({ lines: [`Calls are no longer refused by the rule ${one.name} (${ruled(one.rule)}).`] }),
+    act: ({ why }) => give({ node: node.name, kind: "admit", rule: one.name, why }),
+  });
 }
 
 export function rolling() {
