@@ -12,8 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from sipgrace.controller.budget import Budget
-from sipgrace.controller.seams import Person, Progress, RollingRecord
+from sipgrace.controller.seams import Hello, Person, Progress, RollingRecord
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
+from tests.fleetfakes import SimulatedLink
 from tests.test_controller_orders import ALICE, VIEWER, OrdersCase
 
 ALL = ["server-101", "server-102", "server-103"]
@@ -136,6 +137,28 @@ class Smooth(RollingCase):
         self.assertEqual(self.steps(), ["settling", "waiting", "waiting"])
         self.pass_(0.5)
         self.assertEqual(self.steps(), ["done", "draining", "waiting"])
+
+    def test_clientOfAnother(self) -> None:
+        """
+        What a client says that has its link to another controller counts as well, while that can be asked.
+        """
+        self.client.unlink()
+        self.fleet.forget("client-110")
+
+        def tell(active: bool) -> None:
+            peers = [{"name": "server-101", "active": active, "associated": active, "skipped": False}]
+            view = {"name": "client-112", "role": "client", "linked": True, "standing": {"peers": peers}}
+            self.fleet.adopt("controller-121", view)
+
+        tell(True)
+        self.roll(settle=1, servers=["server-101"])
+        tell(False)
+        self.until("settling")
+        self.pass_(20)
+        self.assertEqual(self.steps(), ["settling"])
+        tell(True)
+        self.pass_(1.5)
+        self.assertEqual(self.steps(), ["done"])
 
     def test_blindBefore(self) -> None:
         """
@@ -580,6 +603,25 @@ class Killed(RollingCase):
         for number, done in itertools.product(range(whole), (False, True)):
             self.roundabout([(number, done)], 3.0)
 
+    def test_linkAwaited(self) -> None:
+        """
+        After a restart it goes on as soon as the next server has said how it stands, and not some time later.
+        """
+        self.roll(settle=1)
+        self.until("settling", "waiting", "waiting")
+        self.kill()
+        waited = self.nodes["server-102"]
+        link, waited.connect = waited.connect, lambda fleet: None  # type: ignore[method-assign, assignment]
+        self.begin()
+        self.until("done", "draining", "waiting")
+        self.pass_(6)
+        self.fleet.hello(Hello("server-102", "server", "1.0", "b1", 0), SimulatedLink(waited), "127.0.0.1")
+        self.pass_(6)
+        self.assertEqual(self.steps(), ["done", "draining", "waiting"])
+        link(self.fleet)
+        self.pass_(0.3)
+        self.assertEqual(self.obeyed()["server-102"], ["drain"])
+
     def test_twice(self) -> None:
         """
         Again and again, and for longer than orders are valid.
@@ -616,7 +658,8 @@ class Killed(RollingCase):
                 return write(what, work)
             kills.pop(0)
             if done:
-                write(what, work)
+                # A claim may be refused, of which nobody hears any more.
+                write(what, work).addErrback(lambda failure: None)
             self.died = what
             dead = self.store
             self.kill()

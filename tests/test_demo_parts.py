@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -24,6 +25,7 @@ from sipgrace.demo.files import filesOf
 from sipgrace.demo.load import Load
 from sipgrace.demo.plan import CLIENTS, CONTROLLERS, SERVERS, Member, Plan, pairs
 from sipgrace.demo.result import Result
+from sipgrace.demo.rolling import Course, Turn
 from sipgrace.demo.trust import makeTrust
 from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
@@ -350,6 +352,31 @@ class Results(SynchronousTestCase):
         self.assertFalse(self.result(drained(goneByClients={})).good)
         self.assertFalse(self.result(drained(backAfter=None)).good)
         self.assertFalse(self.result(drained(offlineAfter=0.25)).good)
+
+    def test_rolling(self) -> None:
+        """
+        A rolling maintenance is good when each server had its turn once, by its own account; how fast one
+        drain was is judged elsewhere.
+        """
+        turns = {server.name: Turn(1, 1, 1) for server in SERVERS}
+        self.assertTrue(Course("done", turns=turns).good)
+        self.assertFalse(Course("trouble", turns=turns).good)
+        self.assertFalse(Course("done").good)
+        for turn in (Turn(2, 1, 1), Turn(1, 0, 1), Turn(1, 1, 0)):
+            self.assertFalse(Course("done", turns={**turns, "server-104": turn}).good)
+        clock = Clock()
+        plan = Plan(calls=0, rolling=True)
+        drains = [drained(server=server.name, offlineAfter=0.25) for server in SERVERS]
+        plan = replace(plan, drains=tuple(turns))
+        good = Result(plan, Book(clock.seconds), drains, (), {}, [], course=Course("done", turns=turns))
+        self.assertTrue(good.good)
+        self.assertEqual(good.toJSON(0.0)["rolling"]["servers"]["server-108"]["drains"], 1)
+        self.assertFalse(replace(good, course=None).good)
+        self.assertFalse(replace(good, course=Course("running", turns=turns)).good)
+        self.assertEqual(
+            list(replace(good, course=Course("trouble", "server-104: no")).troubles()),
+            ["the rolling maintenance: trouble server-104: no"],
+        )
 
     def test_json(self) -> None:
         """

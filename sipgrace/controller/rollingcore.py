@@ -104,6 +104,8 @@ class RollingCore:
         self._limit: IDelayedCall | None = None
         self._settling: IDelayedCall | None = None
         self._machine: RollingStep | None = None
+        self._retrying: IDelayedCall | None = None
+        self._absent = False
         self._dead = False
 
     # ------------------------------------------------------------------ states
@@ -287,8 +289,13 @@ class RollingCore:
         Deferred.fromCoroutine(work).addErrback(failed)
 
     def _needLink(self) -> None:
-        if self.plan.fleet.linkOf(self.server) is None:
-            raise Unreachable("it has no link to this controller yet")
+        self._absent = not self._isThere()
+        if self._absent:
+            raise Unreachable("it has no link to this controller yet, or has not said how it stands")
+
+    def _isThere(self) -> bool:
+        fleet = self.plan.fleet
+        return fleet.linkOf(self.server) is not None and fleet.member(self.server).state != "unknown"
 
     async def _needAnotherRun(self) -> None:
         """
@@ -306,10 +313,11 @@ class RollingCore:
         turn = self._turn
 
         def again() -> None:
+            self._retrying = None
             if self._turn == turn:
                 machine.takeUp()
 
-        self.plan.clock.callLater(AGAIN, again)
+        self._retrying = self.plan.clock.callLater(AGAIN, again)
 
     # ------------------------------------------------------------------ watching
 
@@ -326,6 +334,10 @@ class RollingCore:
         The fleet has changed.
         """
         machine = self._machine
+        if self._absent and self._retrying is not None and self._isThere():
+            # It was waited for.
+            self._absent = False
+            self._retrying.reset(0)
         if self._dead or machine is None or self.step != "settling":
             return
         why = self.unhealthy()

@@ -67,9 +67,10 @@ def figuresOf(
 ) -> Iterator[Figure]:
     """
     @param rerouted: the Call-IDs of calls that some client had to try at another server.
-    @return: those that this kind of run has.
+    @return: those that this kind of run has. Where the controller drains as it sees fit there are none: what
+        that is judged by is in L{sipgrace.demo.rolling.Course}.
     """
-    if not drains:
+    if not drains or plan.rolling:
         return
     if plan.calls and plan.announce != "in-answer":
         latest = [drain.lastInvite for drain in drains]
@@ -81,7 +82,7 @@ def figuresOf(
             _worst(latest),
             missing=False,
         )
-    told = plan.announce == "in-answer" and not (plan.atOnce or plan.rolling)
+    told = plan.announce == "in-answer" and not plan.atOnce
     if told and rerouted and not any(drain.forced for drain in drains):
         others = book.calls.keys() - set(rerouted)
         mine, theirs = (percentiles(book.setUpTimes(among))["p99"] for among in (rerouted, others))
