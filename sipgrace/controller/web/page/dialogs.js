@@ -201,7 +201,7 @@ export function pair(entry) {
 export function info(title, ...content) {
   const box = dialog();
   box.replaceChildren(h("form", { method: "dialog" }, h("h2", { id: "dialog-title" }, title), content,
-    h("p", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Close"))));
+    h("p", { class: "buttons" }, h("button", { type: "submit", class: "primary", autofocus: true }, "Close"))));
   if (!box.open) box.showModal();
 }
 
