@@ -99,6 +99,7 @@ class AnnouncedTests(SynchronousTestCase):
             (CONTROLLER, "192.0.2.1:5060", 1.0, None, OrderRefused, "has no server"),
             (CONTROLLER, "server-102", -1.0, None, OrderRefused, "retryAfter: a number of seconds from 0 up"),
             (CONTROLLER, "server-102", nan, None, OrderRefused, "retryAfter: a number of seconds from 0 up"),
+            (CONTROLLER, "server-102", 1e6, None, OrderRefused, "retryAfter: at most 604800 seconds are"),
             (CONTROLLER, "server-102", 1.0, inf, OrderRefused, "back: a number of seconds from 0 up"),
         ):
             found = self.assertRaises(

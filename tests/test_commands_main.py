@@ -360,17 +360,19 @@ class CommandLine(SynchronousTestCase):
 
     def test_times(self) -> None:
         for words, text in [
-            (("drain", "--guard", "-1"), "-1.0 is not in the range x>=0."),
+            (("drain", "--guard", "-1"), "-1.0 is not in the range 0<=x<=86400.0."),
+            (("drain", "--guard", "99999999"), "99999999.0 is not in the range 0<=x<=86400.0."),
             (("drain", "--guard", "soon"), "'soon' is not a valid float range."),
-            (("drain", "--retry-after", "-1"), "-1.0 is not in the range x>=0."),
-            (("drain", "--over", "-1"), "-1.0 is not in the range x>=0."),
+            (("drain", "--retry-after", "-1"), "-1.0 is not in the range 0<=x<=604800.0."),
+            (("drain", "--over", "-1"), "-1.0 is not in the range 0<=x<=86400.0."),
+            (("drain", "--retry-after", "1e12"), "1000000000000.0 is not in the range 0<=x<=604800.0."),
             (("drain", "--then", "halt"), "'halt' is not one of 'stay', 'exit', 'run'."),
             (
                 ("rehearse", "--announce", "loudly"),
                 "'loudly' is not one of 'in-answer', 'broadcast', 'both'.",
             ),
-            (("rehearse", "--back", "-1"), "-1.0 is not in the range x>=0."),
-            (("extend", "0"), "0.0 is not in the range x>0."),
+            (("rehearse", "--back", "-1"), "-1.0 is not in the range 0<=x<=31622400.0."),
+            (("extend", "0"), "0.0 is not in the range 0<x<=86400.0."),
             (("extend",), "Missing argument 'SECONDS'."),
             (("status", "--timeout", "0"), "0.0 is not in the range x>0."),
             (("status", "--is", "asleep"), "'asleep' is not one of"),

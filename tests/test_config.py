@@ -748,7 +748,7 @@ class Right(SynchronousTestCase):
                     "longest": 60.0,
                     "down": 1,
                     "up": 1,
-                    "every": 0.0,
+                    "every": None,
                     "grace": 5.0,
                 },
                 "reconnect": {"interval": 1.0, "longest": 30.0},

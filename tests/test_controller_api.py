@@ -505,6 +505,14 @@ class Refusing(WebCase):
                 {"node": "a", "kind": "drain", "guard": -1},
                 "guard: Input should be greater than or equal to 0",
             ),
+            (
+                {"node": "a", "kind": "drain", "guard": 99999999},
+                "guard: Input should be less than or equal to 86400",
+            ),
+            (
+                {"node": "a", "kind": "drain", "retryAfter": 1e12},
+                "retryAfter: Input should be less than or equal to 604800",
+            ),
             ({"node": "", "kind": "drain"}, "node: String should have at least 1 character"),
         ):
             await self.refused(400, detail, "POST", "/api/v1/orders", body)

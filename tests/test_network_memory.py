@@ -119,6 +119,49 @@ class NetworkCase(SynchronousTestCase):
         self.assertEqual((caller.take(), callee.take()), (["INFO"], ["200 INFO"]))
 
 
+class LatencyTests(NetworkCase):
+    strategy = "latency"
+
+    def test_tested(self) -> None:
+        """
+        What this strategy goes by is measured again and again, though probe.every is not set.
+        """
+        client = self.world.clients["110"]
+        before = {name: link.latency for name, link in client.links.items()}
+        self.world.network.latency = 0.05
+        self.world.run(11)
+        for name, link in client.links.items():
+            latency, former = link.latency, before[name]
+            assert latency is not None and former is not None
+            self.assertTrue(latency > 5 * former, (latency, former))
+
+
+class NotLatencyTests(NetworkCase):
+    def test_notTested(self) -> None:
+        """
+        The other strategies do not ask for it.
+        """
+        client = self.world.clients["110"]
+        before = {name: link.latency for name, link in client.links.items()}
+        self.world.network.latency = 0.05
+        self.world.run(11)
+        self.assertEqual({name: link.latency for name, link in client.links.items()}, before)
+
+    def test_longAway(self) -> None:
+        """
+        The longest time that a server may ask to be left alone is kept by its clients.
+        """
+        self.bob.rings = None
+        for _ in range(2):
+            # The first is waited for; the second is refused.
+            self.alice.call("1121", "110")
+            self.world.run(0.1)
+            if self.world.state("102") == "serving":
+                self.world.drain("102", retryAfter=604800.0)
+        countdown = self.world.clients["110"].links["server-102"].countdown
+        self.assertTrue(604799 < countdown <= 604800, countdown)
+
+
 class CallTests(NetworkCase):
     """
     Calls with everybody in service.

@@ -14,6 +14,7 @@ from sipgrace.client.link import ServerLink
 from sipgrace.errors import NotAllowed, OrderRefused
 from sipgrace.lifecycle.authorization import Giver, Role
 from sipgrace.lifecycle.door import Door
+from sipgrace.lifecycle.orders import LONGEST_AWAY
 
 
 class Announced:
@@ -49,6 +50,9 @@ class Announced:
         for name, seconds in (("retryAfter", retryAfter), ("back", back)):
             if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
                 raise OrderRefused(f"{name}: a number of seconds from 0 up is expected, found {seconds}")
+        if retryAfter > LONGEST_AWAY:
+            most = f"at most {LONGEST_AWAY:g} seconds are expected"
+            raise OrderRefused(f"retryAfter: {most}, found {retryAfter:g}")
         self.log.info(
             "{giver}: {server} is unavailable for {seconds:.0f} s ({why})",
             giver=giver.name,

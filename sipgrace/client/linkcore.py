@@ -73,7 +73,8 @@ class LinkSettings:
     @ivar every: seconds between the tests of a server that is on the list; 0 for none.
     @ivar early: whether a server is tested also while it counts down, and a good test brings it back before
         its time. Without, nothing but its own word does.
-    @ivar longest: seconds; no countdown is longer, whatever the server asks for.
+    @ivar longest: seconds; no countdown is longer, whatever the server asks for. As long as one of ours ever
+        asks for: a week, or its guard and a week, and its spread.
     @ivar stopLimit: seconds that an association has to end in order when the link is stopped.
     """
 
@@ -85,7 +86,7 @@ class LinkSettings:
     fresh: int = 3
     every: float = 0.0
     early: bool = False
-    longest: float = 86400.0
+    longest: float = 604_800.0 + 86_400.0 + 3600.0
     stopLimit: float = 5.0
 
 

@@ -31,7 +31,7 @@ from sipgrace.client.registrar import Registrar, RegistrarSettings
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
 from sipgrace.client.skips import Skips
-from sipgrace.client.strategies import strategyNamed
+from sipgrace.client.strategies import Latency, strategyNamed
 from sipgrace.client.subscriber import Subscriptions
 from sipgrace.client.tdm import ITDMRoute, SIPGateway
 from sipgrace.client.tdmcommand import CommandRoute
@@ -85,6 +85,15 @@ def _credentialsOf(account: Account, realm: bytes, algorithms: tuple[Algorithm, 
         account.password.encode("utf-8"),
         [name.encode("ascii") for name in names],
     )
+
+
+def _every(config: ClientConfig) -> float:
+    """
+    How often servers in service are tested, in seconds.
+    """
+    if config.probe.every is not None:
+        return config.probe.every
+    return Latency.EVERY if config.client.strategy == Latency.name else 0.0
 
 
 def _heard(response: Response, target: Target) -> None:
@@ -304,7 +313,7 @@ class ClientService(Service):
             tests=Backoff(config.probe.interval, config.probe.longest),
             down=config.probe.down,
             up=config.probe.up,
-            every=config.probe.every,
+            every=_every(config),
             early=client.returns == "early",
         )
         for server in config.servers:

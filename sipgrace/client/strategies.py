@@ -188,6 +188,8 @@ class Latency:
     By how soon the last test was answered. Those that are not much slower than the best take turns with it:
     what differs by less is noise, and one server would get all the calls for it. Those not measured yet come
     last.
+
+    @cvar EVERY: seconds between two tests of a server in service, where the configuration does not say.
     """
 
     name: str = "latency"
@@ -195,6 +197,8 @@ class Latency:
     #: So many seconds, or such a part of the best latency, is not much.
     NEAR = 0.005
     PART = 0.25
+
+    EVERY = 10.0
 
     def order(self, links: list[L], start: int) -> list[L]:
         """

@@ -15,6 +15,7 @@ from sipgrace.commands.reach import Left, Reach, glance, reaching
 from sipgrace.commands.wishes import reason, wishing
 from sipgrace.commands.words import count, seconds, standing
 from sipgrace.control.remote import Answer, Unreachable
+from sipgrace.lifecycle.orders import LONGEST_GUARD
 
 __all__ = ["Giving", "cancel", "drain", "extend", "offline", "resume", "skip", "unskip"]
 
@@ -176,7 +177,7 @@ def cancel(reach: Reach, why: str) -> None:
 
 @click.command()
 @reaching
-@click.argument("seconds", type=click.FloatRange(min=0, min_open=True))
+@click.argument("seconds", type=click.FloatRange(min=0, min_open=True, max=LONGEST_GUARD))
 @reason
 def extend(reach: Reach, seconds: float, why: str) -> None:
     """

@@ -14,6 +14,7 @@ from sipgrace.commands.access import Control, controlling
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left
 from sipgrace.commands.rollingprogress import rollingDisplayFor, rollingLine
+from sipgrace.commands.wishes import AWAY, GUARD
 from sipgrace.commands.words import count, moment, seconds, segment
 from sipgrace.control.remote import Unreachable
 from sipgrace.lifecycle.orders import Announce
@@ -59,11 +60,11 @@ _OPTIONS = (
         show_default=True,
         help="So long its clients have to see a server healthy before the next.",
     ),
-    click.option("--guard", metavar="SECONDS", type=_SECONDS, help="As for 'sipgrace drain'."),
+    click.option("--guard", metavar="SECONDS", type=GUARD, help="As for 'sipgrace drain'."),
     click.option(
-        "--retry-after", "retryAfter", metavar="SECONDS", type=_SECONDS, help="As for 'sipgrace drain'."
+        "--retry-after", "retryAfter", metavar="SECONDS", type=AWAY, help="As for 'sipgrace drain'."
     ),
-    click.option("--over", metavar="SECONDS", type=_SECONDS, help="As for 'sipgrace drain'."),
+    click.option("--over", metavar="SECONDS", type=GUARD, help="As for 'sipgrace drain'."),
     click.option(
         "--announce", type=click.Choice([str(way) for way in Announce]), help="As for 'sipgrace drain'."
     ),

@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 
 import click
 
-from sipgrace.lifecycle.orders import THEN, Announce
+from sipgrace.lifecycle.orders import LONGEST_AWAY, LONGEST_BACK, LONGEST_GUARD, THEN, Announce
 
-__all__ = ["reason", "wishing"]
+__all__ = ["AWAY", "BACK", "GUARD", "reason", "wishing"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SECONDS = click.FloatRange(min=0)
+#: How long a guard may be, and the way to a full stop; for how long clients may be asked to stay away; when a
+#: return may be scheduled; all in seconds.
+GUARD = click.FloatRange(min=0, max=LONGEST_GUARD)
+AWAY = click.FloatRange(min=0, max=LONGEST_AWAY)
+BACK = click.FloatRange(min=0, max=LONGEST_BACK)
 
 reason = click.option("--why", metavar="TEXT", default="", help="The reason, for those who ask.")
 
@@ -25,20 +29,20 @@ _OPTIONS = (
     click.option(
         "--guard",
         metavar="SECONDS",
-        type=_SECONDS,
+        type=GUARD,
         help="When its associations are gone at the latest; by default as configured.",
     ),
     click.option(
         "--retry-after",
         metavar="SECONDS",
-        type=_SECONDS,
+        type=AWAY,
         help="How long clients are asked to stay away, from now, or from the full stop with --over; never "
         "less than the guard. By default as configured.",
     ),
     click.option(
         "--over",
         metavar="SECONDS",
-        type=_SECONDS,
+        type=GUARD,
         help="Refuse a rising share of new calls for so long before the full stop, from which the guard "
         "counts; 0 for a full stop at once. By default as configured.",
     ),
@@ -57,7 +61,7 @@ _OPTIONS = (
     click.option(
         "--back",
         metavar="SECONDS",
-        type=_SECONDS,
+        type=BACK,
         help="In how many seconds from now it is scheduled to return, for clients to know; 'sipgrace resume' "
         "is needed all the same.",
     ),

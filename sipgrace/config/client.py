@@ -75,8 +75,8 @@ class ClientSection(Section):
     first that is there; priority: all to the one that is there with the lowest cost, in turn among equals;
     weighted: at random, by their weights; least-loaded: each to the one with the fewest calls of this client
     that are being set up; latency: each to the one that answers tests soonest, in turn among those that are
-    near it (probe.every says how often they are tested); srv: by cost and then by weight, as DNS means its
-    priorities and weights. Or any other that is installed as a Twisted plugin
+    near it (tested every 10 seconds, or as probe.every says); srv: by cost and then by weight, as DNS means
+    its priorities and weights. Or any other that is installed as a Twisted plugin
     (sipgrace.client.strategies.IStrategy)."""
 
     returns: Annotated[Literal["countdown", "early"], Field(alias=_RETURN)] = "countdown"
@@ -256,9 +256,10 @@ class Probe(Section):
     """A server that has passed no test so long after its announced return is overdue, of which those who
     watch are told."""
 
-    every: Annotated[Seconds, Field(ge=0, le=86400)] = 0.0
+    every: Annotated[Seconds, Field(ge=0, le=86400)] | None = None
     """The time between tests of a server that is on the active list; 0 for none, since its calls show how it
-    is. One that is skipped is tested in any case."""
+    is. By default 10 where strategy is "latency", which goes by these tests, and else 0. One that is skipped
+    is tested in any case."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

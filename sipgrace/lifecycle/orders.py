@@ -23,6 +23,15 @@ LONGEST_NAME = 100
 #: The longest rule that refuses calls, in characters.
 LONGEST_RULE = 1000
 
+#: The longest guard, and the longest way to a full stop, in seconds; as in the configuration.
+LONGEST_GUARD = 86_400.0
+
+#: The longest time that clients may be asked to stay away, in seconds; as in the configuration.
+LONGEST_AWAY = 604_800.0
+
+#: No return is scheduled later than this, in seconds from the order.
+LONGEST_BACK = 366 * 86_400.0
+
 #: What may follow a drain.
 THEN = ("stay", "exit", "run")
 
@@ -95,14 +104,15 @@ class Order:
     @ivar why: the reason, which clients are told as well (the comment of C{Retry-After}, RFC 3261
         §20.33).
     @ivar guard: the time a drain may take, in seconds from now, 0 for at once; for C{extend}, the time
-        to add. C{None} leaves it to the server's settings.
-    @ivar retryAfter: how long clients are asked to stay away, in seconds from now. What is shorter than
+        to add; L{LONGEST_GUARD} at most. C{None} leaves it to the server's settings.
+    @ivar retryAfter: how long clients are asked to stay away, in seconds from now; L{LONGEST_AWAY} at most.
+        What is shorter than
         the guard counts as the guard. C{None} leaves it to the server's settings.
     @ivar announce: how clients are told. C{None} leaves it to the server's settings.
     @ivar back: when the server is scheduled to return, in seconds since the epoch; clients are told this
-        too. C{None} where that is not known.
+        too; L{LONGEST_BACK} after C{when} at the latest. C{None} where that is not known.
     @ivar over: for so many seconds before the full stop a rising share of new INVITEs is refused; 0 for a
-        full stop at once, C{None} leaves it to the server's settings.
+        full stop at once, L{LONGEST_GUARD} at most; C{None} leaves it to the server's settings.
     @ivar then: what follows the drain: C{'stay'} offline, C{'exit'} the process, C{'run'} the command that
         the server's settings name. C{None} leaves it to these. A command is never part of an order.
     @ivar server: for C{skip} and C{unskip}, the server that is meant.
@@ -144,6 +154,19 @@ class Order:
                 raise OrderRefused(
                     f"{self.kind}: its {name} is {seconds}; a number of seconds from 0 up is expected"
                 )
+        for name, seconds, most in (
+            ("guard", self.guard, LONGEST_GUARD),
+            ("Retry-After", self.retryAfter, LONGEST_AWAY),
+            ("over", self.over, LONGEST_GUARD),
+        ):
+            if seconds is not None and seconds > most:
+                raise OrderRefused(
+                    f"{self.kind}: its {name} is {seconds:.15g} s; at most {most:g} s are expected"
+                )
+        if self.back is not None and self.back > self.when + LONGEST_BACK:
+            raise OrderRefused(
+                f"{self.kind}: its scheduled return is more than {LONGEST_BACK / 86_400:g} days away"
+            )
         for name, text, longest in (
             ("why", self.why, LONGEST_WHY),
             ("who", self.who, LONGEST_NAME),

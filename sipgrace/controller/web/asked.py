@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sipgrace.lifecycle.orders import LONGEST_NAME, LONGEST_RULE, LONGEST_WHY, Announce, Kind
+from sipgrace.lifecycle.orders import (
+    LONGEST_AWAY,
+    LONGEST_GUARD,
+    LONGEST_NAME,
+    LONGEST_RULE,
+    LONGEST_WHY,
+    Announce,
+    Kind,
+)
 
 __all__ = [
     "AnnouncementAsked",
@@ -25,6 +33,8 @@ __all__ = [
 ]
 
 Seconds = Annotated[float, Field(ge=0, le=31_622_400)]
+Guard = Annotated[float, Field(ge=0, le=LONGEST_GUARD)]
+Away = Annotated[float, Field(ge=0, le=LONGEST_AWAY)]
 Moment = Annotated[float, Field(ge=0, le=4e10)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Why = Annotated[str, Field(max_length=LONGEST_WHY, description="The reason, which clients are told.")]
@@ -51,17 +61,17 @@ class Asked(BaseModel):
 class _Drain(Asked):
     why: Why = ""
 
-    guard: Seconds | None = None
+    guard: Guard | None = None
     """When its associations are gone at the latest, in seconds from the full stop; for extend, the time to
     add."""
 
-    retryAfter: Seconds | None = None
+    retryAfter: Away | None = None
     """How long clients are asked to stay away, in seconds."""
 
     announce: Announce | None = None
     """How clients are told."""
 
-    over: Seconds | None = None
+    over: Guard | None = None
     """For so many seconds before the full stop a rising share of new calls is refused."""
 
 
@@ -173,7 +183,7 @@ class AnnouncementAsked(Asked):
     What all clients are told on a server's behalf.
     """
 
-    retryAfter: Annotated[Seconds, Field(gt=0)]
+    retryAfter: Annotated[Away, Field(gt=0)]
     """For so many seconds it is unavailable."""
 
     back: Moment | None = None
