@@ -92,7 +92,9 @@ class Oversight:
             ledger.__len__,
             {
                 "accepted": lambda: ledger.accepted,
-                "settled": lambda: ledger.settled,
+                # In their own time, as in the table beside it.
+                "settled": lambda: ledger.settled - ledger.forced,
+                "forced": lambda: ledger.forced,
                 "refused": lambda: gate.refused,
             },
         )
@@ -114,9 +116,7 @@ class Oversight:
         self.after.done = self._maintained
         self.door.checks.append(self.after.check)
         self._files = None if report is None else ReportFiles(report.dir, self._beside, report.keep)
-        self.reporter = Reporter(
-            name, ledger, gate, self._publish, self.timeline, lambda: self.estimate().seconds
-        )
+        self.reporter = Reporter(name, ledger, gate, self._publish, self.timeline, self.estimate)
         self._overload: Overload | None = None
         self._schedule: Schedule | None = None
         self._comebacks: dict[str, Comeback] = {}

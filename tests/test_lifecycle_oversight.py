@@ -97,6 +97,7 @@ class ServiceTests(TestCase):
                     ("order", "signal", "signal", None),
                     ("obeyed", "signal", "signal", None),
                     ("ended", None, None, "offline"),
+                    ("order", "process", "stop", None),
                     ("obeyed", "process", "stop", None),
                 ],
                 key=str,

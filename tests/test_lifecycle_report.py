@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.afterdrain import Done
+from sipgrace.lifecycle.estimate import Estimate
 from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.lifecycle.report import DrainReport, Reporter
 from sipgrace.lifecycle.reportfiles import ReportFiles
@@ -52,6 +53,7 @@ REPORT = DrainReport(
     associationsGoneAfter=4,
     startedWall=WHEN,
     estimate=4.2,
+    estimatedFrom="observed",
     course=Course(("accepted", "refused"), ((0, 20, (0, 0)), (2, 10, (0, 30)), (4, 0, (0, 30)))),
     marks=((0, "draining"), (3.5, "drained"), (4, "offline")),
     maintenance=Done(command="echo '</p>'", status=1, seconds=2, output="<b>no</b>"),
@@ -104,7 +106,7 @@ class ReporterTests(SynchronousTestCase):
             self.world.ledger,
             self.gate,
             self.published.append,
-            estimate=lambda: 12.5,
+            estimate=lambda: Estimate(12.5, "observed", 2),
             wallClock=lambda: WHEN,
         )
         self.world.lifecycle.observe(self.reporter)
@@ -149,6 +151,7 @@ class ReporterTests(SynchronousTestCase):
             associationsGoneAfter=40,
             startedWall=WHEN,
             estimate=12.5,
+            estimatedFrom="observed",
             marks=((0, "draining"), (1.5, "extended"), (39, "drained"), (40, "aborted"), (40, "offline")),
         )
         self.assertEqual(self.published, [expected])
@@ -223,6 +226,7 @@ class ReporterTests(SynchronousTestCase):
                     backAfter=5,
                     startedWall=WHEN,
                     estimate=12.5,
+                    estimatedFrom="observed",
                     marks=((0, "draining"), (4, "joined"), (5, "cancelled")),
                 )
             ],
@@ -251,6 +255,7 @@ class ReporterTests(SynchronousTestCase):
             drainedAfter=0,
             startedWall=WHEN,
             estimate=12.5,
+            estimatedFrom="observed",
             marks=((0, "offline"),),
         )
         self.assertEqual(self.published[0], expected)
@@ -304,6 +309,7 @@ class ReporterTests(SynchronousTestCase):
                 "started_at": 1000.0,
                 "guard_s": 30.0,
                 "guard_estimate_s": 12.5,
+                "guard_estimated_from": "observed",
                 "retry_after_s": 60.0,
                 "waiting": 0,
                 "associations": 2,
@@ -315,6 +321,7 @@ class ReporterTests(SynchronousTestCase):
                 "aborted": 0,
                 "stopped_after_s": 0.0,
                 "drained_after_s": 0.0,
+                "cut_off": False,
                 "associations_gone_after_s": 0.0,
                 "cancelled_after_s": None,
                 "back_after_s": None,
@@ -460,8 +467,9 @@ class PageTests(SynchronousTestCase):
         words = " ".join("".join(parser.text).split())
         for expected in (
             "Drain of server-102",
-            "2025-11-22T08:26:40.000Z \N{MIDDLE DOT} drained after 3.50 s, 1 call ended by force",
-            "Guard 30.00 s Guard as estimated 4.20 s Time needed 3.50 s",
+            "2025-11-22T08:26:40.000Z \N{MIDDLE DOT} cut off after 3.50 s, 1 call ended by force",
+            "Guard 30.00 s Guard as estimated 4.20 s (observed)",
+            "Time needed 3.50 s (cut off: more, had it been let)",
             "drain by mallory: <script>alert(1)</script> & more (guard 30 s, then run)",
             "echo '</p>': exit status 1 after 2.0 s",
             "<b>no</b>",

@@ -362,9 +362,9 @@ class GradualTests(OrdersCase):
         self.assertEqual((report["refused"], report["forced"]), (refused, 0))
         self.assertTrue(4 <= report["stopped_after_s"] < 4.5, report["stopped_after_s"])
         self.assertEqual(
-            report["timeline"]["columns"], ["after_s", "waiting", "accepted", "settled", "refused"]
+            report["timeline"]["columns"], ["after_s", "waiting", "accepted", "settled", "forced", "refused"],
         )
-        self.assertEqual(report["timeline"]["rows"][-1][4], refused)
+        self.assertEqual(report["timeline"]["rows"][-1][5], refused)
         await self.ends()
 
     async def test_cancelled(self) -> None:
@@ -415,7 +415,10 @@ class AfterTests(OrdersCase):
         """
         The command is told how many calls were ended by force, though that was before the end.
         """
-        node = await self.start("", 'then = "run echo $SIPGRACE_FORCED $SIPGRACE_ABORTED >FOLDER/ran"')
+        node = await self.start(
+            '[report]\ndir = "FOLDER/reports"\n',
+            'then = "run echo $SIPGRACE_FORCED $SIPGRACE_ABORTED >FOLDER/ran"',
+        )
         calls = [self.caller.call("2001", self.out) for _ in range(3)]
         for call in calls:
             await call.has(180)
@@ -426,6 +429,12 @@ class AfterTests(OrdersCase):
         (drained,) = [event for event in self.events if event["change"] == "drained"]
         self.assertEqual(drained["forced"], 3)
         self.assertEqual((self.folder / "ran").read_text(), "3 0\n")
+        report = await self.reported("maintenance")
+        self.assertEqual((report["settled"], report["forced"], report["cut_off"]), (0, 3, True))
+        # The plot says the same as the table.
+        columns = dict(zip(report["timeline"]["columns"], report["timeline"]["rows"][-1], strict=True))
+        self.assertEqual((columns["settled"], columns["forced"], columns["waiting"]), (0, 3, 0))
+        self.assertEqual(report["guard_estimated_from"], "few observations")
         await self.ends()
 
     async def test_exit(self) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sipgrace.lifecycle.afterdrain import Done
 from sipgrace.lifecycle.audit import stamp
+from sipgrace.lifecycle.estimate import Estimate
 from sipgrace.lifecycle.events import Change, Event
 from sipgrace.lifecycle.orders import Order
 from sipgrace.lifecycle.timeline import Course, Timeline
@@ -65,6 +66,7 @@ class DrainReport:
         full stop; C{None} where none has.
     @ivar startedWall: when it began, in seconds since the epoch.
     @ivar estimate: the guard as it was estimated at the full stop, to be held against L{needed}.
+    @ivar estimatedFrom: what that estimate was made from, see L{Estimate}; empty where there is none.
     @ivar course: how it went on.
     @ivar marks: what happened, and when.
     @ivar maintenance: what became of the command that was run afterwards; C{None} where none was.
@@ -91,6 +93,7 @@ class DrainReport:
     lastInviteAfter: float | None = None
     startedWall: float = 0.0
     estimate: float | None = None
+    estimatedFrom: str = ""
     course: Course = _NOTHING
     marks: tuple[tuple[float, str], ...] = ()
     maintenance: Done | None = None
@@ -101,6 +104,14 @@ class DrainReport:
         How long it took from the full stop until nothing accepted was left.
         """
         return None if self.drainedAfter is None else self.drainedAfter - (self.stoppedAfter or 0.0)
+
+    @property
+    def cutOff(self) -> bool:
+        """
+        Whether the drain was cut off at L{needed}: what was left then was ended by force. How long it would
+        have needed is not known.
+        """
+        return self.drainedAfter is not None and self.forced + self.failed > 0
 
     def toJSON(self) -> dict[str, object]:
         """
@@ -114,6 +125,7 @@ class DrainReport:
             "started_at": round(self.startedAt, 3),
             "guard_s": round(self.guard, 3),
             "guard_estimate_s": _rounded(self.estimate),
+            "guard_estimated_from": self.estimatedFrom or None,
             "retry_after_s": round(self.retryAfter, 3),
             "waiting": self.waiting,
             "associations": self.associations,
@@ -125,6 +137,7 @@ class DrainReport:
             "aborted": self.aborted,
             "stopped_after_s": _rounded(self.stoppedAfter),
             "drained_after_s": _rounded(self.drainedAfter),
+            "cut_off": self.cutOff,
             "associations_gone_after_s": _rounded(self.associationsGoneAfter),
             "cancelled_after_s": _rounded(self.cancelledAfter),
             "back_after_s": _rounded(self.backAfter),
@@ -150,7 +163,7 @@ class Reporter:
         gate: CountingGate,
         publish: Callable[[DrainReport], None] | None = None,
         timeline: Timeline | None = None,
-        estimate: Callable[[], float] | None = None,
+        estimate: Callable[[], Estimate] | None = None,
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -187,7 +200,8 @@ class Reporter:
             # One that began gradually may have got another order since.
             if event.order is not None and event.order not in report.orders:
                 report = replace(report, orders=(*report.orders, event.order))
-            report = replace(report, stoppedAfter=after, estimate=self._estimated())
+            seconds, basis = self._estimated()
+            report = replace(report, stoppedAfter=after, estimate=seconds, estimatedFrom=basis)
         if change is Change.DRAINED:
             report = replace(report, drainedAfter=after)
         elif change in (Change.OFFLINE, Change.GONE):
@@ -237,6 +251,7 @@ class Reporter:
             self._ledger.failed,
             self._gate.refused,
         )
+        seconds, basis = self._estimated()
         self.last = DrainReport(
             server=self._server,
             orders=() if event.order is None else (event.order,),
@@ -246,11 +261,15 @@ class Reporter:
             waiting=event.waiting + forced,
             associations=max(event.associations, event.aborted),
             startedWall=self._wallClock(),
-            estimate=self._estimated(),
+            estimate=seconds,
+            estimatedFrom=basis,
         )
 
-    def _estimated(self) -> float | None:
-        return None if self._estimate is None else self._estimate()
+    def _estimated(self) -> tuple[float | None, str]:
+        if self._estimate is None:
+            return None, ""
+        estimate = self._estimate()
+        return estimate.seconds, estimate.basis
 
     def _counted(self, report: DrainReport, event: Event) -> DrainReport:
         accepted, settled, failed, refused = self._before

@@ -17,10 +17,11 @@ __all__ = ["page"]
 _STYLE = """
 :root { color-scheme: light dark;
   --ink: #1c2733; --dim: #5d6b79; --line: #dde3e9; --back: #fff; --box: #f5f7f9;
-  --accepted: #1f6fb4; --settled: #2e8b57; --refused: #c2452d; --rerouted: #8a55b5; --waiting: #e9b44c; }
+  --accepted: #1f6fb4; --settled: #2e8b57; --refused: #c2452d; --rerouted: #8a55b5; --waiting: #e9b44c;
+  --forced: #8c2f6b; }
 @media (prefers-color-scheme: dark) { :root {
   --ink: #e4e9ee; --dim: #9aa7b4; --line: #33404d; --back: #141a20; --box: #1c242c;
-  --accepted: #62aee8; --settled: #63c58e; --refused: #f0806a; --rerouted: #bd92e0; } }
+  --accepted: #62aee8; --settled: #63c58e; --refused: #f0806a; --rerouted: #bd92e0; --forced: #e07ab8; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back);
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
@@ -33,6 +34,7 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--dim); } svg .word { fil
 .line { fill: none; stroke: var(--dim); stroke-width: 2; stroke-linejoin: round; }
 .line.accepted { stroke: var(--accepted); } .line.settled { stroke: var(--settled); }
 .line.refused { stroke: var(--refused); } .line.rerouted { stroke: var(--rerouted); }
+.line.forced { stroke: var(--forced); }
 .waiting { fill: var(--waiting); opacity: .45; }
 .key { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin: .5rem 0 0; padding: 0; list-style: none;
   color: var(--dim); font-size: .9rem; }
@@ -41,10 +43,11 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--dim); } svg .word { fil
 .key .waiting i { height: .8rem; background: var(--waiting); } .key .waiting { opacity: 1; }
 .key .accepted i { background: var(--accepted); } .key .settled i { background: var(--settled); }
 .key .refused i { background: var(--refused); } .key .rerouted i { background: var(--rerouted); }
+.key .forced i { background: var(--forced); }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0;
   border-bottom: 1px solid var(--line); }
-table.facts { max-width: 26rem; }
+table.facts { max-width: 34rem; }
 th { font-weight: 400; color: var(--dim); white-space: nowrap; } td.number { text-align: right; }
 pre { background: var(--box); padding: .75rem; border-radius: 6px; overflow-x: auto; white-space: pre-wrap; }
 .scroll { overflow-x: auto; }
@@ -92,7 +95,7 @@ def _outcome(report: DrainReport) -> str:
     elif report.drainedAfter is None:
         text = "under way"
     else:
-        text = f"drained after {_seconds(report.drainedAfter)}"
+        text = f"{'cut off' if report.cutOff else 'drained'} after {_seconds(report.drainedAfter)}"
     parts = []
     if report.forced:
         parts.append(f"{_many(report.forced, 'call')} ended by force")
@@ -129,8 +132,8 @@ def _facts(report: DrainReport) -> Iterator[str]:
         ("Associations aborted", str(report.aborted)),
         ("Full stop after", _seconds(report.stoppedAfter)),
         ("Guard", _seconds(report.guard)),
-        ("Guard as estimated", _seconds(report.estimate)),
-        ("Time needed", _seconds(report.needed)),
+        ("Guard as estimated", _noted(report.estimate, report.estimatedFrom)),
+        ("Time needed", _noted(report.needed, "cut off: more, had it been let" if report.cutOff else "")),
         ("Retry-After", _seconds(report.retryAfter)),
         ("Associations gone after", _seconds(report.associationsGoneAfter)),
         ("Taken back after", _seconds(report.cancelledAfter)),
@@ -175,6 +178,10 @@ def _maintenance(report: DrainReport) -> Iterator[str]:
     yield f"<p>{escape(done.command)}: {escape(done.outcome())}</p>"
     if done.output:
         yield f"<pre>{escape(done.output)}</pre>"
+
+
+def _noted(seconds: float | None, note: str) -> str:
+    return f"{_seconds(seconds)} ({escape(note)})" if note and seconds is not None else _seconds(seconds)
 
 
 def _seconds(seconds: float | None) -> str:
