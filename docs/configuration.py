@@ -8,6 +8,7 @@ model has changed; a test compares the file with the code::
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -23,6 +24,8 @@ from sipgrace.config import controller, links, metrics, orders, priority, regist
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.controller import ControllerConfig
 from sipgrace.config.server import ServerConfig
+from sipgrace.transport.sctp.endpoints import BOUNDS
+from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, SCTPOptions
 
 HERE = Path(__file__).parent
 PAGE = HERE / "configuration.rst"
@@ -73,8 +76,9 @@ listen string
         and ``caCerts=FILE`` to ask each client for a certificate that these vouch for. Paths count from the
         working directory of the process.
     ``sctp:PORT``
-        with ``interface=ADDRESS`` (several, with commas, on the kernel's stack: multihoming), ``encaps=PORT``
-        (SCTP inside UDP, RFC 6951, from this UDP port; usually 9899; userspace stack) and ``stack=``.
+        with ``interface=ADDRESS`` (several, ``interface=A,B``, on the kernel's stack: multihoming),
+        ``encaps=PORT`` (SCTP inside UDP, RFC 6951, from this UDP port; usually 9899; userspace stack),
+        ``stack=auto``, ``kernel`` or ``userspace``, and the words of SCTP below.
 
 connect string
     Where to connect, in the same manner.
@@ -84,8 +88,20 @@ connect string
         certificate must bear, where that is not the host), ``caCerts=FILE``, ``privateKey=FILE`` and
         ``certKey=FILE``.
     ``sctp:host=HOST:port=PORT``
-        with ``encaps=PORT`` (the peer's UDP port), ``localEncaps=PORT`` (the UDP port here),
-        ``bindAddress=ADDRESS``, ``bindPort=PORT``, ``stack=`` and ``timeout=SECONDS``.
+        with ``bindAddress=ADDRESS``, ``bindPort=PORT``, ``stack=``, ``timeout=SECONDS``, ``encaps=PORT``
+        (SCTP inside UDP, to this UDP port of the peer), ``localEncaps=PORT`` (the UDP port here; userspace
+        stack) and the words of SCTP below. The kernel speaks SCTP inside UDP only where the sysctl
+        ``net.sctp.udp_port`` is set, to its own port; so with ``encaps`` and no ``stack``, userspace is
+        taken.
+
+        On the kernel's stack each side may have several addresses: ``host=A,B`` are the peer's, of which the
+        first that answers is enough, ``bindAddress=A,B`` ours, and ``primary=ADDRESS`` is the one of the
+        peer's over which everything is sent as long as it answers (:ref:`multihoming`).
+
+words of SCTP
+    At the end of either string, such as ``:heartbeat=5000:rtoMax=2000``.
+
+SCTP_WORDS
 
 address and port
     Such as ``"127.0.0.1:9102"`` or ``"[::1]:9102"``.
@@ -261,13 +277,30 @@ def role(title: str, label: str, model: type[BaseModel], example: str) -> Iterat
     yield from (f".. literalinclude:: ../examples/{example}", "   :language: toml")
 
 
+def words() -> Iterator[str]:
+    """
+    What can be set of an SCTP association in a string, as the docstring of its options has it.
+    """
+    said = cleandoc(SCTPOptions.__doc__ or "")
+    for name, text in re.findall(r"^@ivar (\w+): (.+(?:\n .+)*)", said, re.MULTILINE):
+        least, most = BOUNDS[name]
+        usual = f"default ``{getattr(DEFAULT_OPTIONS, name):d}``"
+        if name == "maxMessage":
+            # L{sipgrace.transport.listen} sets it.
+            usual = "default twice ``message`` of ``[limits]``"
+        yield f"    ``{name}=NUMBER``, from {least} to {most}; {usual}"
+        plain = re.sub(r"\bC\{(.*?)\}", r"``\1``", text)
+        yield from (f"        {line.strip()}" for line in f"{plain[0].upper()}{plain[1:]}".splitlines())
+        yield ""
+
+
 def page() -> str:
     """
     The whole page.
     """
     return "\n".join(
         [
-            PREFACE.rstrip(),
+            PREFACE.rstrip().replace("SCTP_WORDS", "\n".join(words()).rstrip()),
             *role("A server's file", "server-file", ServerConfig, "server.toml"),
             *role("A client's file", "client-file", ClientConfig, "client.toml"),
             *role("A controller's file", "controller-file", ControllerConfig, "controller.toml"),

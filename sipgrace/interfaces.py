@@ -92,7 +92,8 @@ class IListener(Interface):
     """
 
     transport: bytes = Attribute("As in L{IAssociation}.")
-    host: str = Attribute("The IP address it is bound to.")
+    host: str = Attribute("The IP address it is bound to; the first of several.")
+    hosts: tuple[str, ...] = Attribute("All of them: SCTP may have several.")
     port: int = Attribute("The port it is bound to (the real one, where 0 was asked for).")
     via: bytes = Attribute("As in L{IAssociation}.")
     zone: str = Attribute("As in L{IAssociation}: that of what is accepted here.")

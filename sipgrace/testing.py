@@ -209,6 +209,7 @@ class MemoryElement:
         self.network = network
         self.user = user
         self.host = host
+        self.hosts: tuple[str, ...] = (host,)
         self.port = port
         self.transport = transport
         self.zone = zone

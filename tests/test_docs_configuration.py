@@ -10,6 +10,8 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipgrace.transport.sctp.endpoints import BOUNDS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -35,6 +37,13 @@ class Reference(SynchronousTestCase):
         """
         written = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
         self.assertEqual(written.splitlines(), generator().page().splitlines())
+
+    def test_wordsOfSCTP(self) -> None:
+        """
+        Every word that an address of SCTP may have besides is there.
+        """
+        found = [line.split("=")[0].strip(" `") for line in generator().words() if "=NUMBER" in line]
+        self.assertEqual(found, list(BOUNDS))
 
     def test_explained(self) -> None:
         """

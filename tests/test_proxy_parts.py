@@ -171,6 +171,18 @@ class IdentityTests(SynchronousTestCase):
             self.assertEqual(self.zone(uri), "interface")
         self.assertEqual(self.zone(b"sip:edge.example.com:5070"), None)
 
+    def test_severalAddresses(self) -> None:
+        """
+        All addresses of a listener are ours, in a Request-URI and in a Route.
+        """
+        several = listener(b"SCTP", "192.0.2.100")
+        several.hosts = ("192.0.2.100", "192.0.2.101")
+        self.identity.addListener(several, "network")
+        for host in (b"192.0.2.100", b"192.0.2.101"):
+            self.assertEqual(self.zone(b"sip:%b;transport=sctp" % host), "network")
+            self.assertEqual(self.identity.zoneOfRoute(b"<sip:%b;transport=sctp;lr>" % host), "network")
+        self.assertEqual(self.zone(b"sip:192.0.2.102;transport=sctp"), None)
+
     def test_ipv6(self) -> None:
         """
         However it is written (RFC 5952).

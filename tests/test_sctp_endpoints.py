@@ -90,7 +90,7 @@ class Strings(SynchronousTestCase):
         """
         self.assertEqual(
             self.connects("sctp:192.0.2.1:5060"),
-            ("connect", ("192.0.2.1",), 5060, self.factory, DEFAULT_OPTIONS, 5.0, (), 0, None, None),
+            ("connect", ("192.0.2.1",), 5060, self.factory, DEFAULT_OPTIONS, 5.0, (), 0, None, None, ""),
         )
         self.assertEqual(
             self.connects(
@@ -108,7 +108,12 @@ class Strings(SynchronousTestCase):
                 7,
                 9899,
                 0,
+                "",
             ),
+        )
+        self.assertEqual(
+            self.connects("sctp:192.0.2.1,192.0.2.2:5060:primary=192.0.2.2")[2:],
+            (5060, self.factory, DEFAULT_OPTIONS, 5.0, (), 0, None, None, "192.0.2.2"),
         )
 
     def test_everyOption(self) -> None:
@@ -172,22 +177,26 @@ class Strings(SynchronousTestCase):
             ("sctp:127.0.0.1:5060:timeout=soon", "timeout=soon"),
             ("sctp:127.0.0.1:5060:bindAddress=here", "bindAddress=here"),
             ("sctp:127.0.0.1:5060:localEncaps=x", "localEncaps=x"),
+            ("sctp:127.0.0.1:5060:primary=there", "primary=there", "an IP address"),
             ("sctp:127.0.0.1:5060:interface=127.0.0.1", "unknown interface; expected some of bindAddress, "),
         ):
             self.refuses(clientFromString, text, "sctp client", *parts)
 
     def test_encapsulationMeansUserspace(self) -> None:
         """
-        C{auto} takes userspace where a UDP port is asked for; the kernel refuses one.
+        C{auto} takes userspace where a UDP port is asked for. The kernel refuses one of our own, and takes
+        that of a peer.
         """
         self.listens("sctp:1")
         self.listens("sctp:1:encaps=9899")
         self.connects("sctp:127.0.0.1:1:localEncaps=0")
         self.connects("sctp:127.0.0.1:1:encaps=9899")
-        self.assertEqual(self.chosen, ["auto", "userspace", "userspace", "userspace"])
+        self.assertEqual(self.connects("sctp:127.0.0.1:1:encaps=1:stack=kernel")[-3:], (1, None, ""))
+        self.assertEqual(self.chosen, ["auto", "userspace", "userspace", "userspace", "kernel"])
+        client = "sctp:127.0.0.1:1:encaps=1:localEncaps=1:stack=kernel"
         for endpoint in (
             serverFromString(reactor, "sctp:1:encaps=9899:stack=kernel").listen(self.factory),
-            clientFromString(reactor, "sctp:127.0.0.1:1:encaps=1:stack=kernel").connect(self.factory),
+            clientFromString(reactor, client).connect(self.factory),
         ):
             error = self.failureResultOf(endpoint, ConfigError)
             self.assertIn("net.sctp.udp_port", str(error.value))

@@ -320,7 +320,7 @@ class PathTests(KernelCase, TestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
 
-    async def pairOf(self, kind: type[Peer] = Peer, more: str = QUICK) -> tuple[Any, Any]:
+    async def pairOf(self, kind: type[Peer] = Peer, more: str = QUICK, client: str = "") -> tuple[Any, Any]:
         factory = PeerFactory(kind)
         port = await serverFromString(
             reactor, f"sctp:0:interface={','.join(HERE)}:stack=kernel{more}"
@@ -328,13 +328,14 @@ class PathTests(KernelCase, TestCase):
         self.assertEqual(port.getHost().hosts, HERE)
         self.ports.append(port)
         self.factories.append(factory)
-        client = await clientFromString(
+        made = await clientFromString(
             reactor,
-            f"sctp:{','.join(HERE)}:{port.getHost().port}:bindAddress={','.join(THERE)}:stack=kernel{more}",
+            f"sctp:{','.join(HERE)}:{port.getHost().port}:bindAddress={','.join(THERE)}"
+            f":stack=kernel{more}{client}",
         ).connect(PeerFactory())
-        self.peers.append(client)
+        self.peers.append(made)
         await factory.has(1)
-        return client, factory.made[0]
+        return made, factory.made[0]
 
     def states(self, peer: Any) -> dict[str, str]:
         return {path.host: path.state for path in peer.transport.paths()}
@@ -406,6 +407,30 @@ class PathTests(KernelCase, TestCase):
         self.assertRaises(OSError, client.transport.setPrimary, "10.77.0.99")
         client.transport.write(b"this way")
         await server.heard(1)
+
+    async def test_primaryAskedFor(self) -> None:
+        """
+        The string of a client chooses the primary path, which is used from the start. An address that the
+        peer does not have costs a warning.
+        """
+        client, _ = await self.pairOf(client=f":primary={HERE[1]}")
+        self.assertEqual(client.transport.getPeer().hosts, (HERE[1], HERE[0]))
+        self.assertEqual([path.host for path in client.transport.paths() if path.primary], [HERE[1]])
+        warned: list[str] = []
+
+        def observe(event: Any) -> None:
+            if "primary" in event:
+                warned.append(event["log_format"].format(**event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        other, _ = await self.pairOf(client=":primary=10.77.0.99")
+        self.assertEqual([path.host for path in other.transport.paths() if path.primary], [HERE[0]])
+        peer = other.transport.getPeer()
+        self.assertEqual(
+            warned,
+            [f"10.77.0.99 is not the primary path of {peer}: Cannot assign requested address"],
+        )
 
     async def test_allPathsCut(self) -> None:
         """

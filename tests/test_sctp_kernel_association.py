@@ -170,6 +170,9 @@ class FakeSocket:
     def status(self, queued: int = 0) -> SCTPStatus:
         return SCTPStatus("established", queued=queued)
 
+    def setPrimary(self, host: str) -> None:
+        self._call("setPrimary", host)
+
     def paths(self) -> list[PathStatus]:
         return [PathStatus("192.0.2.2", "active", True)]
 
@@ -551,6 +554,22 @@ class PathTests(TransportCase):
         self.assertEqual(
             transport.getPeer(), SCTPAddress("192.0.2.3", 5061, None, ("192.0.2.3", "192.0.2.2"))
         )
+
+    def test_primaryAskedFor(self) -> None:
+        """
+        It is set as soon as the association is up, which no refusal hinders.
+        """
+        for refusal in (0, errno.EADDRNOTAVAIL):
+            self.setUp()
+            if refusal:
+                self.socket.fails["setPrimary"] = refusal
+            transport = self.transportOf()
+            transport.primary = "192.0.2.3"
+            attempt = Attempt(self.reactor, self.factory, 5.0, transport.abandon)
+            transport.opening(attempt)
+            self.play(transport, change(UP, 7))
+            self.assertEqual(self.socket.calls, [("setPrimary", "192.0.2.3"), "local"])
+            self.assertIs(self.successResultOf(attempt.deferred), self.factory.made[0])
 
     def test_goneHasNone(self) -> None:
         transport, _ = self.accepted()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionRefusedError
 from twisted.trial.unittest import TestCase
 
@@ -20,6 +21,7 @@ from tests.sctpguest import LOSS, NEEDS_GUEST, Loss
 HOST = "127.0.0.1"
 KERNEL_UDP = 9899
 UDP_PORT = Path("/proc/sys/net/sctp/udp_port")
+ENCAP_PORT = Path("/proc/sys/net/sctp/encap_port")
 
 
 def _userspace() -> ISCTPStack | None:
@@ -160,6 +162,30 @@ class KernelToUserspaceTests(EncapsulatedCase, TestCase):
 
     async def _connect(self, factory: PeerFactory, port: int, encaps: int) -> Any:
         return await KernelStack().connect(reactor, [HOST], port, factory, encaps=encaps)
+
+
+class HostsPortTests(KernelToUserspaceTests):
+    """
+    The peers' UDP port is the host's setting (C{net.sctp.encap_port}).
+    """
+
+    async def tearDown(self) -> None:
+        await super().tearDown()
+        ENCAP_PORT.write_text("0")
+
+    async def _connect(self, factory: PeerFactory, port: int, encaps: int) -> Any:
+        ENCAP_PORT.write_text(str(encaps))
+        return await KernelStack().connect(reactor, [HOST], port, factory)
+
+
+class EndpointTests(KernelToUserspaceTests):
+    """
+    The same as endpoint strings have it.
+    """
+
+    async def _connect(self, factory: PeerFactory, port: int, encaps: int) -> Any:
+        endpoint = clientFromString(reactor, f"sctp:{HOST}:{port}:encaps={encaps}:stack=kernel")
+        return await endpoint.connect(factory)
 
 
 class UserspaceToKernelTests(EncapsulatedCase, TestCase):

@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from interop.network import KernelNetwork
+from tests.scenarios.network import Network
 from tests.scenarios.phones import Phone, answer
 from tests.scenarios.waiting import poll
 from tests.sctpguest import NEEDS_GUEST, NEEDS_KERNEL, addAddress, removeAddress
@@ -54,6 +55,57 @@ class Multihomed(KernelNetwork):
 
     def _write(self, name: str, text: str) -> str:
         return super()._write(name, text.replace(f"interface={BOTH[0]}", f"interface={','.join(BOTH)}"))
+
+
+class Mixed(Network):
+    """
+    Servers over SCTP in userspace, clients over the kernel's: RFC 6951 between them.
+    """
+
+    def toServer(self, number: int, host: str, encaps: int = 0) -> str:
+        return f"sctp:host={self.serverHost(number)}:port=5060:encaps=9899:stack=kernel:bindAddress={host}"
+
+    def _write(self, name: str, text: str) -> str:
+        if name.startswith("client"):
+            text = text.replace('"userspace"', '"kernel"').replace(':encaps=9899"]', '"]')
+        return super()._write(name, text)
+
+
+class MixedTests(TestCase):
+    """
+    Clients on the kernel, a server in userspace.
+    """
+
+    skip = NEEDS_GUEST
+    timeout = 300
+
+    async def test_call(self) -> None:
+        """
+        A call from one client to the other, and the drain of the server: its SHUTDOWNs are answered.
+        """
+        port = Path("/proc/sys/net/sctp/udp_port")
+        port.write_text("9900")
+        self.addCleanup(port.write_text, "0")
+        network = Mixed(self, guard=10)
+        caller = await Phone(self, "caller").listen(network.host)
+        callee = await Phone(self, "callee", answer).listen(network.host)
+        server = network.startServer(1)
+        for number, phone in ((1, caller), (2, callee)):
+            network.startClient(number, f"sip:{network.host}:{phone.port}", servers=(1,))
+        await network.ready()
+        await server.said("SCTP stack: userspace")
+        await network.clients[1].said("SCTP stack: kernel")
+        call = caller.call("2001", network.users(1))
+        ring = await callee.rung()
+        final = await call.done()
+        self.assertEqual(final.status, 200)
+        await callee.until(lambda: ring.acked, "ACK")
+        await call.hangUp()
+        node = await network.control("server", 1)
+        await node.watch()
+        gone = await node.when(["offline"], await node.drain(why="for a test"))
+        self.assertEqual((gone["forced"], gone["associations"]), (0, 0))
+        network.check()
 
 
 class PathTests(TestCase):

@@ -53,11 +53,12 @@ class Identity:
 
     def addListener(self, listener: IListener, zone: str) -> None:
         """
-        We can be reached where this listener listens, and under the name that it advertises.
+        We can be reached wherever this listener listens, and under the name that it advertises.
         """
         transport, sentBy = _split(listener.via)
         self._addName(sentBy, transport, zone)
-        self._add(listener.host.encode("ascii"), listener.port, transport, zone)
+        for host in listener.hosts:
+            self._add(host.encode("ascii"), listener.port, transport, zone)
         self._addRoute(listener.via, zone)
 
     def _addName(self, sentBy: bytes, transport: bytes, zone: str) -> None:

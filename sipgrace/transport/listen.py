@@ -153,6 +153,7 @@ class StreamListener:
     """
 
     host = ""
+    hosts: tuple[str, ...] = ()
     port = 0
     via = b""
 
@@ -174,6 +175,8 @@ class StreamListener:
         self._port = port
         address: Any = port.getHost()
         self.host, self.port = address.host, address.port
+        # Those of SCTP have all of them.
+        self.hosts = tuple(getattr(address, "hosts", ())) or (self.host,)
         host, number = self._advertised or (plainHost(self.host), 0)
         self.via = viaOf(self.transport, host, number or self.port)
         return self

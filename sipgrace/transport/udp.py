@@ -243,6 +243,7 @@ class UDPListener:
         self.host: str
         self.port: int
         self.host, self.port = self._socket.getsockname()[:2]
+        self.hosts = (self.host,)
         advertisedHost, advertisedPort = advertise or (self.host, 0)
         self.via = viaOf(b"UDP", advertisedHost, advertisedPort or self.port)
         self.sendto = self._socket.sendto

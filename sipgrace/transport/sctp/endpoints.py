@@ -6,7 +6,9 @@ Server: C{sctp:PORT} and, each optional, C{interface=A,B} (addresses to bind; se
 kernel alone), C{encaps=N} (our UDP port, userspace), C{stack=auto|userspace|kernel}.
 
 Client: C{sctp:HOST:PORT} or C{sctp:host=HOST:port=PORT} and C{encaps=N} (the peer's UDP port),
-C{bindAddress=A,B}, C{bindPort=N}, C{localEncaps=N}, C{stack=...}, C{timeout=SECONDS}.
+C{bindAddress=A,B}, C{bindPort=N}, C{localEncaps=N} (our UDP port, userspace), C{primary=A} (the address of
+the peer's to prefer, kernel), C{stack=...}, C{timeout=SECONDS}. C{HOST} may be several addresses with commas
+(kernel).
 
 Both: the fields of L{SCTPOptions} by their names. A colon of an IPv6 address is written C{\\:}.
 """
@@ -66,18 +68,18 @@ BOUNDS: Final = {
 _said: set[str] = set()
 
 
-def _stackFor(stack: str, encapsulated: bool) -> ISCTPStack:
+def _stackFor(stack: str, encapsulated: bool, own: str = "") -> ISCTPStack:
     """
     The stack, with one line in the log for each kind of choice.
 
-    @param encapsulated: whether UDP ports were asked for, which are a setting of the whole host in the
-        kernel: C{auto} then means userspace.
+    @param encapsulated: whether UDP ports were asked for. In the kernel they go along with a setting of the
+        whole host: C{auto} then means userspace.
+    @param own: the word that asks for a UDP port of our own, where one does.
     @raise ConfigError: when the stack asked for cannot run here.
     """
-    if encapsulated and stack == "kernel":
+    if own and stack == "kernel":
         raise ConfigError(
-            "stack=kernel takes no encaps or localEncaps: there they are settings of the host "
-            "(net.sctp.udp_port, net.sctp.encap_port)"
+            f"stack=kernel takes no {own}: there the own UDP port is a setting of the host, net.sctp.udp_port"
         )
     if encapsulated and stack == "auto":
         found, _ = choose("userspace")
@@ -117,7 +119,7 @@ class SCTPServerEndpoint:
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        stack = _stackFor(self.stack, self.encaps is not None)
+        stack = _stackFor(self.stack, self.encaps is not None, "" if self.encaps is None else "encaps")
         return stack.listen(self.reactor, self.port, self.hosts, factory, self.options, self.encaps)
 
 
@@ -141,11 +143,13 @@ class SCTPClientEndpoint:
         stack: str = "auto",
         timeout: float = 5.0,
         options: SCTPOptions = DEFAULT_OPTIONS,
+        primary: str = "",
     ) -> None:
         self.reactor = reactor
         self.hosts = tuple(hosts)
         self.port = port
         self.encaps = encaps
+        self.primary = primary
         self.bindHosts = tuple(bindHosts)
         self.bindPort = bindPort
         self.localEncaps = localEncaps
@@ -155,7 +159,8 @@ class SCTPClientEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         try:
-            stack = _stackFor(self.stack, self.encaps is not None or self.localEncaps is not None)
+            own = "" if self.localEncaps is None else "localEncaps"
+            stack = _stackFor(self.stack, bool(own) or self.encaps is not None, own)
         except ConfigError:
             return fail()
         if all(_isAddress(host) for host in self.hosts):
@@ -178,6 +183,7 @@ class SCTPClientEndpoint:
             self.bindPort,
             self.encaps,
             self.localEncaps,
+            self.primary,
         )
 
 
@@ -250,6 +256,12 @@ class _Arguments:
             if not _isAddress(host):
                 raise ConfigError(f"{self._kind} {name}={text}: {host!r} is not an IP address")
         return hosts
+
+    def address(self, name: str) -> str:
+        text = self.text(name) or ""
+        if text and not _isAddress(text):
+            raise ConfigError(f"{self._kind} {name}={text}: expected an IP address")
+        return text
 
     def stack(self) -> str:
         text = self.text("stack")
@@ -336,6 +348,7 @@ def clientFromArguments(reactor: Any, /, *args: object, **kwargs: object) -> SCT
         given.stack(),
         given.seconds("timeout", 5.0),
         given.options(),
+        given.address("primary"),
     )
     given.end()
     return endpoint

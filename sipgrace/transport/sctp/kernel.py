@@ -68,6 +68,7 @@ class KernelStack:
         bindPort: int = 0,
         encaps: int | None = None,
         localEncaps: int | None = None,
+        primary: str = "",
     ) -> Deferred[IProtocol]:
         if localEncaps is not None:
             return fail(ConfigError(_NO_ENCAPS.format("localEncaps", localEncaps)))
@@ -86,6 +87,7 @@ class KernelStack:
         transport = KernelTransport(
             reactor, options, sock, SCTPAddress("", bindPort), SCTPAddress(hosts[0], port, None, tuple(hosts))
         )
+        transport.primary = primary
         attempt = Attempt(reactor, factory, timeout, transport.abandon)
         transport.opening(attempt)
         return attempt.deferred

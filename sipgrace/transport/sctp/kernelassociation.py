@@ -79,9 +79,13 @@ _PLAIN = _sendInfo(0, 0, True)
 class KernelTransport(SCTPTransport):
     """
     One association over one non-blocking one-to-one socket.
+
+    @ivar primary: the address of the peer that is made the primary one as soon as the association is up;
+        empty for none.
     """
 
     stack = "kernel"
+    primary = ""
 
     def __init__(
         self, reactor: Any, options: SCTPOptions, sock: KernelSocket, host: SCTPAddress, peer: SCTPAddress
@@ -314,6 +318,8 @@ class KernelTransport(SCTPTransport):
         if event.state == "up":
             if self._attempt is not None:
                 attempt, self._attempt = self._attempt, None
+                if self.primary:
+                    self._prefer(sock)
                 self._up(event.outStreams)
                 attempt.succeeded(self)
                 if self.readPaused:
@@ -330,6 +336,18 @@ class KernelTransport(SCTPTransport):
                 self._gone(abortedByPeer(event.causes))
             else:
                 self._gone(endOf(code))
+
+    def _prefer(self, sock: KernelSocket) -> None:
+        # An association over another path is better than none.
+        try:
+            sock.setPrimary(self.primary)
+        except OSError as error:
+            log.warn(
+                "{primary} is not the primary path of {peer}: {reason}",
+                primary=self.primary,
+                peer=self._peer,
+                reason=error.strerror,
+            )
 
     def _restarted(self, sock: KernelSocket) -> None:
         # The peer began anew on the same addresses and ports (RFC 9260 §5.2), and knows nothing of what

@@ -58,8 +58,8 @@ class SCTPOptions:
     @ivar initAttempts: how often INIT is sent again before it is given up (RFC: 8).
     @ivar maxRetransmissions: how many retransmissions in a row without an answer lose the association
         (Association.Max.Retrans, RFC: 10).
-    @ivar streams: the streams asked for in each direction, 1 to 2048.
-    @ivar nodelay: whether small messages leave at once (no Nagle).
+    @ivar streams: the streams asked for in each direction.
+    @ivar nodelay: whether small messages leave at once (no Nagle); 1 or 0 in a string.
     @ivar sendBuffer: bytes that the stack itself takes before it blocks.
     @ivar sendBound: bytes that are kept above the stack while it blocks; past it the association is
         aborted.
@@ -209,6 +209,7 @@ class ISCTPStack(Interface):
         bindPort: int = 0,
         encaps: int | None = None,
         localEncaps: int | None = None,
+        primary: str = "",
     ) -> Deferred[IProtocol]:
         """
         Opens an association.
@@ -220,6 +221,8 @@ class ISCTPStack(Interface):
         @param encaps: the peer's UDP port, C{None} = 9899 in userspace, the host's setting in the kernel.
         @param localEncaps: our own UDP port, 0 = any free one, C{None} = one that this process already has
             open on a suitable address, else any free one. Userspace only.
+        @param primary: the address of the peer over which to send as long as it is active (RFC 6458 §8.1.9),
+            empty = the one that answered. Kernel only.
         @return: fires with the protocol after its C{connectionMade}. Fails with C{ConnectionRefusedError}
             after an ABORT, C{TimeoutError}, C{ConnectBindError}, or another C{ConnectError} (all of
             C{twisted.internet.error}). Cancelling it sends ABORT where the peer may know of us,

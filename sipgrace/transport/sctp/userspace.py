@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFact
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp import usrsctp
 from sipgrace.transport.sctp.address import SCTPAddress
 from sipgrace.transport.sctp.common import Attempt
@@ -129,7 +130,10 @@ class UserspaceStack:
         bindPort: int = 0,
         encaps: int | None = None,
         localEncaps: int | None = None,
+        primary: str = "",
     ) -> Deferred[IProtocol]:
+        if primary:
+            return fail(ConfigError(f"primary={primary}: in userspace an association has one path"))
         self._use(reactor)
         there = SCTPAddress(hosts[0], port, ENCAPS_PORT if encaps is None else encaps)
         assert there.encaps is not None
