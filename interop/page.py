@@ -17,9 +17,9 @@ Interoperability
 Each line below is a run of ``make interop`` against a SIP program that was not written here. The runs are
 scripts (``interop/``) that can be repeated on any Debian machine of amd64 or i386. Kamailio and baresip are
 unpacked from Debian's packages, SIPp is installed from its own, and none is started as a service. What needs
-SCTP in the kernel runs in a guest with a kernel of its own (:doc:`contributing`), where all SCTP, ours too, is
-the kernel's. Elsewhere clients and servers speak SCTP in userspace with each other, and the named transport
-with the peer.
+SCTP in the kernel runs in a guest with a kernel of its own (:doc:`contributing`), where all SCTP, ours too,
+is the kernel's. Elsewhere clients and servers speak SCTP in userspace with each other, and the named
+transport with the peer.
 
 What ran
 --------
