@@ -412,6 +412,55 @@ class SimulatedClient:
         self.fleet.standing(self.name, {"state": "serving", "peers": peers})
 
 
+class SecondLink(SimulatedLink):
+    """
+    A link of the same node to another controller. It is told what the first one is.
+    """
+
+    def __init__(self, node: SimulatedNode, fleet: Fleet) -> None:
+        super().__init__(node)
+        self.fleet = fleet
+        self.up = True
+        self._told = fleet.hello(
+            Hello(node.name, "server", "1.0", node.boot, node.number, node.labels, node.group),
+            self,
+            "127.0.0.1",
+        )
+        node.whenChanged.append(self.tell)
+        self.tell()
+
+    def tell(self) -> None:
+        """
+        Tells what is new.
+        """
+        node = self.node
+        if self.up and not self.dead:
+            for event in node.events:
+                if event["number"] > self._told:
+                    self._told = event["number"]
+                    self.fleet.happened(node.name, event)
+            order = None if node.order is None else node.order.facts()
+            self.fleet.standing(node.name, {"state": node.state, "order": order})
+
+    def signed(self, signed: SignedOrder) -> Deferred[Answer]:
+        """
+        See L{INodeLink}.
+        """
+        if self.dead:
+            return Deferred()
+        return self.node.take(signed) if self.up else fail(Unreachable("it has closed the connection"))
+
+    def end(self) -> None:
+        """
+        See L{INodeLink}.
+        """
+        if self.up:
+            self.up = False
+            self.node.whenChanged.remove(self.tell)
+            if not self.dead:
+                self.fleet.lost(self.node.name, self, "ended")
+
+
 @implementer(IFleetStore)
 class MemoryStore:
     """
@@ -419,24 +468,23 @@ class MemoryStore:
     finds it.
 
     @ivar shared: whether others have the same.
-    @ivar owners: by server, who has claimed it, where that is not known to be its only user.
+    @ivar name: whose it is, where others have the same; then claims are known by whose they are.
     @ivar writes: what was written, in order.
     @ivar onWrite: is called with each write before it is done; may end this store (L{die}).
     @ivar broken: why nothing can be kept.
     @ivar brokenFor: only what begins so cannot be kept then.
     """
 
-    shared = False
-
-    def __init__(self, data: dict[str, dict[Any, Any]] | None = None) -> None:
+    def __init__(self, data: dict[str, dict[Any, Any]] | None = None, name: str = "") -> None:
         self.data: dict[str, dict[Any, Any]] = {} if data is None else data
-        for name in ("orders", "rollings", "schedules", "audit", "reports", "claims"):
-            self.data.setdefault(name, {})
+        for kind in ("orders", "rollings", "schedules", "audit", "reports", "claims"):
+            self.data.setdefault(kind, {})
+        self.name = name
+        self.shared = bool(name)
         self.writes: list[str] = []
         self.onWrite: Callable[[str], None] = lambda what: None
         self.broken = ""
         self.brokenFor = ""
-        self.owners: dict[str, str] = {}
         self.dead = False
 
     def die(self) -> None:
@@ -585,6 +633,9 @@ class MemoryStore:
         found.sort(key=lambda one: -one["at"])
         return self._read(lambda: [one for one in found if not node or one["node"] == node][:limit])
 
+    def _claimed(self, group: str) -> frozenset[str]:
+        return frozenset(server for server, _ in self.data["claims"].get(group, ()))
+
     def claim(
         self, group: str, server: str, allowed: Callable[[frozenset[str]], str]
     ) -> Deferred[None]:
@@ -593,11 +644,12 @@ class MemoryStore:
         """
 
         def claim() -> None:
-            claimed = frozenset(self.data["claims"].get(group, []))
-            why = allowed(claimed - {server})
+            why = allowed(self._claimed(group) - {server})
             if why:
                 raise OrderRefused(why)
-            self.data["claims"][group] = sorted(claimed | {server})
+            claims = self.data["claims"].setdefault(group, [])
+            if (server, self.name) not in claims:
+                claims.append((server, self.name))
 
         return self._write(f"claim {server}", claim)
 
@@ -607,15 +659,15 @@ class MemoryStore:
         """
         return self._write(f"hold {server}", lambda: None)
 
-    def release(self, group: str, server: str, anyones: bool = False) -> Deferred[None]:
+    def release(self, group: str, server: str, owner: str = "") -> Deferred[None]:
         """
         See L{IFleetStore}.
         """
 
         def release() -> None:
-            self.data["claims"][group] = [
-                one for one in self.data["claims"].get(group, []) if one != server
-            ]
+            claims = self.data["claims"].get(group, [])
+            if (server, owner or self.name) in claims:
+                claims.remove((server, owner or self.name))
 
         return self._write(f"release {server}", release)
 
@@ -623,7 +675,7 @@ class MemoryStore:
         """
         See L{IFleetStore}.
         """
-        return self._read(lambda: frozenset(self.data["claims"].get(group, [])))
+        return self._read(lambda: self._claimed(group))
 
     def held(self) -> Deferred[list[tuple[str, str, str]]]:
         """
@@ -631,8 +683,8 @@ class MemoryStore:
         """
         return self._read(
             lambda: [
-                (group, one, self.owners.get(one, ""))
-                for group, names in self.data["claims"].items()
-                for one in names
+                (group, server, owner)
+                for group, claims in self.data["claims"].items()
+                for server, owner in claims
             ]
         )

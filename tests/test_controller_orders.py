@@ -4,7 +4,9 @@ Orders at the controller, from the moment they are asked for to their end.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -18,7 +20,14 @@ from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.seams import Notice, OrderRecord, Outcome, Person
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
 from sipgrace.lifecycle.authorization import Role
-from tests.fleetfakes import MemoryStore, MortalClock, SimulatedClient, SimulatedNode, signer
+from tests.fleetfakes import (
+    MemoryStore,
+    MortalClock,
+    SecondLink,
+    SimulatedClient,
+    SimulatedNode,
+    signer,
+)
 
 ALICE = Person("alice", Role.OPERATOR)
 ADMIN = Person("root", Role.ADMIN)
@@ -919,9 +928,8 @@ class Budgeted(OrdersCase):
         unless that controller has an order under way.
         """
         self.kill()
-        self.store.shared = True  # type: ignore[misc]
-        self.store.data["claims"]["default"] = ["server-102"]
-        self.store.owners["server-102"] = "controller-121"
+        self.store = MemoryStore(self.store.data, "controller-120")
+        self.store.data["claims"]["default"] = [("server-102", "controller-121")]
         self.node.state = "offline"
         self.begin()
         self.pass_(200)
@@ -1007,3 +1015,101 @@ class Announced(OrdersCase):
         self.failureResultOf(self.controller.unannounce("server-199", "", VIEWER), NotAllowed)
         self.assertEqual(self.client.link.told, [])
         self.assertEqual(self.audited(), ["refused"] * 6)
+
+
+class TwoControllers(SynchronousTestCase):
+    """
+    Two controllers with one store and the same servers, which are ordered at random, are killed, and lose
+    links: never are more servers away than the budget lets.
+    """
+
+    def setUp(self) -> None:
+        """
+        Both are there, and all are linked to both.
+        """
+        self.clock = Clock()
+        self.clock.advance(1_000_000.0)
+        self.data: dict[str, dict[Any, Any]] = {}
+        self.nodes = [SimulatedNode(self.clock, f"server-10{n}") for n in range(4)]
+        self.running: dict[str, tuple[Controller, MortalClock, MemoryStore, list[SecondLink]]] = {}
+        for name in ("controller-120", "controller-121"):
+            self.begin(name)
+        self.pass_(6)
+
+    def begin(self, name: str) -> None:
+        """
+        A controller begins.
+        """
+        mortal, store = MortalClock(self.clock), MemoryStore(self.data, name)
+        fleet = Fleet(self.clock.seconds)
+        budgets = [Budget(group="default", away=2)]
+        controller = Controller(
+            name, mortal, fleet, store, signer, budgets, wallClock=self.clock.seconds
+        )
+        self.successResultOf(controller.start())
+        links = [SecondLink(node, fleet) for node in self.nodes]
+        self.running[name] = (controller, mortal, store, links)
+
+    def kill(self, name: str) -> None:
+        """
+        It ends at once.
+        """
+        _, mortal, store, links = self.running.pop(name)
+        mortal.die()
+        store.die()
+        for link in links:
+            link.dead = True
+            link.end()
+
+    def pass_(self, seconds: float) -> None:
+        """
+        Time goes on, and the budget is never exceeded.
+        """
+        for _ in range(round(seconds / 0.1)):
+            self.clock.advance(0.1)
+            away = [node.name for node in self.nodes if node.state != "serving"]
+            self.assertLessEqual(len(away), 2, self.where)
+
+    where = ""
+
+    def test_never(self) -> None:
+        """
+        By seeds, so that what fails once fails again.
+        """
+        obeyed = 0
+        seeds = int(os.environ.get("SIPGRACE_STORMS", "40"))
+        for seed in range(seeds):
+            chance = Random(seed)
+            self.where = f"seed {seed}"
+            self.setUp()
+            for _ in range(60):
+                name = chance.choice(("controller-120", "controller-121"))
+                if name not in self.running:
+                    if chance.random() < 0.5:
+                        self.begin(name)
+                elif chance.random() < 0.1:
+                    self.kill(name)
+                else:
+                    self.mishap(name, chance)
+                self.pass_(chance.choice((0.0, 0.2, 1.0, 5.0)))
+            obeyed += sum(kind == "drain" for node in self.nodes for kind, _ in node.obeyed)
+        # It is no wonder that nothing is exceeded where nothing is done.
+        self.assertGreater(obeyed, 5 * seeds)
+
+    def mishap(self, name: str, chance: Random) -> None:
+        """
+        An order, or something that goes wrong.
+        """
+        controller, _, _, links = self.running[name]
+        node = chance.choice(self.nodes)
+        kind = chance.choice(("drain", "drain", "drain", "resume", "resume", "cancel", "loses", "link"))
+        if kind == "loses":
+            node.loses = chance.choice(("order", "silence"))
+        elif kind == "link":
+            at = self.nodes.index(node)
+            links[at].end()
+            links[at] = SecondLink(node, controller.fleet)
+        else:
+            values = {"node": node.name, "kind": kind, "queue": chance.random() < 0.3}
+            ordered = controller.order(values, ALICE)
+            ordered.addErrback(lambda failure: failure.trap(OrderRefused, Unreachable))

@@ -199,31 +199,21 @@ class Shared(EtcdCase):
 
     async def test_others(self) -> None:
         """
-        What another has claimed to last may be claimed along with it, and stays the other's.
+        What another has claimed may be claimed along with it, and is claimed until both have released it.
         """
         a, b = await self.started("controller-120"), await self.started("controller-121")
         await a.claim("default", "server-102", one)
+        await b.claim("default", "server-102", one)
         await a.hold("default", "server-102")
-        await b.claim("default", "server-102", one)
         await b.hold("default", "server-102")
-        self.assertEqual(await b.held(), [("default", "server-102", "controller-120")])
-        await b.release("default", "server-102")
-        self.assertEqual(await b.claims("default"), frozenset(("server-102",)))
-        await b.release("default", "server-102", anyones=True)
-        self.assertEqual(await b.claims("default"), frozenset())
-
-    async def test_takenOver(self) -> None:
-        """
-        Of two that claim the same server, the later goes on; the former's order is not sent.
-        """
-        a, b = await self.started("controller-120"), await self.started("controller-121")
-        await a.claim("default", "server-102", one)
-        await b.claim("default", "server-102", one)
-        with self.assertRaises(StoreError):
-            await a.hold("default", "server-102")
-        await b.hold("default", "server-102")
+        both = [("default", "server-102", "controller-120"), ("default", "server-102", "controller-121")]
+        self.assertEqual(await b.held(), both)
         await a.release("default", "server-102")
-        self.assertEqual(await a.held(), [("default", "server-102", "controller-121")])
+        self.assertEqual(await a.claims("default"), frozenset(("server-102",)))
+        with self.assertRaises(OrderRefused):
+            await a.claim("default", "server-101", one)
+        await a.release("default", "server-102", "controller-121")
+        self.assertEqual(await a.claims("default"), frozenset())
 
     async def test_busyGroup(self) -> None:
         """

@@ -62,7 +62,7 @@ class Claims:
         self._budgets = budgets
         self._warmUp = warmUp
         self._ready = 0.0
-        self._strangers: dict[tuple[str, str], float] = {}
+        self._strangers: dict[tuple[str, str, str], float] = {}
         self.mine: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -144,9 +144,9 @@ class Claims:
         Releases a claim of whomever, since the server will not come back.
         """
         self.mine.pop(server, None)
-        for group, claimed, _ in await self._store.held():
+        for group, claimed, owner in await self._store.held():
             if claimed == server:
-                await self._store.release(group, server, anyones=True)
+                await self._store.release(group, server, owner)
 
     async def sweepOthers(self) -> None:
         """
@@ -156,7 +156,7 @@ class Claims:
             return
         now = self._clock.seconds()
         strangers = {
-            (group, server)
+            (group, server, owner)
             for group, server, owner in await self._store.held()
             if owner != self._name and self.serves(server)
         }
@@ -165,8 +165,10 @@ class Claims:
         if not stale:
             return
         under = {record.node for record in await self._store.openOrders()}
-        for group, server in stale:
+        for group, server, owner in stale:
             if server not in under:
-                self._log.warn("the claim of {server}, which serves, is released", server=server)
-                await self._store.release(group, server, anyones=True)
+                self._log.warn(
+                    "{owner} has claimed {server}, which serves: that is released", owner=owner, server=server
+                )
+                await self._store.release(group, server, owner)
 

@@ -365,11 +365,11 @@ class IFleetStore(Interface):
         @return: fails with L{sipgrace.errors.StoreError} where the claim has gone meanwhile.
         """
 
-    def release(group: str, server: str, anyones: bool = False) -> Deferred[None]:
+    def release(group: str, server: str, owner: str = "") -> Deferred[None]:
         """
-        Counts it as back.
+        Takes a claim back. The server is claimed as long as any controller claims it.
 
-        @param anyones: also where another controller has claimed it.
+        @param owner: whose claim; empty for one's own.
         """
 
     def claims(group: str) -> Deferred[frozenset[str]]:

@@ -8,13 +8,13 @@ Claims are transactions over a revision of their group: whoever claims reads the
 writes only if nobody else has written in that group since; else it looks again. A claim goes with the lease
 of the controller that made it until it is held. The lease is kept alive as long as the controller lives and
 reaches etcd. When it is lost nevertheless, claims that were not held have gone, and to hold one of them
-fails, so that its order is never sent; the next claim takes a new lease. Claims that are held stay.
+fails, so that its order is never sent; the next claim takes a new lease. Claims that are held stay. Each
+controller has claims of its own: a server is claimed as long as any of them claims it.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
@@ -38,6 +38,9 @@ T = TypeVar("T")
 
 #: A lease lasts so many seconds without being kept alive.
 LEASE: Final = 15
+
+#: What stands in a claim that is held; nothing stands in one that is not yet.
+HELD: Final = "held"
 
 #: Where others claim in the same group all the time, it is tried so often.
 TRIES: Final = 50
@@ -308,6 +311,9 @@ class EtcdStore:
 
     # ------------------------------------------------------------------ claims
 
+    def _place(self, group: str, *parts: str) -> str:
+        return self._key("claims", _name(group), *map(_name, parts), "")
+
     def claim(
         self, group: str, server: str, allowed: Callable[[frozenset[str]], str]
     ) -> Deferred[None]:
@@ -316,16 +322,16 @@ class EtcdStore:
         """
 
         async def claim() -> None:
-            place = self._key("claims", _name(group), "")
-            turn, key = self._key("group", _name(group)), place + _name(server)
+            place = self._place(group)
+            turn, key = self._key("group", _name(group)), self._place(group, server) + _name(self._name)
             for _ in range(TRIES):
                 parts = await self._gateway.transact(lookUp(turn), lookUp(place, _after(place)))
                 assert parts is not None
-                claimed = {_last(one.key): one for one in parts[1]}
-                why = allowed(frozenset(claimed) - {server})
+                claims = {one.key: one for one in parts[1]}
+                why = allowed(frozenset(map(_serverIn, claims)) - {server})
                 if why:
                     raise OrderRefused(why)
-                if server in claimed and _heldIn(claimed[server]):
+                if key in claims and _isHeld(claims[key]):
                     return
                 revision = parts[0][0].revision if parts[0] else 0
                 if await self._take(key, turn, revision):
@@ -340,10 +346,9 @@ class EtcdStore:
         """
         if not self._lease:
             self._lease = await self._gateway.grant(self._seconds)
-        text = json.dumps({"owner": self._name, "held": False})
         try:
             done = await self._gateway.transact(
-                put(key, text, self._lease), put(turn, self._name), when=[isAt(turn, revision)]
+                put(key, "", self._lease), put(turn, self._name), when=[isAt(turn, revision)]
             )
         except StoreError as error:
             if "lease not found" not in str(error):
@@ -359,31 +364,24 @@ class EtcdStore:
         """
 
         async def hold() -> None:
-            key = self._key("claims", _name(group), _name(server))
-            found = await self._gateway.read(key)
-            if found and _heldIn(found[0]):
-                return
-            if found and _ownerIn(found[0]) == self._name:
-                text = json.dumps({"owner": self._name, "held": True})
-                unchanged = isAt(key, found[0].revision)
-                # Without a lease.
-                if await self._gateway.transact(put(key, text), when=[unchanged]) is not None:
+            key = self._place(group, server) + _name(self._name)
+            for found in await self._gateway.read(key):
+                # Without a lease, where it is there still.
+                lasting, unchanged = put(key, HELD), isAt(key, found.revision)
+                if _isHeld(found) or await self._gateway.transact(lasting, when=[unchanged]) is not None:
                     return
             raise StoreError(f"the claim of {server} has gone meanwhile, and nothing was sent; try again")
 
         return self._run(hold)
 
-    def release(self, group: str, server: str, anyones: bool = False) -> Deferred[None]:
+    def release(self, group: str, server: str, owner: str = "") -> Deferred[None]:
         """
         See L{IFleetStore}.
         """
 
         async def release() -> None:
-            key = self._key("claims", _name(group), _name(server))
-            for found in await self._gateway.read(key):
-                if anyones or _ownerIn(found) == self._name:
-                    # Where it has changed meanwhile somebody claims it anew.
-                    await self._gateway.transact(delete(key), when=[isAt(key, found.revision)])
+            key = self._place(group, server) + _name(owner or self._name)
+            await self._gateway.transact(delete(key))
 
         return self._run(release)
 
@@ -393,8 +391,9 @@ class EtcdStore:
         """
 
         async def read() -> frozenset[str]:
-            place = self._key("claims", _name(group), "")
-            return frozenset(_last(one.key) for one in await self._gateway.read(place, _after(place)))
+            place = self._place(group)
+            found = await self._gateway.read(place, _after(place), keysOnly=True)
+            return frozenset(_serverIn(one.key) for one in found)
 
         return self._run(read)
 
@@ -405,11 +404,8 @@ class EtcdStore:
 
         async def read() -> list[tuple[str, str, str]]:
             place = self._key("claims", "")
-            return [
-                (unquote(one.key.split("/")[-2]), _last(one.key), _ownerIn(one))
-                for one in await self._gateway.read(place, _after(place))
-                if _heldIn(one)
-            ]
+            found = [one.key for one in await self._gateway.read(place, _after(place)) if _isHeld(one)]
+            return [(unquote(key.split("/")[-3]), _serverIn(key), _last(key)) for key in found]
 
         return self._run(read)
 
@@ -456,9 +452,9 @@ def _last(key: str) -> str:
     return unquote(key.rpartition("/")[2])
 
 
-def _ownerIn(found: Found) -> str:
-    return str(fromText(found.value).get("owner", ""))
+def _serverIn(key: str) -> str:
+    return unquote(key.split("/")[-2])
 
 
-def _heldIn(found: Found) -> bool:
-    return fromText(found.value).get("held") is True
+def _isHeld(found: Found) -> bool:
+    return found.value == HELD.encode("ascii")

@@ -272,7 +272,7 @@ class SQLiteStore:
 
         return self.claims(group).addCallback(check)
 
-    def release(self, group: str, server: str, anyones: bool = False) -> Deferred[None]:
+    def release(self, group: str, server: str, owner: str = "") -> Deferred[None]:
         """
         See L{IFleetStore}.
         """
