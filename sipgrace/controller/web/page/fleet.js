@@ -60,9 +60,11 @@ function underway(node) {
       guard === null && back !== null && h("div", {}, h("dt", {}, "clients come back in"), h("dd", {}, left(back, "now")))),
     ["slowing", "draining", "drained"].includes(state) && h("progress", { max: Math.max(1, most), value: most - waiting, "aria-label": `${most - waiting} of ${most} calls settled` }),
     order && h("p", { class: "dim" }, `${order.kind} by ${order.who}, ${moment(order.when)}`, order.why && `: ${order.why}`));
+  const drawn = course && course.rows.length > 1;
+  if (drawn) side.append(h("ul", { class: "key" }, [["waiting", "calls left"], ["refused", "new calls refused"]].map(([kind, word]) => h("li", { class: kind }, h("i", {}), word))));
   side.append(h("p", { class: "buttons left" }, buttons(node, "way:", true)));
   const card = h("article", { class: `card split ${STATES[state]?.[1] ?? ""}`, "aria-label": `${node.name}: ${state}` }, side);
-  if (course && course.rows.length > 1)
+  if (drawn)
     card.append(plot(["refused"], course.rows.map((row) => [row[0], row[1], row[2] - course.rows[0][2]]), [], {
       label: `${node.name}: calls left, and refused since, over time`, end: course.ended ? 0 : now() - course.began, H: 170,
     }));

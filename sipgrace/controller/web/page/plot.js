@@ -27,7 +27,8 @@ export function plot(columns, rows, marks, { end = 0, label = "The drain from mo
       else if (row[column] !== before) path += `H${x(row[0]).toFixed(1)}V${y(row[column]).toFixed(1)}`;
       before = row[column];
     }
-    return rows.length ? `${path}H${x(rows[rows.length - 1][0]).toFixed(1)}` : "";
+    // It has stayed so until now.
+    return rows.length ? `${path}H${x(Math.max(end, rows[rows.length - 1][0])).toFixed(1)}` : "";
   };
   const picture = s("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label, class: "plot" });
   for (const number of ticks(most, 4)) {
