@@ -123,6 +123,22 @@ class BindingsTests(SynchronousTestCase):
         self.assertEqual(self.bindings.counts(), {"users": 1, "bindings": 1})
         self.assertEqual(self.keeper.log, [("load", 1000), ("expire", 1060)])
 
+    def test_unwanted(self) -> None:
+        """
+        Whose account or domain has gone is not found again after a restart, in the file neither.
+        """
+        gone = (b"alice", b"example.com")
+        for record in (ALICE, BOB, gone):
+            self.put(record, binding(1))
+        self.bindings.close()
+        wanted = {ALICE}
+        bindings = Bindings(self.clock, self.clock.seconds, self.keeper, wanted.__contains__)
+        self.successResultOf(bindings.open())
+        self.assertEqual([len(bindings.of(record)) for record in (ALICE, BOB, gone)], [1, 0, 0])
+        self.assertEqual(bindings.counts(), {"users": 1, "bindings": 1})
+        left = [record for record, found in self.keeper.rows.items() if found]
+        self.assertEqual(left, [ALICE])
+
     def test_closed(self) -> None:
         self.bindings.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -101,13 +101,12 @@ class DigestTests(SynchronousTestCase):
 
     def test_challenges(self) -> None:
         """
-        The stronger first, with one nonce; those that a user's telephone knows; both for somebody unknown.
+        The stronger first, with one nonce; those that a user's telephone knows.
         """
         for user, algorithms in (
             (b"alice", [b"SHA-256", b"MD5"]),
             (b"bob", [b"MD5"]),
             (b"carol", [b"SHA-256"]),
-            (b"nobody", [b"SHA-256", b"MD5"]),
         ):
             challenges = self.digest.challenges(user)
             nonces = {re.findall(rb'nonce="([^"]+)"', one)[0] for one in challenges}
@@ -121,6 +120,22 @@ class DigestTests(SynchronousTestCase):
                 ],
             )
         self.assertTrue(self.digest.challenges(b"alice", stale=True)[0].endswith(b", stale=true"))
+
+    def test_unknown(self) -> None:
+        """
+        Somebody unknown is offered what some user is, and always the same, after a restart as well: nobody
+        learns of accounts that way.
+        """
+
+        def offered(digest: Digest, name: bytes) -> tuple[bytes, ...]:
+            return tuple(re.findall(rb"algorithm=([^,]+)", b" ".join(digest.challenges(name))))
+
+        names = [b"nobody-%d" % number for number in range(60)]
+        found = [offered(self.digest, name) for name in names]
+        self.assertEqual(set(found), {(b"SHA-256", b"MD5"), (b"MD5",), (b"SHA-256",)})
+        self.assertEqual([offered(self.make(), name) for name in names], found)
+        alone = Digest(REALM, {}, lambda: self.now, (b"MD5",))
+        self.assertEqual(offered(alone, b"nobody"), (b"MD5",))
 
     def test_right(self) -> None:
         for which in (0, 1):

@@ -284,6 +284,25 @@ class FollowTests(FoundCase):
         self.clock.advance(20)
         self.assertEqual(self.found.status()[0]["again"], 4.0)
 
+    def test_oneMissing(self) -> None:
+        """
+        A server whose address DNS does not give just now stays as it was known; where it was not known, the
+        others are used, and it is looked for again soon.
+        """
+        self.zone.mute = {b"one.example.org"}
+        self.found.start()
+        self.assertEqual(list(self.discovery.places), ["trunk/two.example.org:5062"])
+        status = self.found.status()[0]
+        text = "DNS does not answer for one.example.org A: DNSServerError"
+        self.assertEqual((status["again"], status["trouble"]), (5.0, text))
+        self.zone.mute = set()
+        self.clock.advance(5)
+        both = ["trunk/one.example.org:5061", "trunk/two.example.org:5062"]
+        self.assertEqual((list(self.discovery.places), self.discovery.trouble), (both, ""))
+        self.zone.mute = {b"one.example.org"}
+        self.clock.advance(20)
+        self.assertEqual((list(self.discovery.places), self.discovery.trouble), (both, text))
+
     def test_stop(self) -> None:
         """
         Nothing is looked up any more, and links that were given up end.

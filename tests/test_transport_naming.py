@@ -118,9 +118,42 @@ class LocatorTests(SynchronousTestCase):
         A service that is decidedly not there (RFC 2782), nor is anything else.
         """
         zone = Zone(_sip___sctp=[dns.Record_SRV(0, 0, 0, b"", ttl=300)])
+        text = "sip:example.org;transport=sctp: DNS says that there is no such service"
+        self.assertEqual(self.refused(zone, b"sip:example.org;transport=sctp"), text)
+        # Not by the domain's own address either, which may be that of a web server.
+        zone.put("at", [a("192.0.2.9")])
+        self.assertEqual(self.refused(zone, b"sip:example.org;transport=sctp"), text)
         self.assertEqual(
-            self.refused(zone, b"sip:example.org;transport=sctp"),
-            "sip:example.org;transport=sctp: DNS knows no server of it, and no address",
+            self.refused(zone, b"sip:example.org"), "sip:example.org: DNS says that there is no such service"
+        )
+
+    def test_notAvailableOverOne(self) -> None:
+        """
+        That one transport is not there says nothing of the next.
+        """
+        records = {**TRUNK, "at": [a("192.0.2.9")], "_sip___sctp": [dns.Record_SRV(0, 0, 0, b"", ttl=300)]}
+        self.assertEqual(self.locate(Zone(**records), b"sip:example.org").places, (TCP,))
+
+    def test_oneDoesNotAnswer(self) -> None:
+        """
+        A server whose address cannot be had is missing, the others are found; it is looked for again soon.
+        """
+        zone = Zone(**TRUNK)
+        zone.mute = {b"one.example.org"}
+        why = "DNS does not answer for one.example.org A: DNSServerError"
+        self.assertEqual(
+            self.locate(zone, b"sip:example.org"), Located((TWO,), 5.0, (("one.example.org", why),))
+        )
+
+    def test_noneAnswers(self) -> None:
+        """
+        Where none can be had that is trouble, not another transport's turn.
+        """
+        zone = Zone(**TRUNK)
+        zone.mute = {b"one.example.org", b"two.example.org"}
+        self.assertEqual(
+            self.refused(zone, b"sip:example.org"),
+            "DNS does not answer for one.example.org A: DNSServerError",
         )
 
     def test_addressOnly(self) -> None:

@@ -24,6 +24,7 @@ class Zone(FileAuthority):
     @ivar records: by name, in lower case.
     @ivar asked: how often each name was asked for.
     @ivar broken: whether it answers nothing but that it cannot.
+    @ivar mute: names for which it does so.
     """
 
     def __init__(self, **records: list[Any]) -> None:
@@ -34,6 +35,7 @@ class Zone(FileAuthority):
         ResolverBase.__init__(self)
         self.asked: Counter[str] = Counter()
         self.broken = False
+        self.mute: set[bytes] = set()
         soa = dns.Record_SOA(mname=b"ns." + DOMAIN, rname=b"root." + DOMAIN, serial=1, minimum=1, expire=1)
         self.soa = (DOMAIN, soa)
         self.records: dict[bytes, list[Any]] = {DOMAIN: [soa]}
@@ -51,7 +53,7 @@ class Zone(FileAuthority):
 
     def _lookup(self, name: bytes, cls: int, type: int, timeout: Any = None) -> Deferred[Any]:
         self.asked[f"{dns.QUERY_TYPES.get(type, type)} {name.decode()}"] += 1
-        if self.broken:
+        if self.broken or name.lower() in self.mute:
             return fail(DNSServerError(None))
         return FileAuthority._lookup(self, name, cls, type, timeout)
 

@@ -107,11 +107,19 @@ class Bindings:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, time: Callable[[], float], keeper: Keeper) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        time: Callable[[], float],
+        keeper: Keeper,
+        wanted: Callable[[Record], bool] = lambda record: True,
+    ) -> None:
         """
         @param time: seconds since the epoch.
+        @param wanted: whether somebody may still be registered: all that was kept of others is taken out.
         """
         self._time = time
+        self._wanted = wanted
         self._keeper = keeper
         self._known: dict[Record, tuple[Binding, ...]] = {}
         # Those that have a way of their own, by what stands in a Request-URI.
@@ -133,6 +141,11 @@ class Bindings:
         known: dict[Record, list[Binding]] = {}
         for record, binding in rows:
             known.setdefault(record, []).append(binding)
+        for record in [record for record in known if not self._wanted(record)]:
+            del known[record]
+            user, domain = (part.decode("utf-8", "replace") for part in record)
+            self.log.info("{user} of {domain} has no account any more: forgotten", user=user, domain=domain)
+            self.replace(record, ()).addErrback(self._notExpired)
         for record, bindings in known.items():
             self._keep(record, tuple(bindings))
         self.log.info("{count} users are registered", count=len(known))

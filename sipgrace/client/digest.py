@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import md5, sha256
 from os import urandom
 from typing import Any, Final, NamedTuple
@@ -109,14 +109,19 @@ class Digest:
         nonces: int = _NONCES,
     ) -> None:
         """
-        @param time: seconds since the epoch, or since anything else.
-        @param algorithms: those that are offered to somebody whom nobody knows.
+        @param time: seconds since anything, which never go back: nonces end with this object.
+        @param algorithms: those that are offered while there are no users.
         @param lifetime: seconds that a nonce is good for.
         @param nonces: the most of them whose counts are remembered.
         """
         self.realm = realm
         self._users = users
         self._nobody = credentials(b"", realm, urandom(16), algorithms)
+        # What is offered to whom nobody knows: what some user is offered, each time the same, also by the
+        # next process; so challenges tell nobody who has an account.
+        self._offers = [tuple(known.ha1) for known in users.values()] or [tuple(algorithms)]
+        hashes = b"".join(digits for known in users.values() for digits in known.ha1.values())
+        self._salt = sha256(hashes).digest()
         self._time = time
         self._lifetime = lifetime
         self._most = nonces
@@ -136,8 +141,15 @@ class Digest:
         more = b", stale=true" if stale else b""
         return [
             b'Digest realm="%b", nonce="%b", algorithm=%b, qop="auth"%b' % (self.realm, nonce, name, more)
-            for name in self._users.get(user, self._nobody).ha1
+            for name in self._offered(user)
         ]
+
+    def _offered(self, user: bytes) -> Iterable[bytes]:
+        known = self._users.get(user)
+        if known is not None:
+            return known.ha1
+        number = int.from_bytes(hmac.digest(self._salt, user, "sha256")[:8], "big")
+        return self._offers[number % len(self._offers)]
 
     def _nonce(self, made: bytes) -> bytes:
         return b"%b.%b" % (made, hmac.digest(self._secret, made, "sha256")[:16].hex().encode("ascii"))

@@ -28,7 +28,8 @@ class Discovery:
     Follows one domain.
 
     @ivar places: what was found last, by the names that its servers have here.
-    @ivar trouble: why the last look-up failed, empty where it did not. What was known before stays in use.
+    @ivar trouble: why the last look-up failed, or failed in part; empty where it did not. What was known
+        before stays in use.
     """
 
     log = Logger()
@@ -92,8 +93,13 @@ class Discovery:
             return
         self._looking = None
         self._failures = 0
-        self.trouble = ""
-        self.places = self._named(located.places)
+        self.trouble = "; ".join(text for _, text in located.missing)
+        if self.trouble:
+            self.log.warn("{name}: {trouble}", name=self.name, trouble=self.trouble)
+        missing = {target for target, _ in located.missing}
+        kept = [place for place in self.places.values() if place.target in missing]
+        places = sorted([*located.places, *kept], key=lambda place: (place.priority, -place.weight))
+        self.places = self._named(places)
         shortest, longest = self._bounds
         self._next = self._clock.callLater(min(longest, max(shortest, located.seconds)), self._look)
         self._found(self)

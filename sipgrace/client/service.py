@@ -394,9 +394,6 @@ class ClientService(Service):
 
     def _registering(self, section: RegistrarSection) -> Registrar:
         element = self.element
-        self._bindings = bindings = Bindings(
-            element.clock, time.time, BindingFile(element.reactor, section.database)
-        )
         realm = (section.realm or section.domains[0]).encode("utf-8")
         users = {
             account.user.encode("utf-8"): _credentialsOf(account, realm, section.algorithms)
@@ -410,8 +407,15 @@ class ClientService(Service):
             section.longest,
             section.most,
         )
+        self._bindings = bindings = Bindings(
+            element.clock,
+            time.time,
+            BindingFile(element.reactor, section.database),
+            lambda record: record[0] in settings.users and record[1] in settings.domains,
+        )
         algorithms = [name.encode("ascii") for name in section.algorithms]
-        digest = Digest(realm, users, time.time, algorithms)
+        # Nonces end with the process, and know nothing of a wall clock that is set back.
+        digest = Digest(realm, users, time.monotonic, algorithms)
         return Registrar(
             element.clock, element.identity, bindings, digest, settings, time.time, INTERFACE, self._source
         )

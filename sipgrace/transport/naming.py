@@ -33,6 +33,9 @@ PORTS: Final = {b"SCTP": 5060, b"TCP": 5060, b"TLS": 5061}
 #: Seconds that addresses are good for that need no name.
 FOREVER: Final = 86400.0
 
+#: For how many seconds an answer is good of which a part is missing.
+SOON: Final = 5.0
+
 #: The most records of one kind that are followed: what is beyond is nobody's list of servers.
 MOST: Final = 64
 
@@ -64,11 +67,14 @@ class Located:
     What is known of a domain.
 
     @ivar places: its servers by priority, then by weight, the greater first.
-    @ivar seconds: for how long that is good: the least TTL of all records it follows from.
+    @ivar seconds: for how long that is good: the least TTL of all records it follows from; some seconds at
+        most where something is missing.
+    @ivar missing: those hosts among them for which DNS does not answer, each with what is wrong.
     """
 
     places: tuple[Place, ...]
     seconds: float
+    missing: tuple[tuple[str, str], ...] = ()
 
 
 class Locator:
@@ -110,7 +116,9 @@ class Locator:
             places = await self._byService(look, name, named)
             if places:
                 places.sort(key=lambda place: (place.priority, -place.weight))
-                return Located(tuple(places), look.seconds)
+                return Located(tuple(places), look.seconds, tuple(look.missing.items()))
+            if look.unavailable:
+                raise TransportError(f"{_text(uri)}: DNS says that there is no such service")
         # Without SRV, what the URI says is all there is to say (RFC 3263 §4.2).
         transport = named or self.transports[0]
         hosts = await look.addresses(name)
@@ -146,11 +154,15 @@ class _Look:
     The look-ups for one URI.
 
     @ivar seconds: the least TTL of what was found.
+    @ivar missing: what is wrong with hosts for which DNS does not answer.
+    @ivar unavailable: whether a service is decidedly not there (RFC 2782): then no address stands for it.
     """
 
     def __init__(self, resolver: Any) -> None:
         self._resolver = resolver
         self.seconds = FOREVER
+        self.missing: dict[str, str] = {}
+        self.unavailable = False
 
     async def pointers(self, name: bytes) -> list[Any]:
         """
@@ -165,18 +177,28 @@ class _Look:
 
     async def services(self, name: bytes, transport: bytes) -> list[Place]:
         """
-        The servers that the SRV records of a name lead to. Those that have no address are left out.
+        The servers that the SRV records of a name lead to. Those that have no address are left out, and those
+        for which DNS does not answer, unless it does for none.
         """
         places = []
+        failed = None
         for record in await self._records(name, dns.SRV):
             target = record.target.name.rstrip(b".").lower()
             if not target:
-                # RFC 2782: the service is decidedly not available.
+                self.unavailable = True
                 continue
-            hosts = await self.addresses(target)
+            text = target.decode("ascii", "replace")
+            try:
+                hosts = await self.addresses(target)
+            except TransportError as error:
+                failed = error
+                self.missing[text] = str(error)
+                self.seconds = min(self.seconds, SOON)
+                continue
             if hosts:
-                text = target.decode("ascii", "replace")
                 places.append(Place(transport, text, record.port, hosts, record.priority, record.weight))
+        if failed is not None and not places:
+            raise failed
         return places
 
     async def addresses(self, name: bytes) -> tuple[str, ...]:
