@@ -77,6 +77,12 @@ export function drains() {
     away.length ? h("div", { class: "cards" }, away.map(underway)) : h("p", { class: "dim" }, "Nothing: all nodes serve."));
 }
 
+// Counts down from when the client said so.
+function ticking(entry) {
+  const client = store.nodes.get(entry.client);
+  return client?.linked ? left(until(client, entry.countdown), "soon") : clock(entry.countdown);
+}
+
 function cell(entry, conflicts) {
   if (!entry) return h("td", { class: "none" }, h("span", { class: "hidden" }, "not known"));
   let kind, shape, word;
@@ -92,7 +98,7 @@ function cell(entry, conflicts) {
   const title = `${entry.client} to ${entry.server}: ${entry.active ? "up" : word}${entry.old ? ", as last known" : ""}${conflict ? ", in conflict" : ""}`;
   return h("td", { class: `${kind} ${entry.old ? "old" : ""} ${conflict ? "conflict" : ""}` },
     h("button", { type: "button", class: "cell", title, "aria-label": title, onclick: () => pair(entry), "data-key": `cell:${entry.server}:${entry.client}` },
-      h("span", { class: "shape", "aria-hidden": "true" }, shape), h("span", { class: "word", "aria-hidden": "true" }, word)));
+      h("span", { class: "shape", "aria-hidden": "true" }, shape), h("span", { class: "word", "aria-hidden": "true" }, shape === "◷" ? ticking(entry) : word)));
 }
 
 // More than this nobody reads, and no browser draws several times a second.
