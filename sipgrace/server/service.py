@@ -94,6 +94,7 @@ class ServerService(Service):
     @ivar announcer: tells clients of drains.
     @ivar control: asks clients for less.
     @ivar rejects: which calls are refused by rule.
+    @ivar observers: those of the lifecycle that have to do with traffic, in their order.
     """
 
     def __init__(self, reactor: Any, config: ServerConfig) -> None:
@@ -195,6 +196,7 @@ class ServerService(Service):
         ramp = Ramp(element.gate, self.control, partial(setattr, role, "throttles"))
         element.lifecycle.observe(ramp)
         element.oversight.pulse.listeners.append(ramp)
+        self.observers = (element, self.announcer, ramp)
         element.oversight.rehearsals.clients = self.clients.status
         element.oversight.rehearsals.announced = self._announced
 
