@@ -78,10 +78,10 @@ def rejectionsOf(config: ServerConfig) -> list[Rejection]:
     """
     The rules that refuse calls, as configured.
     """
-    return [_rejectionOf(rule) for rule in config.reject]
+    return [rejectionOf(rule) for rule in config.reject]
 
 
-def _rejectionOf(rule: Reject) -> Rejection:
+def rejectionOf(rule: Reject) -> Rejection:
     reason = (rule.reason or "").encode("ascii")
     return Rejection(_party(rule.origin), _party(rule.destination), rule.status, reason)
 
@@ -133,7 +133,7 @@ class ServerService(Service):
             server.rejects,
             rejectionsOf(config),
             {client.name for client in config.clients},
-            _rejectionOf,
+            rejectionOf,
             element.lifecycle.remark,
         )
         element.door.kinds[Kind.REJECT] = self.rejects.reject

@@ -220,7 +220,7 @@ class Crew:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.errback(TransportError(f"worker {member.number} did not come up: {why}"))
-        if self.wanted and not waiting:
+        if self.wanted:
             # The first time at once.
             wait = 0.0 if sound else self._backoff.delay(member.failures - 1, lambda: 1.0)
             member.again = self.clock.callLater(wait, self._again, member)

@@ -19,8 +19,10 @@ from sipgrace.lifecycle.estimate import SetupTimes
 from sipgrace.lifecycle.events import Change, Event, State
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.lifecycle.ledger import Ledger
+from sipgrace.lifecycle.orders import Kind
 from sipgrace.server.clients import Clients
-from sipgrace.server.service import NETWORK
+from sipgrace.server.rejects import Rejects
+from sipgrace.server.service import NETWORK, rejectionOf
 from sipgrace.transport.associations import Associations, Listen
 from sipgrace.workers.crew import Crew, Member
 from sipgrace.workers.facades import AllAssociations, AllGates, AllLedgers
@@ -104,6 +106,17 @@ class FrontService(Service):
         self._ledger = cast(AllLedgers, element.ledger)
         self._associations = cast(AllAssociations, element.associations)
         self.clients = Clients((client.name, client.networks) for client in config.clients)
+        self.rejects = Rejects(
+            server.name,
+            server.rejects,
+            (),
+            {client.name for client in config.clients},
+            rejectionOf,
+            element.lifecycle.remark,
+        )
+        self.rejects.onPut = self._rulesChanged
+        element.door.kinds[Kind.REJECT] = self.rejects.reject
+        element.door.kinds[Kind.ADMIT] = self.rejects.admit
         self._theirs: dict[tuple[int, int], tuple[SiblingAssociation, dict[str, Any], str]] = {}
         crew.brief = self._brief
         crew.onFacts = self._looked
@@ -149,11 +162,15 @@ class FrontService(Service):
         """
         One has come up: it is told what there is, and takes part where that is under way.
         """
+        self.crew.ask(member, "rejects", ordered=self.rejects.ordered)
         for (worker, number), (_, facts, name) in self._theirs.items():
             self.crew.ask(member, "made", worker=worker, number=number, facts=facts, client=name)
         if self._associations.listening:
             listening = self._associations.listenAt(member)
             listening.addCallbacks(self._back, self._notBack, callbackArgs=(member,), errbackArgs=(member,))
+
+    def _rulesChanged(self) -> None:
+        self.crew.askAll("rejects", ordered=self.rejects.ordered)
 
     def _back(self, ignored: object, member: Member) -> None:
         if self.element.gate.open and member.link is not None:
@@ -253,6 +270,7 @@ class FrontService(Service):
             **self.element.status(),
             "clients": self.clients.status(),
             "announcements": announcements,
+            "rejects": self.rejects.status(),
         }
 
     def standing(self) -> dict[str, Any]:
@@ -274,7 +292,9 @@ class FrontService(Service):
         Starts the workers, and listens.
 
         @return: fails with what kept it from that.
+        @raise ConfigError: when the file of rules that were ordered cannot be read.
         """
+        self.rejects.load()
         super().startService()  # type: ignore[no-untyped-call]
         return self.crew.complete().addCallback(lambda ignored: self.element.start())
 

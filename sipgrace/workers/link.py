@@ -84,6 +84,14 @@ class End(amp.AMP):
         )
         return asked
 
+    def makeConnection(self, transport: Any) -> None:
+        """
+        See C{IProtocol}; as AMP's own, without its line in the log.
+        """
+        self._transportPeer = transport.getPeer()
+        self._transportHost = transport.getHost()
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
     def end(self) -> None:
         """
         Ends it, when what was asked for so far has left.

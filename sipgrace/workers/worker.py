@@ -52,6 +52,7 @@ def configOf(config: ServerConfig, number: int) -> ServerConfig:
     return config.model_copy(
         update={
             "clients": clients,
+            "server": config.server.model_copy(update={"rejects": None}),
             "control": None,
             "manhole": None,
             "metrics": None,
@@ -127,6 +128,7 @@ class Worker:
                 "recall": element.ledger.recallAll,
                 "settle": self._settle,
                 "event": self._event,
+                "rejects": self.service.rejects.put,
                 "made": self._siblingMade,
                 "named": self._siblingNamed,
                 "lost": self._siblingLost,
