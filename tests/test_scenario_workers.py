@@ -140,8 +140,8 @@ class WorkersTests(TestCase):
     async def test_killedUnderLoad(self) -> None:
         """
         The worker that has the calls of client 1 is killed in the middle of load. The calls that it was
-        setting up are set up by the other server; the worker is back at once, and what it had counted stays in
-        the sums.
+        setting up are set up by the other server; the worker is back at once, and what it had counted stays
+        in the sums.
         """
         needsSIPp()
         network = await self.start()

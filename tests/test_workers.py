@@ -113,8 +113,8 @@ class CrewTests(CrewCase):
 
     def test_restart(self) -> None:
         """
-        One that dies soon is started again after growing waits, one that had been up for long at once. What it
-        had counted is kept, and so is how many calls it was setting up.
+        One that dies soon is started again after growing waits, one that had been up for long at once. What
+        it had counted is kept, and so is how many calls it was setting up.
         """
         self.up()
         self.tell(0, accepted=10, waiting=3, setups=3, status={"proxy": {"accepted": 10, "loops": 1}})
