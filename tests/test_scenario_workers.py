@@ -5,6 +5,7 @@ that hangs or dies.
 
 from __future__ import annotations
 
+import json
 import os
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
@@ -109,6 +110,29 @@ class WorkersTests(TestCase):
             self.assertEqual((await phone.call("2001", way).done()).status, 200)
         self.rangOnce(4)
         network.check()
+
+    async def test_rejects(self) -> None:
+        """
+        A rule that is ordered holds in all workers, and in one that has been started again.
+        """
+        network = await self.start((1,))
+        server = await network.control("server", 1)
+        rule = {"name": "two", "status": 403, "destination": {"prefix": "2"}}
+        await server.order("reject", rule=json.dumps(rule))
+        await self.refused(network)
+        victim = (await server.status())["workers"][0]
+        os.kill(victim["pid"], SIGKILL)
+        await network.servers[1].said("worker 0 serves")
+        await self.refused(network)
+        self.assertEqual([one["name"] for one in (await server.status())["rejects"]], ["two"])
+
+    async def refused(self, network: Network) -> None:
+        """
+        Calls from many ports are.
+        """
+        phones = [await Phone(self, "caller").listen(network.host) for _ in range(PORTS)]
+        calls = [phone.call("2001", (network.serverHost(1), PORT)) for phone in phones]
+        self.assertEqual({(await call.done()).status for call in calls}, {403})
 
     async def test_drainUnderLoad(self) -> None:
         """

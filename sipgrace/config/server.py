@@ -98,8 +98,8 @@ class ServerSection(Section):
 
     workers: Annotated[int, Field(ge=1, le=255)] = 1
     """How many processes share its traffic, at most twice as many as there are processors; each is sent the
-    calls of other peers. What is bounded here and in [limits] is so for each of them. With more than one SCTP is
-    the one in userspace, and scope "dialogs" and orders.clients_approve are not to be had."""
+    calls of other peers. What is bounded here and in [limits] is so for each of them. With more than one
+    SCTP is the one in userspace, and scope "dialogs" and orders.clients_approve are not to be had."""
 
     labels: Labels = {}
     """By what controllers may select this server, as in { site = "north", rack = "12" }."""

@@ -82,6 +82,9 @@ def rejectionsOf(config: ServerConfig) -> list[Rejection]:
 
 
 def rejectionOf(rule: Reject) -> Rejection:
+    """
+    A rule that refuses calls, as configured or ordered.
+    """
     reason = (rule.reason or "").encode("ascii")
     return Rejection(_party(rule.origin), _party(rule.destination), rule.status, reason)
 

@@ -96,7 +96,8 @@ class End(amp.AMP):
         """
         Ends it, when what was asked for so far has left.
         """
-        self.transport.loseConnection()
+        if self.transport is not None:
+            self.transport.loseConnection()
 
     @Do.responder
     def _do(self, name: str, values: Any) -> Deferred[dict[str, Any]]:
