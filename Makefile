@@ -30,7 +30,8 @@ test:
 # The tests that need SCTP in the kernel, in a guest whose kernel has it: nothing of the host is needed.
 test-kernel:
 	@tools/setup.sh test
-	@tools/kernel/run .venv/bin/python tools/runtests.py build/test-kernel-summary \
+	@tools/kernel/run sh -c '.venv/bin/python tools/kernel/versions.py; exec .venv/bin/python "$$@"' sh \
+		tools/runtests.py build/test-kernel-summary \
 		$(or $(ARGS),$(patsubst tests/%.py,tests.%,$(wildcard tests/test_sctp_kernel*.py)))
 
 # The same modules compiled (SIPGRACE_COMPILE), from a folder from which the tree's own are not found first.

@@ -2,8 +2,8 @@
 Makes the runs: C{make interop}, or C{python -m interop [RUN...]} where everything is set up.
 
 Runs that need SCTP in the kernel are made in a guest that has it, by this very program. The results of each
-are kept until it is made again; when there are those of all, with the same versions of everything,
-docs/interop.rst is written anew.
+are kept until it is made again; when there are those of all, with the same versions of everything and of one
+commit, docs/interop.rst is written anew.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,8 @@ from twisted.internet.task import react
 
 from interop import baresip, kamailio, sipp, versions
 from interop.bench import Record, Result
+from interop.network import inGuest
 from interop.page import page
-from sipgrace.transport.sctp.stack import kernelSpeaksSCTP
 
 #: Results and facts of the last runs.
 OUT = Path("build/interop")
@@ -101,7 +102,8 @@ def read(names: Iterable[str], only: str = "") -> list[Result]:
 
 def prepare(names: Iterable[str], only: str, facts: list[str]) -> None:
     """
-    Forgets what came of these runs before, and of all others that were made with other versions.
+    Forgets what came of these runs before, and of all others that were made with other versions or of another
+    commit.
     """
     OUT.mkdir(parents=True, exist_ok=True)
     known = OUT / "facts.json"
@@ -129,6 +131,8 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"no such run: {', '.join(unknown)}")
     versions.useUnpacked()
+    if given.here and not inGuest() and any(RUNS[name].kernel for name in names):
+        parser.error(f"runs over the kernel's SCTP are made in the guest alone: {GUEST}")
     if given.here:
         here(names, given.only)
     facts = versions.facts()
@@ -136,15 +140,15 @@ def main(arguments: list[str]) -> int:
     print("\n".join(facts), flush=True)
     wrong = []
     hosted = [name for name in names if not RUNS[name].kernel]
-    inGuest = [name for name in names if RUNS[name].kernel]
-    for some, guest in ((hosted, False), (inGuest, not kernelSpeaksSCTP())):
+    guests = [name for name in names if RUNS[name].kernel]
+    for some, guest in ((hosted, False), (guests, not inGuest())):
         if some and elsewhere(some, given.only, guest):
             wrong.append(f"{' '.join(some)} did not come to an end")
     found = read(names, given.only)
     failed = [result for result in found if result.outcome != "passed"]
     print(f"{len(found) - len(failed)} passed, {len(failed)} not" + "".join(f"; {what}" for what in wrong))
     if not given.only and not wrong and all(path(name).exists() for name in RUNS):
-        PAGE.write_text(page(facts, read(RUNS)), encoding="utf-8")
+        PAGE.write_text(page([*facts, f"made on {date.today()}"], read(RUNS)), encoding="utf-8")
         print(f"written: {PAGE}")
     return 1 if failed or wrong or not found else 0
 

@@ -94,9 +94,8 @@ class Calls:
             await self._make(name, self._load, ("-sn", "uac"), ("-sn", "uas"), True)
             if way == "sctp":
                 hosts = [network.serverHost(number) for number in network.servers]
-                with Loss("loss", "5%", "delay", "20ms", "2ms", hosts=hosts):
-                    name = f"{CALLS} calls, a server drains, servers' packets 5 % lost and 20 ms late"
-                    await self._make(name, self._load, OWN_CALLER, OWN_CALLEE, True)
+                name = f"{CALLS} calls, a server drains, servers' packets 5 % lost and 20 ms late"
+                await self._make(name, self._underLoss, hosts)
             network.check()
             for role in network.servers.values():
                 role.signal(SIGTERM)
@@ -284,6 +283,16 @@ class Calls:
         await node.when(["offline"], draining)
         await self._finish(1, **sides)
         await self._back(node)
+
+    async def _underLoss(self, bench: Bench, hosts: list[str]) -> str:
+        """
+        The same load, with packets to and from these addresses lost.
+        """
+        with Loss("loss", "5%", "delay", "20ms", "2ms", hosts=hosts) as loss:
+            note = await self._load(bench, OWN_CALLER, OWN_CALLEE, True)
+            lost = loss.lost()
+        expect(lost > 0, "no packet was lost")
+        return f"{note}; {lost} packets lost"
 
     async def _load(
         self, bench: Bench, caller: tuple[str, str], callee: tuple[str, str], drain: bool = False

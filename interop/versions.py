@@ -11,7 +11,10 @@ import subprocess
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from interop.network import inGuest
 from sipgrace import __version__
+
+ROOT = Path(__file__).parent.parent
 
 #: What tools/kernel/setup has unpacked, as tools/kernel/run sees it.
 UNPACKED = Path(
@@ -63,13 +66,37 @@ def baresip() -> str:
     return _said("baresip", r"baresip v([\d.]+)", "baresip", "-h")
 
 
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if not done.returncode else ""
+
+
+def commit() -> str:
+    """
+    What this is, beside its version: C{", commit 0123abc of 2026-01-31"}, and whether it was changed since.
+    Nothing where git does not know.
+    """
+    found = _git("log", "-1", "--abbrev=10", "--format=%h of %cs")
+    if not found:
+        return ""
+    # The page is what a run changes itself.
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/interop.rst")
+    return f", commit {found}{', changed since' if changed else ''}"
+
+
 def facts() -> list[str]:
     """
     All of it, a line each.
     """
     kernels = sorted(path.name for path in (UNPACKED / "pkg/usr/lib/uml/modules").glob("*"))
+    if inGuest():
+        kernels = [platform.release()]
     return [
-        f"sipgrace {__version__} on Python {platform.python_version()} with Twisted {installed('Twisted')}",
+        f"sipgrace {__version__}{commit()}",
+        f"Python {platform.python_version()} with Twisted {installed('Twisted')}",
         sipp(),
         kamailio(),
         baresip(),

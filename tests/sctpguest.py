@@ -7,6 +7,7 @@ Addresses are changed in the guest of C{tools/kernel/run} alone, which is thrown
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection
@@ -80,7 +81,7 @@ def routeIntoNothing(family: int = 4) -> str:
 
 class Loss:
     """
-    Loses and delays packets on the loopback, in a C{with}.
+    Loses and delays packets on the loopback of the guest, in a C{with}.
     """
 
     def __init__(self, *netem: str, hosts: Collection[str] = ()) -> None:
@@ -91,20 +92,35 @@ class Loss:
         self.netem = netem
         self.hosts = hosts
 
-    def __enter__(self) -> None:
+    def lost(self) -> int:
+        """
+        How many packets were lost so far.
+        """
+        said = _tc("-s qdisc show dev lo")
+        found = re.search(r"qdisc netem .*?dropped (\d+)", said, re.DOTALL)
+        if found is None:
+            raise RuntimeError(f"no netem in what tc says: {said}")
+        return int(found[1])
+
+    def __enter__(self) -> Loss:
+        if NEEDS_GUEST:
+            raise RuntimeError(NEEDS_GUEST)
         if not self.hosts:
             _tc("qdisc add dev lo root netem", *self.netem)
-            return
+            return self
         # All goes by the first of four bands, but for what the filters put into the last.
         _tc("qdisc add dev lo root handle 1: prio bands 4 priomap", *["0"] * 16)
         _tc("qdisc add dev lo parent 1:4 netem", *self.netem)
         for host in self.hosts:
             for way in ("src", "dst"):
                 _tc("filter add dev lo parent 1: protocol ip u32 match ip", way, host, "flowid 1:4")
+        return self
 
     def __exit__(self, *details: object) -> None:
         _tc("qdisc del dev lo root")
 
 
-def _tc(*words: str) -> None:
-    subprocess.run(["tc", *" ".join(words).split()], check=True)
+def _tc(*words: str) -> str:
+    return subprocess.run(
+        ["tc", *" ".join(words).split()], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout

@@ -4,6 +4,7 @@ The runs against other programs: their scenario files, how results are kept, and
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from interop import __main__ as program
-from interop import baresip
+from interop import baresip, network, versions
 from interop.bench import Bench, Record, Result, Skipped, expect
 from interop.dialogues import DIALOGUES, LATE, TOO_LATE, UNAVAILABLE
 from interop.messages import has, receive, request, scenario, sdp
@@ -158,6 +159,39 @@ class KeptTests(SynchronousTestCase):
         self.keep(first, only="busy")
         self.assertEqual([result.peer for result in program.read(self.runs)], [first, second])
         self.assertEqual([result.scenario for result in program.read(self.runs, "busy")], ["busy"])
+
+    def test_guestAlone(self) -> None:
+        """
+        Runs over the kernel's SCTP are made in the guest even where the host's kernel speaks it, and refused
+        outside.
+        """
+        made: list[tuple[list[str], bool]] = []
+        self.patch(program, "elsewhere", lambda names, only, guest: made.append((names, guest)))
+        self.patch(program, "read", lambda names, only="": [])
+        self.patch(versions, "useUnpacked", lambda: None)
+        for inside, guest in ((False, True), (True, False)):
+            self.patch(program, "inGuest", lambda inside=inside: inside)
+            program.main(["sipp-udp", "sipp-sctp"])
+            self.assertEqual(made, [(["sipp-udp"], False), (["sipp-sctp"], guest)])
+            made.clear()
+        self.patch(program, "inGuest", lambda: False)
+        self.patch(program.sys, "stderr", io.StringIO())
+        self.assertRaises(SystemExit, program.main, ["--here", "sipp-sctp"])
+        self.patch(network, "inGuest", lambda: False)
+        self.patch(network, "Network", lambda test: "userspace")
+        self.assertEqual(network.networkOf(self), "userspace")
+
+    def test_commit(self) -> None:
+        """
+        Facts name the commit; without git, the version has to do.
+        """
+        said = {"log": "0123456789 of 2026-01-31", "status": " M x"}
+        self.patch(versions, "_git", lambda *arguments: said[arguments[0]])
+        self.assertEqual(versions.commit(), ", commit 0123456789 of 2026-01-31, changed since")
+        said["status"] = ""
+        self.assertEqual(versions.commit(), ", commit 0123456789 of 2026-01-31")
+        said["log"] = ""
+        self.assertEqual(versions.commit(), "")
 
     def test_otherVersions(self) -> None:
         """

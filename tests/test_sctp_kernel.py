@@ -501,13 +501,14 @@ class LossTests(KernelCase, TestCase):
         With 5 % lost, 20 ms late and a quarter overtaking, everything arrives, and in order per stream.
         """
         client, server = await self.pair(DetailedPeer, QUICK)
-        with Loss("loss", "5%", "delay", "20ms", "5ms", "reorder", "25%"):
+        with Loss("loss", "5%", "delay", "20ms", "5ms", "reorder", "25%") as loss:
             for number in range(600):
                 client.transport.sendMessage(b"%d" % number, stream=number % 3, unordered=False)
                 client.transport.sendMessage(b"u%d" % number)
                 if number % 20 == 0:
                     await later(0.01)
             await server.until(lambda: len(server.events) == 1201)
+            self.assertGreater(loss.lost(), 0)
         for stream in range(3):
             heard = [int(event[1]) for event in server.events[1:] if event[2] == stream and not event[4]]
             self.assertEqual(heard, list(range(stream, 600, 3)))

@@ -95,11 +95,12 @@ class EncapsulatedCase:
         if LOSS:
             self.skipTest(LOSS)
         client, server = await self.pair(DetailedPeer)
-        with Loss("loss", "5%", "delay", "20ms", "2ms"):
+        with Loss("loss", "5%", "delay", "20ms", "2ms") as loss:
             for number in range(200):
                 client.transport.sendMessage(b"%03d" % number * 100, unordered=False)
                 client.transport.write(b"loose %03d" % number)
             await server.until(lambda: len(server.events) == 401)
+            self.assertGreater(loss.lost(), 0)
         ordered = [event[1][:3] for event in server.events[1:] if not event[4]]
         self.assertEqual(ordered, [b"%03d" % number for number in range(200)])
         loose = sorted(event[1] for event in server.events[1:] if event[4])

@@ -1,10 +1,12 @@
 """
-Tests of C{tools/runtests.py}: nothing that goes wrong in the suite is counted as well.
+Tests of C{tools/runtests.py}: nothing that goes wrong in the suite is counted as well; and of what says what
+the kernel's tests run on.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,22 @@ class Sample(TestCase):
 """
 SKIPS = "    def test_skip(self): pass\n    test_skip.skip = {!r}\n"
 KERNEL = "kernel SCTP is missing here"
+
+
+class VersionsTests(SynchronousTestCase):
+    """
+    C{tools/kernel/versions.py}.
+    """
+
+    def test_said(self) -> None:
+        """
+        What the kernel's tests run on.
+        """
+        command = [sys.executable, os.fspath(ROOT / "tools/kernel/versions.py")]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        python, number = platform.python_version(), r"(missing|unknown|\d\S*)"
+        wanted = rf"Linux \S+, Python {python}, Twisted \d\S*, pysctp {number}, libusrsctp2 {number}\n\Z"
+        self.assertRegex(said, wanted)
 
 
 class RunTests(SynchronousTestCase):
