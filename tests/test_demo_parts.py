@@ -362,6 +362,7 @@ class Results(SynchronousTestCase):
         self.assertTrue(Course("done", turns=turns).good)
         self.assertFalse(Course("trouble", turns=turns).good)
         self.assertFalse(Course("done").good)
+        self.assertFalse(Course("done", turns=turns, deaths=2, killed=["server-104 draining"]).good)
         for turn in (Turn(2, 1, 1), Turn(1, 0, 1), Turn(1, 1, 0)):
             self.assertFalse(Course("done", turns={**turns, "server-104": turn}).good)
         clock = Clock()

@@ -132,6 +132,7 @@ class Drains:
         self._book = book
         self.drains: list[Drain] = []
         self.course: Course | None = None
+        self._rolling: Rolling | None = None
         self._latest: dict[str, Drain] = {}
         self._following: list[Deferred[None]] = []
         self.onStep: Callable[[str], None] = lambda text: None
@@ -171,7 +172,7 @@ class Drains:
         """
         Leaves it to the controller, and follows what it does.
         """
-        rolling = Rolling(self._reactor, self._plan, self._network)
+        rolling = self._rolling = Rolling(self._reactor, self._plan, self._network)
         rolling.onStep = self.onStep
         self.course = rolling.course
         await rolling.run()
@@ -279,8 +280,10 @@ class Drains:
         """
         change, at = event["change"], event["at"]
         drain = self._latest.get(server.name)
-        if change == "draining" and self.course is not None:
-            drain = self._follow(server)
+        if self._rolling is not None:
+            self._rolling.happened(server, change)
+            if change == "draining":
+                drain = self._follow(server)
         if drain is None:
             return
         if change == "draining":

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from sipgrace.demo.api import NotReached
 from sipgrace.demo.children import DemoError
 from sipgrace.demo.files import auditOf, maintainedOf
 from sipgrace.demo.network import Network
-from sipgrace.demo.plan import CONTROLLERS, SERVERS, Plan
+from sipgrace.demo.plan import CONTROLLERS, SERVERS, Member, Plan
 
 __all__ = ["Course", "Rolling", "Turn"]
 
@@ -27,6 +28,10 @@ LOOK: Final = 0.2
 #: Seconds that one server may take, beyond twice the guard, and that a controller may be silent.
 TURN: Final = 60.0
 SILENCE: Final = 60.0
+
+#: The controller is killed when the second server tells that it drains, and when the third is offline: while
+#: it is worked at.
+_DEATHS: Final = ((SERVERS[1], "draining", "draining"), (SERVERS[2], "offline", "maintaining"))
 
 #: Seconds for which the controller is dead.
 DEAD: Final = 1.0
@@ -61,13 +66,15 @@ class Course:
     @ivar progress: where the controller says that it stands; C{text} a word about it.
     @ivar took: seconds from its beginning to its end.
     @ivar turns: by server.
-    @ivar killed: at which moments the controller was killed.
+    @ivar deaths: how often the controller was to be killed.
+    @ivar killed: at which moments it was.
     """
 
     progress: str = ""
     text: str = ""
     took: float | None = None
     turns: dict[str, Turn] = field(default_factory=dict)
+    deaths: int = 0
     killed: list[str] = field(default_factory=list)
 
     @property
@@ -79,6 +86,7 @@ class Course:
             self.progress == "done"
             and self.turns.keys() == {server.name for server in SERVERS}
             and all(turn.once for turn in self.turns.values())
+            and len(self.killed) == self.deaths
         )
 
     def toJSON(self) -> dict[str, Any]:
@@ -110,9 +118,9 @@ class Rolling:
         self._plan = plan
         self._network = network
         self._steps: dict[str, str] = {}
-        # When the second server drains, and while the third is worked at.
-        self._deaths = [(1, "draining"), (2, "maintaining")] if plan.killController else []
-        self.course = Course()
+        self._deaths = list(_DEATHS) if plan.killController else []
+        self._dying: list[Deferred[None]] = []
+        self.course = Course(deaths=len(self._deaths))
         self.onStep: Callable[[str], None] = lambda text: None
 
     async def run(self) -> None:
@@ -131,7 +139,6 @@ class Rolling:
         self.onStep(f"{CONTROLLERS[0].name} begins a rolling maintenance of {len(record['servers'])} servers")
         while record["progress"] in ("running", "paused"):
             self._look(record)
-            await self._kill(record)
             await deferLater(self._reactor, LOOK)
             self._network.check()
             now = time.monotonic()
@@ -145,6 +152,7 @@ class Rolling:
                 if not self.course.killed or now - heard > SILENCE:
                     raise
         self._look(record)
+        await gatherResults(self._dying)
         course = self.course
         course.progress, course.text = record["progress"], record["text"]
         course.took = time.monotonic() - began
@@ -158,21 +166,22 @@ class Rolling:
                 self.onStep(f"{CONTROLLERS[0].name}: {server} is {step}")
             self._steps[server] = step
 
-    async def _kill(self, record: dict[str, Any]) -> None:
-        if not self._deaths:
-            return
-        place, step = self._deaths[0]
-        server = record["servers"][place]
-        if record["steps"][server] != step:
-            return
-        del self._deaths[0]
+    def happened(self, server: Member, change: str) -> None:
+        """
+        A server tells what happened to it.
+        """
+        if self._deaths and (server, change) == self._deaths[0][:2]:
+            step = self._deaths.pop(0)[2]
+            self.course.killed.append(f"{server.name} {step}")
+            self._dying.append(Deferred.fromCoroutine(self._kill(f"{server.name} {step}")))
+
+    async def _kill(self, moment: str) -> None:
         name = CONTROLLERS[0].name
-        self.course.killed.append(f"{server} {step}")
-        self.onStep(f"{name} is killed, with {server} {step}")
+        self.onStep(f"{name} is killed, with {moment}")
         await self._network.restart(CONTROLLERS[0], DEAD)
         self.onStep(f"{name} is started again")
 
-    def _turnOf(self, server: Any) -> Turn:
+    def _turnOf(self, server: Member) -> Turn:
         kinds: Counter[str] = Counter()
         for line in auditOf(self._plan, server).read_text(encoding="utf-8").splitlines():
             facts = json.loads(line)
