@@ -120,6 +120,9 @@ class Oversight:
         self._overload: Overload | None = None
         self._schedule: Schedule | None = None
         self._comebacks: dict[str, Comeback] = {}
+        # What became of the latest command, in words and at length.
+        self._maintenance: str | None = None
+        self._last: dict[str, Any] | None = None
         self.reportReaders: list[Callable[[DrainReport], None]] = []
         # The report first, for it is about what the others then do.
         lifecycle.observe(self.reporter)
@@ -238,7 +241,8 @@ class Oversight:
         return {
             "guardEstimate": asdict(self.estimate()),
             "setupTimes": self._times.status(),
-            "maintenance": "running" if self.after.running else None,
+            "maintenance": "running" if self.after.running else self._maintenance,
+            "maintained": self._last,
             "overload": None if self._overload is None else self._overload.status(),
             "schedule": [] if self._schedule is None else self._schedule.status(),
             "backIn": self._backIn(),
@@ -257,10 +261,13 @@ class Oversight:
     def _maintained(self, done: Done) -> None:
         self.reporter.maintained(done)
         report = self.reporter.last
+        facts = done.toJSON()
+        # That is in the report.
+        del facts["output"]
         if report is not None and report.orders:
-            facts = done.toJSON()
-            del facts["output"]
             self.door.remark(report.orders[-1], "maintained", facts)
+        self._maintenance = done.outcome()
+        self._last = {"number": self._lifecycle.number + 1, **facts}
         self._lifecycle.maintained(done.outcome())
 
 

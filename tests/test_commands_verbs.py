@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 from rich.console import Console
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,7 +24,8 @@ from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.progress import Bar, Lines, Nothing, displayFor
 from sipgrace.commands.reach import Job, Left, Reach
 from sipgrace.commands.words import calls, count, seconds, standing
-from tests.controlled import Call, ControlledCase
+from sipgrace.control.remote import Unreachable
+from tests.controlled import SERVER, Call, ControlledCase
 
 
 class VerbCase(ControlledCase):
@@ -119,6 +122,84 @@ class Ordering(VerbCase):
         outcome = await self.give("drain", "--wait", "--guard", "0.2", "--json")
         self.assertRegex(outcome.text, r"\Aserver-1: offline after 0\.\d s, 2 calls ended by force\Z")
         self.assertEqual((outcome.status, outcome.facts["forced"]), (0, 2))
+
+    async def test_strict(self) -> None:
+        """
+        Where that counts as something else than was waited for.
+        """
+        service = await self.server()
+        service.element.ledger.accept(Call())
+        outcome = await self.give("drain", "--wait", "--strict", "--guard", "0.2", "--json")
+        self.assertEqual((outcome.status, outcome.facts["forced"]), (Exit.OTHERWISE, 1))
+        await self.give("resume", "--wait")
+        self.assertEqual((await self.give("drain", "--wait", "--strict", "--json")).status, Exit.DONE)
+
+    async def test_command(self) -> None:
+        """
+        The command that follows is waited for; that it fails is something else.
+        """
+        service = await self.server()
+        after = service.element.oversight.after
+        for command, status, text in (
+            ("sleep 0.7", Exit.DONE, "exit status 0"),
+            ("exit 3", Exit.OTHERWISE, "exit status 3"),
+            ("kill -KILL $$", Exit.OTHERWISE, "ended by SIGKILL"),
+        ):
+            after._command = command
+            outcome = await self.give("drain", "--wait", "--then", "run", "--json")
+            self.assertFalse(after.running)
+            self.assertRegex(
+                outcome.text, rf"\Aserver-1: offline after \d\.\d s; its command: {text}\Z"
+            )
+            self.assertEqual(outcome.status, status)
+            self.assertEqual(outcome.facts["maintenance"]["command"], command)
+            found = service.status()
+            self.assertTrue(found["maintenance"].startswith(f"{text} after "), found["maintenance"])
+            self.assertIn(f"maintenance   {text} after", (await self.give("status")).text)
+            await self.give("resume", "--wait", "--json")
+        # What was run after a drain before is not of this one.
+        outcome = await self.give("drain", "--wait", "--json")
+        self.assertNotIn("maintenance", outcome.facts)
+        self.assertRegex(outcome.text, r"\Aserver-1: offline after \d\.\d s\Z")
+
+    async def test_waitingEach(self) -> None:
+        """
+        --wait of all the other orders, and of the status.
+        """
+        service = await self.server()
+        call = Call()
+        service.element.ledger.accept(call)
+        await self.give("drain", "--guard", "10")
+        given = self.give("extend", "30", "--wait", "--json")
+        offline = self.give("status", "--is", "offline", "--wait")
+        await self.pause(0.5)
+        self.assertEqual((given.called, offline.called), (False, False))
+        service.element.ledger.settle(call)
+        self.assertRegex((await given).text, r"\Aserver-1: offline after 0\.\d s\Z")
+        self.assertEqual(((await offline).status, (await offline).facts["state"]), (0, "offline"))
+        await self.give("resume", "--wait", "--json")
+        service.element.ledger.accept(call := Call())
+        await self.give("drain", "--guard", "10")
+        outcome = await self.give("cancel", "--wait", "--json")
+        self.assertEqual((outcome.status, outcome.facts["state"]), (0, "serving"))
+        outcome = await self.give("offline", "--wait", "--json")
+        self.assertEqual(
+            (outcome.status, outcome.facts["state"], outcome.facts["forced"]), (0, "offline", 1)
+        )
+        for words in (("skip", "server-2"), ("unskip", "server-2")):
+            outcome = await self.give(*words, "--wait")
+            self.assertEqual(outcome.status, Exit.REFUSED)
+        outcome = await self.give("reject", "premium", "--to", "prefix=0900", "--wait")
+        self.assertEqual((outcome.status, outcome.facts["rejects"]), (0, True))
+        outcome = await self.give("admit", "premium", "--wait")
+        self.assertEqual((outcome.status, outcome.facts["rejects"]), (0, False))
+
+    async def test_leftStatus(self) -> None:
+        await self.server()
+        given = self.give("status", "--is", "offline", "--wait")
+        await self.pause(0.1)
+        given.cancel()
+        await self.assertFailure(given, Left)
 
     async def test_takenBack(self) -> None:
         """
@@ -276,6 +357,85 @@ class Ordering(VerbCase):
             (outcome.status, outcome.text),
             (Exit.FAULT, f"{self.path}: it cannot answer that (TooLong); is it of another version?"),
         )
+
+
+class Signing(VerbCase):
+    """
+    Orders to a server that takes signed ones alone, with keys as 'sipgrace keys order' makes them.
+    """
+
+    async def signedOnly(self) -> Path:
+        """
+        @return: the key's file.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        made = CliRunner().invoke(sipgrace, ["keys", "order", "alice", "--dir", str(folder)])
+        self.assertEqual(made.exit_code, 0, made.output)
+        keys = made.output.partition("# In that of each server and client:\n")[2]
+        self.service = await self.server(
+            f'{SERVER}[orders]\naudit = "{folder.absolute()}/audit.jsonl"\nsigned_locally = true\n{keys}'
+        )
+        return folder / "alice.order"
+
+    async def test_signed(self) -> None:
+        """
+        All that changes something is signed; what only looks on needs no key.
+        """
+        key = await self.signedOnly()
+        outcome = await self.give("drain", "--wait")
+        self.assertEqual(
+            (outcome.status, outcome.text),
+            (Exit.REFUSED, "refused: the order is not signed; orders from the socket are signed here"),
+        )
+        service = self.service
+        service.element.ledger.accept(Call())
+        wishes = ("--guard", "30.5", "--over", "2", "--announce", "both", "--why", "new kernel")
+        outcome = await self.give("drain", *wishes, "--key", str(key))
+        self.assertEqual((outcome.status, outcome.facts["state"]), (0, "slowing"))
+        order = service.element.lifecycle.status().order
+        assert order is not None
+        self.assertEqual(
+            (order.who, order.node, order.guard, order.over, order.why, order.announce),
+            ("alice", "server-1", 30.5, 2, "new kernel", "both"),
+        )
+        for words, state in (
+            (("cancel", "--wait"), "serving"),
+            (("rehearse",), "serving"),
+            (("reject", "premium", "--to", "prefix=0900"), "serving"),
+            (("admit", "premium"), "serving"),
+            (("drain",), "draining"),
+            (("extend", "5"), "draining"),
+        ):
+            outcome = await self.give(*words, "--json", "--key", str(key))
+            self.assertEqual((outcome.status, outcome.facts["state"]), (0, state), outcome.text)
+        outcome = await self.give("offline", "--key", str(key))
+        self.assertEqual(
+            outcome.text, "refused: offline takes the role admin; the key alice has the role operator"
+        )
+        self.assertEqual((await self.give("status", "--is", "draining")).status, 0)
+
+    async def test_name(self) -> None:
+        """
+        Of the key: the comment beside it, or what is said.
+        """
+        key = await self.signedOnly()
+        outcome = await self.give("drain", "--key", str(key), "--key-name", "bob")
+        self.assertEqual(
+            outcome.text,
+            "refused: the order is signed with 'bob', a key that is not known here",
+        )
+        key.with_name("alice.order.pub").unlink()
+        for words, text in (
+            (("--key", str(key)), "give --key-name NAME"),
+            (("--key-name", "alice"), "--key-name is for --key FILE"),
+            (("--key", __file__), "expected that only the owner may read"),
+        ):
+            result = CliRunner().invoke(sipgrace, ["drain", *words, "--socket", str(self.path)])
+            self.assertEqual(result.exit_code, Exit.USAGE)
+            self.assertIn(text, " ".join(result.output.split()))
+        outcome = await self.give("drain", "--key", str(key), "--key-name", "alice", "--wait", "--json")
+        self.assertEqual((outcome.status, outcome.facts["state"]), (0, "offline"))
 
 
 class Stranger(Protocol):
@@ -548,11 +708,77 @@ class Displays(ControlledCase):
         node = await self.connect()
         await node.watch()
         answer = await node.drain()
-        given = Deferred.fromCoroutine(progress.follow(reactor, node, answer, {"offline"}, Broken()))
+        waiting = node.when({"offline"}, answer)
+        given = Deferred.fromCoroutine(progress.follow(reactor, node, waiting, Broken(), 10))
         await self.pause(0.6)
         self.assertEqual(shown, ["draining"])
         service.element.ledger.settle(call)
         self.assertEqual((await given)["state"], "offline")
+
+
+class Hanging(SynchronousTestCase):
+    """
+    A process that has stopped to answer is not waited for without end.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.status: dict[str, Any] | None = statusOf(waiting=1, guardLeft=8.0)
+        self.end: Deferred[str] = Deferred()
+
+    async def glance(self) -> dict[str, Any]:
+        if self.status is None:
+            raise Unreachable("it has not answered within 10 seconds")
+        return self.status
+
+    def follow(self) -> Deferred[str]:
+        return Deferred.fromCoroutine(progress.follow(self.clock, self, self.end, Nothing(), 10.0))
+
+    def test_guard(self) -> None:
+        """
+        From its last word on, until its guard has expired, and for the time that an answer may take.
+        """
+        given = self.follow()
+        self.clock.pump([0.25] * 400)
+        self.assertNoResult(given)
+        self.status = None
+        self.clock.pump([0.25] * 71)
+        self.assertNoResult(given)
+        self.clock.advance(0.25)
+        self.assertEqual(
+            str(self.failureResultOf(given, Unreachable).value),
+            "nothing has been heard of it for 18 s, longer than its guard; its process probably hangs",
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_slowing(self) -> None:
+        """
+        One that is slowing first, under an order that names a guard or does not.
+        """
+        for order, until in (({"guard": 5.0}, 35), ({"guard": None}, 42), (None, 42)):
+            self.end = Deferred()
+            estimate = {"seconds": 12.0}
+            self.status = statusOf(state="slowing", slowLeft=20.0, order=order, guardEstimate=estimate)
+            given = self.follow()
+            self.status = None
+            self.clock.pump([0.25] * (4 * until - 1))
+            self.assertNoResult(given)
+            self.clock.advance(0.25)
+            self.failureResultOf(given, Unreachable)
+
+    def test_done(self) -> None:
+        """
+        Whatever else it fails of, and what comes in time.
+        """
+        given = self.follow()
+        self.clock.advance(5)
+        self.end.callback("offline")
+        self.assertEqual(self.successResultOf(given), "offline")
+        self.end = Deferred()
+        given = self.follow()
+        given.cancel()
+        self.failureResultOf(given, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class Words(SynchronousTestCase):

@@ -5,17 +5,21 @@ What is shown while a drain or a return is waited for.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
 
 import click
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 
 from sipgrace.commands.reach import glance
 from sipgrace.commands.words import calls, count, seconds, standing
-from sipgrace.control.remote import Answer
+from sipgrace.control.remote import Unreachable
 
-__all__ = ["Display", "displayFor", "follow"]
+__all__ = ["Display", "Nothing", "displayFor", "follow"]
+
+
+T = TypeVar("T")
 
 
 class Display(Protocol):
@@ -138,19 +142,40 @@ def displayFor(asJSON: bool) -> Display:
     return Bar() if sys.stdout.isatty() else Lines()
 
 
-async def follow(
-    reactor: Any, node: Any, answer: Answer, states: Collection[str], display: Display
-) -> dict[str, Any]:
+def _beyond(status: dict[str, Any]) -> float:
     """
-    Waits until an order has been carried out or come to nothing, and shows how things stand meanwhile.
+    In how many seconds a drain's guard expires at the latest; 0 for none.
+    """
+    slow = status.get("slowLeft")
+    if slow is not None:
+        # The guard begins then.
+        guard = (status.get("order") or {}).get("guard")
+        return float(slow + (status["guardEstimate"]["seconds"] if guard is None else guard))
+    return float(status["guardLeft"] or 0.0)
 
-    @param states: where the node may stand then.
-    @return: the event that ended the waiting, see L{sipgrace.control.remote.RemoteNode.when}.
+
+async def follow(
+    reactor: Any, node: Any, waiting: Coroutine[Any, Any, T] | Deferred[T], display: Display, timeout: float
+) -> T:
     """
+    Waits for something, and shows how things stand meanwhile.
+
+    @param waiting: what is waited for.
+    @param timeout: how many seconds the node may go without a word beyond its guard, where it has one: what
+        was to come of it should have come to pass then.
+    @return: what came of it.
+    @raise Unreachable: when nothing was heard for so long.
+    """
+    awaited = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting)
     showing = True
+    silent = False
+    patience = timeout
+    until = reactor.seconds() + timeout
 
     def show(status: dict[str, Any]) -> None:
-        nonlocal showing
+        nonlocal showing, until, patience
+        patience = timeout + _beyond(status)
+        until = reactor.seconds() + patience
         if showing:
             try:
                 display.update(status, reactor.seconds())
@@ -162,13 +187,27 @@ async def follow(
         # Whatever is wrong with the link ends the waiting itself.
         return glance(node).addCallbacks(show, lambda failure: None)
 
-    looking = LoopingCall(look)
-    looking.clock = reactor
-    looking.start(0.25)
+    def listen() -> None:
+        nonlocal silent
+        if reactor.seconds() >= until and not awaited.called:
+            silent = True
+            awaited.cancel()
+
+    loops = [LoopingCall(look), LoopingCall(listen)]
+    for call in loops:
+        call.clock = reactor
+        call.start(0.25)
     try:
-        event: dict[str, Any] = await node.when(states, answer)
-        return event
+        return await awaited
+    except CancelledError:
+        if silent:
+            raise Unreachable(
+                f"nothing has been heard of it for {seconds(patience)}, longer than its guard; its process "
+                f"probably hangs"
+            ) from None
+        raise
     finally:
         showing = False
-        looking.stop()
+        for call in loops:
+            call.stop()
         display.close()

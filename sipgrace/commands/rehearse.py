@@ -10,7 +10,9 @@ import click
 from twisted.internet.defer import CancelledError
 
 from sipgrace.commands.outcome import Exit, Outcome
+from sipgrace.commands.progress import Nothing, follow
 from sipgrace.commands.reach import Left, Reach, glance, reaching
+from sipgrace.commands.signing import Signer, signing
 from sipgrace.commands.wishes import wishing
 from sipgrace.commands.words import count, seconds
 
@@ -68,11 +70,12 @@ def _came(name: str, found: dict[str, Any]) -> str:
 
 @click.command()
 @reaching
+@signing
 @wishing
 @click.option(
     "--wait", is_flag=True, help="Wait until that drain would be over, and say what would have come of it."
 )
-def rehearse(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
+def rehearse(reach: Reach, wishes: dict[str, Any], wait: bool, signer: Signer | None) -> None:
     """
     Say what a drain now would do; nothing is changed.
 
@@ -88,7 +91,10 @@ def rehearse(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
 
     async def job(reactor: Any, node: Any) -> Outcome:
         name = (await glance(node))["name"]
-        answer = await node.order("rehearse", **wishes)
+        if signer is None:
+            answer = await node.order("rehearse", **wishes)
+        else:
+            answer = await node.signed(signer.order(name, "rehearse", **wishes))
         facts = {"order": "rehearse", "name": name, "state": answer.state, **answer.result}
         text = "\n".join(f"{heading:<13} {value}" for heading, value in _lines(name, answer.result))
         if not wait:
@@ -96,7 +102,7 @@ def rehearse(reach: Reach, wishes: dict[str, Any], wait: bool) -> None:
         if not reach.json:
             click.echo(text)
         try:
-            found = await node.rehearsed(answer)
+            found = await follow(reactor, node, node.rehearsed(answer), Nothing(), reach.timeout)
         except CancelledError:
             raise Left("left; it is not watched any more, and nothing was changed") from None
         return Outcome(Exit.DONE, _came(name, found), {**facts, "found": found})

@@ -8,8 +8,9 @@ import json
 
 import click
 
-from sipgrace.commands.orders import Giving
+from sipgrace.commands.orders import Giving, waitingToo
 from sipgrace.commands.reach import Reach, reaching
+from sipgrace.commands.signing import Signer, signing
 from sipgrace.commands.wishes import reason
 
 __all__ = ["admit", "reject"]
@@ -29,6 +30,7 @@ def _side(ctx: click.Context, param: click.Parameter, value: str | None) -> dict
 
 @click.command()
 @reaching
+@signing
 @click.argument("name")
 @click.option("--from", "origin", metavar="WHAT=VALUE", callback=_side, help="Where the calls come from.")
 @click.option("--to", "destination", metavar="WHAT=VALUE", callback=_side, help="Where the calls go to.")
@@ -37,6 +39,7 @@ def _side(ctx: click.Context, param: click.Parameter, value: str | None) -> dict
 )
 @click.option("--phrase", metavar="TEXT", help="The reason phrase of the answer, where not the usual one.")
 @reason
+@waitingToo
 def reject(
     reach: Reach,
     name: str,
@@ -45,6 +48,7 @@ def reject(
     status: int,
     phrase: str | None,
     why: str,
+    signer: Signer | None,
 ) -> None:
     """
     Have a server refuse new calls by a rule called NAME.
@@ -64,15 +68,17 @@ def reject(
     for key, value in (("origin", origin), ("destination", destination), ("reason", phrase)):
         if value is not None:
             rule[key] = value
-    reach.carryOut(Giving(reach, "reject", rule=json.dumps(rule), why=why))
+    reach.carryOut(Giving(reach, "reject", None, signer, rule=json.dumps(rule), why=why))
 
 
 @click.command()
 @reaching
+@signing
 @click.argument("name")
 @reason
-def admit(reach: Reach, name: str, why: str) -> None:
+@waitingToo
+def admit(reach: Reach, name: str, why: str, signer: Signer | None) -> None:
     """
     Have a server take back the rule called NAME.
     """
-    reach.carryOut(Giving(reach, "admit", rule=name, why=why))
+    reach.carryOut(Giving(reach, "admit", None, signer, rule=name, why=why))

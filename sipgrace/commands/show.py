@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left, Reach, reaching
@@ -18,6 +19,9 @@ from sipgrace.commands.words import count, seconds
 from sipgrace.control.remote import Unreachable
 
 __all__ = ["happened", "reroutes", "status", "watch"]
+
+#: So often it is asked for a state that is waited for, in seconds.
+WAITING = 0.25
 
 
 def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
@@ -44,6 +48,8 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status["retryAfter"] is not None:
         found.append(("back in", seconds(status["retryAfter"])))
     found.append(("associations", str(status["associations"])))
+    if status.get("maintenance"):
+        found.append(("maintenance", status["maintenance"]))
     found.append(
         (
             "since start",
@@ -133,7 +139,8 @@ def _server(server: dict[str, Any]) -> str:
     help="Exit with status 4 unless it is in this state: serving, slowing (about to drain), draining, "
     "drained, offline or returning.",
 )
-def status(reach: Reach, wanted: str | None) -> None:
+@click.option("--wait", is_flag=True, help="With --is: wait until it is in that state.")
+def status(reach: Reach, wanted: str | None, wait: bool) -> None:
     """
     Show how things stand.
 
@@ -141,11 +148,21 @@ def status(reach: Reach, wanted: str | None) -> None:
 
     \b
       sipgrace status --is serving       for health checks
+      sipgrace status --is offline --wait
       sipgrace status --json | jq .waiting
     """
 
+    if wait and wanted is None:
+        raise click.UsageError("--wait is for --is STATE: which state is waited for")
+
     async def job(reactor: Any, node: Any) -> Outcome:
         found = await node.status()
+        while wait and found["state"] != wanted:
+            try:
+                await deferLater(reactor, WAITING)
+                found = await node.status()
+            except CancelledError:
+                raise Left("") from None
         if wanted is not None and found["state"] != wanted:
             return Outcome(Exit.OTHERWISE, f"{found['name']}: not {wanted} but {found['state']}", found)
         text = "\n".join(f"{heading:<13} {value}" for heading, value in _lines(found))

@@ -67,7 +67,8 @@ class OrdersSection(Section):
     """The keys that orders may be signed with, one table each."""
 
     signedLocally: bool = False
-    """Whether orders from the control socket and the manhole need a signature, too. Signals do not."""
+    """Whether orders from the control socket and the manhole need a signature, too. Signals do not. The
+    command line signs with --key; the manhole cannot, so it only looks on then."""
 
     longest: Annotated[Seconds, Field(ge=1, le=86400)] = 3600.0
     """How long a signed order may be valid. As long its nonce is remembered."""
