@@ -273,7 +273,7 @@ class Orders(LocalCase):
         await self.assertRefused(
             node.order("dance"),
             "'dance' is no order; one of drain, cancel, extend, resume, offline, rehearse, skip, "
-            "unskip is expected",
+            "unskip, reject, admit is expected",
         )
         await self.assertRefused(
             node.order("extend"), "extend: no time is given; seconds above 0 are expected"

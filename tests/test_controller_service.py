@@ -388,6 +388,8 @@ class Two(TwoCase):
             [(one["name"], one.get("controller")) for one in first.fleet.nodes()],
             [("server-1", None), ("server-2", "controller-121")],
         )
+        # What it says of itself comes after its name.
+        await self.until(lambda: first.fleet.node("server-2")["state"] == "serving")
         self.assertRegex(shown(first.fleet.view()), r"server-2 +server +default +serving, of controller-121 ")
         values = {"node": "server-2", "kind": "drain", "guard": 2.0}
         record = await first.controller.order(values, ALICE)

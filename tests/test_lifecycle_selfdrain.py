@@ -563,8 +563,8 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(
             self.errors(window + window),
             [
+                "schedule[2].name: expected a name that no other window has, found 'a' again",
                 'schedule[1].then: expected a command in drain.then ("run COMMAND"), found none',
-                "schedule[2].name: expected a name that no other has, found 'a' again",
                 'schedule[2].then: expected a command in drain.then ("run COMMAND"), found none',
             ],
         )

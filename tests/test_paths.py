@@ -96,6 +96,7 @@ class PathsTests(SynchronousTestCase):
             "settled": 0,
             "forced": 0,
             "refused": 0,
+            "yielded": 0,
             "listeners": [],
             "paths": self.associations(Wire(("192.0.2.8", "192.0.2.9"))).paths(),
         }
