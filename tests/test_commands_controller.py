@@ -148,6 +148,48 @@ class Ordering(ControllerCase):
         self.assertEqual(outcome.status, Exit.DONE)
         self.assertRegex(outcome.text, r"\Aserver-102: offline after 0\.\d s, 2 calls ended by force\Z")
 
+    async def test_maintained(self) -> None:
+        """
+        The command that follows is waited for here, too: the node itself is asked.
+        """
+        link: Any = self.controller.fleet.linkOf("server-102")
+        link.facts["maintenance"] = "running"
+        given = self.give("drain", "--node", "server-102", "--then", "run", "--wait", "--json")
+        await self.until(lambda: self.controller.asked)
+        self.event("server-102", 1, "draining")
+        self.event("server-102", 2, "offline")
+        await self.pause(1.2)
+        self.assertFalse(given.called)
+        done = {"command": "upgrade", "exit_status": 3, "signal": None, "seconds": 1.0, "timed_out": False}
+        link.facts |= {"maintenance": "exit status 3 after 1.0 s", "maintained": {"number": 3, **done}}
+        outcome = await given
+        self.assertEqual((outcome.status, outcome.facts["maintenance"]), (Exit.OTHERWISE, done))
+
+    async def test_extend(self) -> None:
+        """
+        An extended drain is waited for to its end, though the order is done before.
+        """
+        given = self.give("extend", "30", "--node", "server-102", "--wait", "--json")
+        await self.until(lambda: self.controller.kept)
+        self.event("server-102", 1, "draining", change="extended")
+        self.controller.orderEnds(next(iter(self.controller.kept)), Ended.DONE, "")
+        await self.pause(0.3)
+        self.assertFalse(given.called)
+        self.event("server-102", 2, "offline")
+        self.assertEqual(((await given).status, (await given).facts["state"]), (Exit.DONE, "offline"))
+
+    async def test_noKey(self) -> None:
+        """
+        A controller signs by itself.
+        """
+        key = self.token.with_name("key")
+        key.touch()
+        access = ["--controller", self.url, "--token-file", str(self.token), "--node", "server-102"]
+        self.token.write_text("operator's\n")
+        result = CliRunner().invoke(sipgrace, ["drain", *access, "--key", str(key)], env=ALONE)
+        self.assertEqual(result.exit_code, Exit.USAGE)
+        self.assertIn("a controller signs with its own key", result.output)
+
     async def test_takenBack(self) -> None:
         """
         A drain that somebody else cancels: another status.
