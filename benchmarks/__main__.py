@@ -68,9 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"-- {part}")
         key, measure = PARTS[part]
         figures[key] = measure(wishes)
-    print("\n\n".join(text(table) for table in tables(figures)))
-    if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        for table in tables({key: figures[key]}):
+            print(text(table) + "\n", flush=True)
+        if given.json is not None:
+            # So far: whoever breaks it off has what there was.
+            given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if given.page:
         put(figures)
     return 0 if all(figures.values()) and set(names) <= set(figures.get("cpu_ms_per_call", names)) else 1
