@@ -165,7 +165,10 @@ class FrontService(Service):
         self.crew.ask(member, "rejects", ordered=self.rejects.ordered)
         for (worker, number), (_, facts, name) in self._theirs.items():
             self.crew.ask(member, "made", worker=worker, number=number, facts=facts, client=name)
-        if self._associations.listening:
+        if self._associations.listening and not (self.element.gate.open and not self.element.gate.slowing):
+            # It has come up in a drain that began meanwhile, and would take calls.
+            member.kill()
+        elif self._associations.listening:
             listening = self._associations.listenAt(member)
             listening.addCallbacks(self._back, self._notBack, callbackArgs=(member,), errbackArgs=(member,))
 
@@ -174,7 +177,6 @@ class FrontService(Service):
 
     def _back(self, ignored: object, member: Member) -> None:
         if self.element.gate.open and member.link is not None:
-            self.crew.ask(member, "open")
             lifecycle = self.element.lifecycle
             event = Event(
                 number=lifecycle.number,

@@ -103,6 +103,9 @@ class Worker:
         self.service.clients.onOpened = self._opened
         self._count = 0
         self._lag = 0.0
+        self._settled = 0
+        self._agedAt = 0.0
+        self._ages: list[tuple[float, int]] = []
         self._whenGone: list[Deferred[Any]] = []
         self._leaving = False
         drain = config.drain
@@ -172,11 +175,19 @@ class Worker:
         How it stands, as the front keeps it. The times of set-up in it are told once.
         """
         element = self._element
+        assert element.core is not None
         ledger, gate = element.ledger, element.gate
-        counts = element.times.counts
-        times = [(at, count) for at, count in enumerate(counts) if count]
-        counts[:] = [0.0] * len(counts)
-        ages = Counter(floor(age / _AGE) * _AGE for age in ledger.ages(element.clock.seconds()))
+        times: list[tuple[int, float]] = []
+        if ledger.settled != self._settled:
+            self._settled = ledger.settled
+            counts = element.times.counts
+            times = [(at, count) for at, count in enumerate(counts) if count]
+            counts[:] = [0.0] * len(counts)
+        # Looking at each call is not for every time.
+        now = element.clock.seconds()
+        if now - self._agedAt >= _AGE or not ledger:
+            self._agedAt = now
+            self._ages = list(Counter(floor(age / _AGE) * _AGE for age in ledger.ages(now)).items())
         lag, self._lag = self._lag, 0.0
         return {
             "setups": len(ledger.setups),
@@ -193,15 +204,24 @@ class Worker:
             "cpu": time.process_time(),
             "lag": lag,
             "times": times,
-            "ages": list(ages.items()),
+            "ages": self._ages,
             "handed": self._siblings.handed,
-            "status": self.service.status(),
+            "status": {
+                "paths": element.associations.paths(),
+                "proxy": element.core.counters,
+                "transport": element.counters.asDict(),
+                "transactions": element.layer.counts(),
+                "announcements": self.service.announcer.status(),
+            },
         }
 
     # ------------------------------------------------------------------ from the front: service
 
     def _listen(self) -> Deferred[list[str]]:
         self._leaving = False
+        # What waits in the sockets already is not to be refused for as long as the front takes to say so; nor
+        # are clients to be sent away because one worker was started again.
+        self._open()
         listening = self._element.associations.listen()
         listening.addBoth(_forgetHanded)
         return listening.addCallback(
