@@ -140,8 +140,9 @@ class Runs(TestCase):
         await child.printed(b"starting four")
         await child.printed(b"operator's token")
         await child.printed(b"The network goes on until Ctrl-C")
-        told = (await child.printed(rb"(?s)(http://[^ ]*\.121:7180/)\n.*token: (\S+)\n"))
-        page, token = told[1].decode(), told[2].decode()
+        told = await child.printed(rb"SIPGRACE_CONTROLLER=(\S+) SIPGRACE_TOKEN=(\S+)\n")
+        first, token = told[1].decode(), told[2].decode()
+        page = first.replace(".120:", ".121:")
         socket = (await child.printed(rb"--socket (\S+) +# server-104"))[1].decode()
         self.assertIn(b"Timeline", child.output)
         agent = Agent(reactor, HTTPConnectionPool(reactor, persistent=False))
@@ -152,6 +153,15 @@ class Runs(TestCase):
             [(node["name"], node["linked"]) for node in fleet["nodes"]],
             [(member.name, True) for member in sorted((*SERVERS, *CLIENTS), key=lambda one: one.name)],
         )
+        access = {"SIPGRACE_CONTROLLER": first, "SIPGRACE_TOKEN": token}
+        rolling = Child(
+            self,
+            *("-m", "sipgrace.commands.main", "rolling", "--all", "--wait", "--settle", "0.5"),
+            environment=access,
+        )
+        self.assertEqual(await rolling.ended, 0, rolling.output + rolling.errors)
+        maintained = (self.directory / "maintained").read_text().split()
+        self.assertEqual(maintained, [server.name for server in SERVERS])
         values = {"node": "server-104", "kind": "drain"}
         order = await treq.post(f"{page}api/v1/orders", agent=agent, headers=headers, json=values)
         self.assertEqual((order.code, (await order.json())["by"]), (201, "controller-120"))

@@ -14,7 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 
 from sipgrace.demo.children import DemoError
 
-__all__ = ["API", "NotReached"]
+__all__ = ["API", "NotReached", "Refused"]
 
 #: Seconds that an answer may take.
 ANSWER = 15.0
@@ -23,6 +23,12 @@ ANSWER = 15.0
 class NotReached(DemoError):
     """
     The controller did not answer.
+    """
+
+
+class Refused(DemoError):
+    """
+    The controller, or a node, refused what was asked for.
     """
 
 
@@ -47,7 +53,7 @@ class API:
     async def get(self, path: str) -> Any:
         """
         @param path: behind C{/api/v1/}.
-        @raise DemoError: where it is refused.
+        @raise Refused: where it is refused.
         @raise NotReached: where there is no answer.
         """
         return await self._ask("GET", path, {})
@@ -71,5 +77,5 @@ class API:
         except ValueError as error:
             raise DemoError(f"{self._name} answers {url} with what is no JSON: {error}") from error
         if response.code >= 300:
-            raise DemoError(f"{self._name} refuses {method} {path}: {answer.get('detail', response.code)}")
+            raise Refused(f"{self._name} refuses {method} {path}: {answer.get('detail', response.code)}")
         return answer

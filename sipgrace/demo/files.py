@@ -174,11 +174,9 @@ socket = "{control}"
 
 def _maintenance(plan: Plan, member: Member) -> str:
     """
-    @return: the work that is done at each server in a rolling maintenance: it takes a second, and leaves a
-        line.
+    @return: the work that is done at each server in a rolling maintenance, and after a drain of which nobody
+        says otherwise: it takes a second, and leaves a line.
     """
-    if not plan.rolling:
-        return ""
     command = f"run sleep 1; echo {member.name} >> {quote(str(maintainedOf(plan)))}"
     return f"then = {json.dumps(command)}\n"
 

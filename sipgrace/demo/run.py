@@ -97,9 +97,11 @@ async def _keep(network: Network, screen: Screen, trust: Trust) -> None:
     """
     network.onBroken = lambda error: screen.say(str(error))
     screen.say("The network goes on until Ctrl-C.")
-    for controller, api in network.apis.items():
-        screen.say(f"  {controller.name}: {api.page}")
-    screen.say(f"  its operator's token: {trust.token}")
+    pages = [api.page for api in network.apis.values()]
+    screen.say(f"Its pages, which ask for the token: {' '.join(pages)}")
+    screen.say(f"  export SIPGRACE_CONTROLLER={pages[0]} SIPGRACE_TOKEN={trust.token}")
+    screen.say("  sipgrace fleet")
+    screen.say("  sipgrace rolling --all --wait")
     for member, control in network.sockets.items():
         screen.say(f"  sipgrace status --socket {control}   # {member.name}")
     with suppress(CancelledError):
