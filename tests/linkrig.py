@@ -190,6 +190,7 @@ class User:
 
     def __init__(self, clock: Clock) -> None:
         self.fleet = Fleet(lambda: NOW + clock.seconds())
+        self.controllers = ["controller-120", "controller-121"]
         self.ours: list[str] = []
         self.reports: list[tuple[str, float, Any]] = []
         self.storing: Callable[[], Deferred[None]] = lambda: succeed(None)

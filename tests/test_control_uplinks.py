@@ -396,11 +396,55 @@ class Trust(LinkCase):
             ({"labels": [1]}, "its labels are no object of 32 at most"),
             ({"labels": {"a": 1}}, "its label is no line of at most 100 characters"),
             ({"boot": "x" * 101}, "its boot is no line of at most 100 characters"),
+            *(
+                ({"labels": {"capacity": much}}, "its label capacity is no finite number from 0 up")
+                for much in ("inf", "nan", "-1", "1e999", "much", "")
+            ),
         ):
             self.assertRefused(self.say({**good, **change}), f"its hello cannot be read: {text}")
         self.assertRefused(self.say([1]), "its hello cannot be read: it is no object")
         self.assertEqual(self.rig.fleet.nodes(), [])
-        self.assertEqual(len(self.rig.user.refused), 9)
+        self.assertEqual(len(self.rig.user.refused), 15)
+
+    def test_otherRole(self) -> None:
+        """
+        A certificate proves a name: who has linked up as a server is not taken for a client, nor the other way
+        round; not while the link is lost, and not where another controller has told of it.
+        """
+        self.start()
+        why = "server-1 is known as a server, and not as a client"
+        self.assertRefused(self.say({**self.uplinks.hello(), "role": "client"}), why)
+        self.assertTrue(self.view()["linked"])
+        self.uplinks.stopService()
+        self.rig.run(2.0)
+        self.assertFalse(self.view()["linked"])
+        self.assertRefused(self.say({**self.uplinks.hello(), "role": "client"}), why)
+        view = self.view()
+        self.rig.fleet.forget("server-1")
+        self.rig.fleet.adopt("controller-121", view | {"role": "client"})
+        other = "server-1 is known as a client, and not as a server"
+        self.assertRefused(self.say(self.uplinks.hello()), other)
+        shown = "server-1 at 192.0.2.7"
+        self.assertEqual(
+            self.rig.user.refused, [(shown, "node", why), (shown, "node", why), (shown, "node", other)]
+        )
+
+    def test_noController(self) -> None:
+        """
+        The certificate of a controller, or of a peer, is none of a node.
+        """
+        for name in ("controller-120", "controller-121"):
+            endpoint = Endpoint(self.rig, (name, "controller-120"))
+            intruder = self.makeUplinks(endpoint, name=name)
+            intruder.startService()
+            self.addCleanup(intruder.stopService)
+            self.rig.run()
+            self.assertEqual(
+                self.rig.user.refused.pop(),
+                (f"{name} at 192.0.2.7", "node", f"{name} is a controller, and no server"),
+            )
+            self.assertTrue(endpoint.wires[0].server.gone)
+        self.assertEqual(self.rig.fleet.nodes(), [])
 
     def raw(self) -> tuple[Any, Endpoint]:
         """

@@ -340,6 +340,13 @@ class Fleet:
         node = self._seen(name)
         return node.owner if isinstance(node, Adopted) else ""
 
+    def roleOf(self, name: str) -> str:
+        """
+        @return: what a node is: C{server}, C{client}; empty for one that is not known.
+        """
+        node = self._seen(name)
+        return "" if node is None else node.role
+
     def _seen(self, name: str) -> Member | Adopted | None:
         """
         The best that is known of a node: our own link, another's, what was known last.

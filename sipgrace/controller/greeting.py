@@ -4,11 +4,12 @@ What a node says of itself, looked at before it is believed.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 from sipgrace.controller.seams import Hello
 
-__all__ = ["helloFrom"]
+__all__ = ["helloFrom", "isCapacity"]
 
 #: The longest name, value of a label, or version; in characters.
 _LONGEST: Final = 100
@@ -38,7 +39,19 @@ def helloFrom(facts: Any) -> Hello:
     for key, value in labels.items():
         _text("label", key)
         _text("label", value)
+    if not isCapacity(labels.get("capacity", "1")):
+        raise ValueError("its label capacity is no finite number from 0 up")
     return Hello(number=number, labels=labels, **texts)
+
+
+def isCapacity(value: str) -> bool:
+    """
+    Whether it can be summed up by a budget.
+    """
+    try:
+        return 0 <= float(value) < inf
+    except ValueError:
+        return False
 
 
 def _text(key: str, value: Any) -> str:

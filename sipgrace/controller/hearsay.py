@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any, Final
 
+from sipgrace.controller.greeting import isCapacity
+
 __all__ = ["eventFrom", "standingFrom", "viewFrom"]
 
 #: The longest text, in characters; the most peers of a node.
@@ -137,6 +139,8 @@ def viewFrom(facts: Any) -> dict[str, Any]:
     labels = _object("labels", found["labels"])
     if not all(isinstance(value, str) for value in labels.values()):
         raise ValueError("a label is no text")
+    if not isCapacity(labels.get("capacity", "1")):
+        raise ValueError("the label capacity is no finite number from 0 up")
     standingFrom(found["standing"])
     if found["lastEvent"] is not None:
         eventFrom(found["lastEvent"])

@@ -4,7 +4,7 @@ The accepting side of the links: nodes, and other controllers, that have come to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from OpenSSL import SSL
@@ -32,7 +32,7 @@ from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.greeting import helloFrom
 from sipgrace.controller.hearsay import eventFrom, standingFrom
 from sipgrace.controller.peercommands import PeerHello
-from sipgrace.controller.seams import INodeLink
+from sipgrace.controller.seams import Hello, INodeLink
 from sipgrace.errors import NotAllowed, OrderRefused
 from sipgrace.lifecycle.orderform import SignedOrder
 from sipgrace.transport.keepalive import watchPeer
@@ -50,6 +50,12 @@ class LinkUser(Protocol):
     def fleet(self) -> Fleet:
         """
         Where nodes are kept.
+        """
+
+    @property
+    def controllers(self) -> Collection[str]:
+        """
+        The names of this controller and its peers, which no node has.
         """
 
     def isOurs(self, signed: SignedOrder) -> bool:
@@ -220,10 +226,21 @@ class Accepted(RemoteNode):
         except ValueError as error:
             self.refuse("node", f"its hello cannot be read: {error}")
         self.certify(facts.name, "node")
+        self._look(facts)
         self.begin(facts.name)
         since = self.links.user.fleet.hello(facts, self, self.address)
         self._log.info("{node} is linked, from {address}", node=self.name, address=self.address)
         return {"since": since}
+
+    def _look(self, facts: Hello) -> None:
+        """
+        Looks whether a name may be what it says it is: a certificate tells the name alone.
+        """
+        if facts.name in self.links.user.controllers:
+            self.refuse("node", f"{facts.name} is a controller, and no {facts.role}")
+        known = self.links.user.fleet.roleOf(facts.name)
+        if known not in ("", facts.role):
+            self.refuse("node", f"{facts.name} is known as a {known}, and not as a {facts.role}")
 
     @PeerHello.responder
     def _peerHello(self, hello: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A running controller: its configuration made into store, fleet, links, peers and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -266,6 +266,13 @@ class ControllerService(Service):
         """
 
     # ------------------------------------------------------------------ what the links ask
+
+    @property
+    def controllers(self) -> Collection[str]:
+        """
+        See L{sipgrace.controller.links.LinkUser}.
+        """
+        return {self.controller.name, *(one.name for one in self.config.peers)}
 
     def isOurs(self, signed: SignedOrder) -> bool:
         """
