@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipgrace.control.commands import Happened, NotOffered, Standing
+from sipgrace.control.commands import Confirm, Happened, NotOffered, Report, Standing
 from sipgrace.control.commands import Hello as SayHello
 from sipgrace.control.link import Link
 from sipgrace.control.node import Node
@@ -408,8 +408,8 @@ class Trust(LinkCase):
 
     def test_otherRole(self) -> None:
         """
-        A certificate proves a name: who has linked up as a server is not taken for a client, nor the other way
-        round; not while the link is lost, and not where another controller has told of it.
+        A certificate proves a name: who has linked up as a server is not taken for a client, nor the other
+        way round; not while the link is lost, and not where another controller has told of it.
         """
         self.start()
         why = "server-1 is known as a server, and not as a client"
@@ -478,6 +478,27 @@ class Trust(LinkCase):
             self.rig.run()
             self.assertTrue(endpoint.wires[0].server.aborted)
         self.assertEqual(self.rig.fleet.nodes(), [])
+
+    def test_whatComesAfterHello(self) -> None:
+        """
+        What is for nodes alone is refused before hello, with the reason, and noted; there is no traceback.
+        """
+        event = {"number": 1, "change": "draining", "state": "draining", "at": 1.0, "order": None}
+        why = "it has not said hello, which comes first"
+        for asked in ((Report, {"at": 1.0, "report": {}}), (Confirm, {"signed": {}})):
+            link, endpoint = self.raw()
+            self.assertRefused(self.outcome(link.callRemote(asked[0], **asked[1])), why)
+            self.rig.run(0.1)
+            self.assertTrue(endpoint.wires[0].server.gone)
+            self.assertEqual(self.rig.user.refused.pop(), ("server-1 at 192.0.2.7", "node", why))
+        for told in ((Standing, {"standing": {}}), (Happened, {"event": event})):
+            link, endpoint = self.raw()
+            link.callRemote(told[0], **told[1])
+            self.rig.run(0.1)
+            self.assertTrue(endpoint.wires[0].server.gone)
+            self.assertEqual(self.rig.user.refused.pop(), ("server-1 at 192.0.2.7", "node", why))
+        self.assertEqual((self.rig.user.reports, self.rig.fleet.nodes()), ([], []))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_nonsense(self) -> None:
         """

@@ -266,7 +266,7 @@ class Report(Command):
 
     commandName = b"report"
     arguments = [(b"at", amp.Float()), (b"report", JSON())]
-    errors = {StoreError: b"NOT_STORED"}
+    errors = {StoreError: b"NOT_STORED", NotAllowed: b"NOT_ALLOWED"}
 
 
 class Confirm(Command):
@@ -277,6 +277,7 @@ class Confirm(Command):
     commandName = b"confirm"
     arguments = [(b"signed", JSON())]
     response = [(b"right", amp.Boolean())]
+    errors = {NotAllowed: b"NOT_ALLOWED"}
 
 
 class Alive(Command):

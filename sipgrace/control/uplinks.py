@@ -23,7 +23,7 @@ from sipgrace.control.node import Node
 from sipgrace.control.uplink import NodeUplink
 from sipgrace.control.uplinkcore import UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
-from sipgrace.errors import StoreError, TransportError
+from sipgrace.errors import NotAllowed, StoreError, TransportError
 from sipgrace.lifecycle.authorization import Giver, Role, Source
 from sipgrace.lifecycle.events import Event
 from sipgrace.lifecycle.orderform import SignedOrder
@@ -136,7 +136,7 @@ class _Outbox:
                 if result.check(StoreError):
                     self._refused = True
                     return
-                if not result.check(AmpError):
+                if not result.check(AmpError, NotAllowed):
                     # The link has gone.
                     return
             self._telling = False

@@ -261,7 +261,7 @@ class Accepted(RemoteNode):
 
     def _known(self) -> str:
         if not self.name:
-            raise NotAllowed("say hello first")
+            self.refuse("node", "it has not said hello, which comes first")
         return self.name
 
     @Standing.responder
@@ -279,9 +279,10 @@ class Accepted(RemoteNode):
 
     @Report.responder
     def _report(self, at: float, report: Any) -> Deferred[dict[str, Any]]:
+        node = self._known()
         if not isinstance(report, dict):
-            raise ValueError("a report is an object")
-        kept = self.links.user.report(self._known(), at, report)
+            self.refuse("report", "a report is an object")
+        kept = self.links.user.report(node, at, report)
         return kept.addCallback(lambda _: {})
 
     @Confirm.responder
