@@ -17,12 +17,13 @@ from zope.interface import implementer
 
 from sipgrace.control.remote import Answer, Unreachable
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.records import orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.records import nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
 from sipgrace.controller.seams import (
     ENDED,
     Hello,
     IFleetStore,
     INodeLink,
+    NodeRecord,
     OrderRecord,
     RollingRecord,
     ScheduleRecord,
@@ -477,7 +478,7 @@ class MemoryStore:
 
     def __init__(self, data: dict[str, dict[Any, Any]] | None = None, name: str = "") -> None:
         self.data: dict[str, dict[Any, Any]] = {} if data is None else data
-        for kind in ("orders", "rollings", "schedules", "audit", "reports", "claims"):
+        for kind in ("orders", "rollings", "schedules", "audit", "reports", "claims", "nodes"):
             self.data.setdefault(kind, {})
         self.name = name
         self.shared = bool(name)
@@ -600,6 +601,29 @@ class MemoryStore:
         See L{IFleetStore}.
         """
         return self._read(lambda: list(map(scheduleFrom, self.data["schedules"].values())))
+
+    def putNode(self, record: NodeRecord) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        text = toText(record)
+        return self._write(
+            f"node {record.name}", lambda: self.data["nodes"].__setitem__((self.name, record.name), text)
+        )
+
+    def removeNode(self, name: str) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        nodes = self.data["nodes"]
+        return self._write(f"no node {name}", lambda: nodes.pop((self.name, name), None) and None)
+
+    def nodes(self) -> Deferred[list[NodeRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        found = [nodeFrom(text) for (owner, _), text in self.data["nodes"].items() if owner == self.name]
+        return self._read(lambda: sorted(found, key=lambda record: record.name))
 
     def addAudit(self, facts: Mapping[str, Any]) -> Deferred[None]:
         """

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from sipgrace.controller.seams import (
     IFleetStore,
+    NodeRecord,
     OrderRecord,
     Outcome,
     Progress,
@@ -105,6 +106,7 @@ class StoreContract:
         self.assertIsNone(await store.order("x"))
         self.assertEqual(await store.rollings(), [])
         self.assertEqual(await store.schedules(), [])
+        self.assertEqual(await store.nodes(), [])
         self.assertEqual(await store.audit(), [])
         self.assertEqual(await store.reports(), [])
         self.assertEqual(await store.claims("default"), frozenset())
@@ -145,6 +147,22 @@ class StoreContract:
         store = await self.reopened(store)
         self.assertEqual(await store.openOrders(), [a])
         self.assertEqual(await store.orders(), [c, b, a])
+
+    async def test_nodes(self: Any) -> None:
+        """
+        Nodes come back by name, as they were put last, until they are removed.
+        """
+        store = await self.opened()
+        b = NodeRecord(name="b/1", role="server", group="core", labels={"site": "Zürich"}, seen=1000.25)
+        a = NodeRecord(name="a", role="client")
+        for record in (b, a, replace(a, seen=1001.0)):
+            await store.putNode(record)
+        store = await self.reopened(store)
+        self.assertEqual(await store.nodes(), [replace(a, seen=1001.0), b])
+        await store.removeNode("a")
+        await store.removeNode("never")
+        store = await self.reopened(store)
+        self.assertEqual(await store.nodes(), [b])
 
     async def test_rollings(self: Any) -> None:
         """

@@ -188,6 +188,7 @@ class Given(OrdersCase):
         Audit log and store come first.
         """
         seen: list[list[str]] = []
+        self.store.writes.clear()
         self.node.whenChanged.append(lambda: seen.append(list(self.store.writes)))
         self.given("drain")
         self.assertEqual(seen[0][:2], ["audit order", "order drain server-102 sent"])
@@ -905,6 +906,59 @@ class Budgeted(OrdersCase):
         self.pass_(6)
         self.assertEqual(self.kept(record).outcome, Outcome.OBEYED)
 
+    def test_missedAfterRestart(self) -> None:
+        """
+        A server that went while the controller was not there, and never returns, is shown as lost by the next
+        run of the controller, and has its place in the budget until it is forgotten.
+        """
+        labels = self.nodes["server-103"].labels
+        self.kill()
+        gone = self.nodes.pop("server-103")
+        gone.state = "offline"
+        self.client.stand()
+        self.client.servers.remove(gone)
+        self.begin()
+        self.pass_(10)
+        view = self.fleet.node("server-103")
+        self.assertEqual(
+            (view["linked"], view["state"], view["role"], view["labels"], view["lost"]),
+            (False, "unknown", "server", labels, "it has not linked up since the controller began"),
+        )
+        self.assertEqual(view["lastSeen"], 1_000_000.0)
+        self.assertIn(
+            "1 is (server-103 not linked, and reached by no client)", self.refusal(OrderRefused, "drain")
+        )
+        self.successResultOf(self.controller.forget("server-103", ADMIN))
+        self.kill()
+        self.begin()
+        self.pass_(10)
+        self.assertEqual([one.name for one in self.fleet.members("server")], ["server-101", "server-102"])
+        self.given("drain")
+
+    def test_rosterLater(self) -> None:
+        """
+        What the store does not take of a node, it is asked to take again.
+        """
+        self.store.broken = "no space"
+        self.nodes["server-103"].unlink()
+        self.nodes["server-103"].labels = {"site": "north"}
+        self.nodes["server-103"].connect(self.fleet)
+        self.pass_(12)
+        self.store.broken = ""
+        self.pass_(5)
+        kept = {record.name: record for record in self.successResultOf(self.store.nodes())}
+        self.assertEqual(kept["server-103"].labels, {"site": "north"})
+        # Only what changes is written.
+        before = len(self.store.writes)
+        self.fleet.standing("server-103", self.fleet.member("server-103").standing)
+        self.pass_(60)
+        self.assertEqual(self.store.writes[before:], [])
+        self.nodes["server-103"].unlink()
+        self.pass_(1)
+        self.nodes["server-103"].connect(self.fleet)
+        self.pass_(60)
+        self.assertEqual(self.store.writes[before:], ["node server-103"])
+
     def test_claimsSurvive(self) -> None:
         """
         What is claimed stays claimed when the controller begins again, also before its server links up.
@@ -915,7 +969,8 @@ class Budgeted(OrdersCase):
         node = self.nodes.pop("server-102")
         self.begin()
         self.pass_(10)
-        self.assertIn("server-102 claimed", self.refusal(OrderRefused, "drain", node="server-103"))
+        self.assertEqual(self.claimed(), frozenset(("server-102",)))
+        self.assertIn("1 is (server-102 ", self.refusal(OrderRefused, "drain", node="server-103"))
         self.nodes["server-102"] = node
         node.connect(self.fleet)
         self.given("resume")

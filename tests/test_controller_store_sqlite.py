@@ -86,8 +86,22 @@ class SQLite(StoreContract, TestCase):
         A file of a later version is left alone.
         """
         with sqlite3.connect(self.path) as connection:
-            connection.execute("PRAGMA user_version = 2")
-        self.assertIn("of version 2; this program knows those up to 1", await self.refused())
+            connection.execute("PRAGMA user_version = 3")
+        self.assertIn("of version 3; this program knows those up to 2", await self.refused())
+
+    async def test_formerVersion(self) -> None:
+        """
+        A file of the former version gets what it lacks, and keeps what it has.
+        """
+        store = await self.opened()
+        await store.putOrder(anOrder("a", 1000.0))
+        await store.stop()
+        with sqlite3.connect(self.path) as connection:
+            connection.execute("DROP TABLE nodes")
+            connection.execute("PRAGMA user_version = 1")
+        store = await self.opened()
+        self.assertEqual(await store.orders(), [anOrder("a", 1000.0)])
+        self.assertEqual(await store.nodes(), [])
 
     async def test_noStore(self) -> None:
         """

@@ -25,6 +25,7 @@ from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.records import storable
 from sipgrace.controller.rollings import Rollings
+from sipgrace.controller.roster import Roster
 from sipgrace.controller.schedules import Schedules
 from sipgrace.controller.seams import (
     IController,
@@ -118,6 +119,7 @@ class Controller:
             name, clock, fleet, store, self._book, sign, self._claims, self._auditing, self._wallClock
         )
         self._announcing = Announcing(fleet, self._wallClock)
+        self._roster = Roster(clock, fleet, store)
         self._rollings = Rollings(
             name, clock, fleet, store, self._desk, self._book, self._auditing, self._wallClock
         )
@@ -138,6 +140,7 @@ class Controller:
 
     async def _start(self) -> None:
         await self._store.start()
+        await self._roster.start()
         await self._claims.start()
         self.alerts.start()
         self._announcing.start()
@@ -156,6 +159,7 @@ class Controller:
         self._desk.stop()
         self._announcing.stop()
         self.alerts.stop()
+        self._roster.stop()
         self._auditing.stop()
         return self._store.stop()
 
@@ -395,6 +399,7 @@ class Controller:
                 raise OrderRefused(f"{node} has a link, and would be back at once; end its process first")
             await self._auditing("forgot", who=person.name, node=node)
             await self._claims.release(node)
+            await self._store.removeNode(node)
             self.fleet.forget(node)
 
         return self._asked("forget", person, forget(), {"node": node})

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
-from sipgrace.controller.seams import Hello, INodeLink, Notice
+from sipgrace.controller.seams import Hello, INodeLink, NodeRecord, Notice
 from sipgrace.controller.views import conflictsOf, meshOf
 from sipgrace.errors import Unknown
 
@@ -184,8 +184,8 @@ def _shared(facts: Facts, before: Facts) -> Facts:
 
 class Fleet:
     """
-    All nodes that have ever had a link to this run of the controller. One whose link is lost is shown as
-    lost, and dropped only when somebody says that it will not come back.
+    All nodes that have ever had a link to this controller, also to a run before. One without a link is shown
+    as lost, and dropped only when somebody says that it will not come back.
 
     @ivar number: the number of the last notice.
     """
@@ -203,6 +203,19 @@ class Fleet:
         self.number = 0
 
     # ------------------------------------------------------------------ what nodes say
+
+    def restore(self, record: NodeRecord) -> None:
+        """
+        A node is known from a run of the controller before, and has no link yet.
+        """
+        if record.name in self._members:
+            return
+        hello = Hello(record.name, record.role, "", "", 0, record.labels, record.group)
+        member = self._members[record.name] = Member(hello)
+        member.since = self._wallClock()
+        member.lastSeen = record.seen
+        member.lost = "it has not linked up since the controller began"
+        self.publish("node", member.name, member.view())
 
     def hello(self, hello: Hello, link: INodeLink, address: str) -> int:
         """

@@ -9,15 +9,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from sipgrace.controller.seams import OrderRecord, Outcome, Progress, RollingRecord, ScheduleRecord
+from sipgrace.controller.seams import (
+    NodeRecord,
+    OrderRecord,
+    Outcome,
+    Progress,
+    RollingRecord,
+    ScheduleRecord,
+)
 from sipgrace.errors import StoreError
 
-__all__ = ["fromText", "orderFrom", "rollingFrom", "scheduleFrom", "storable", "toText"]
+__all__ = ["fromText", "nodeFrom", "orderFrom", "rollingFrom", "scheduleFrom", "storable", "toText"]
 
-R = TypeVar("R", OrderRecord, RollingRecord, ScheduleRecord)
+R = TypeVar("R", NodeRecord, OrderRecord, RollingRecord, ScheduleRecord)
 
 
-def toText(record: OrderRecord | RollingRecord | ScheduleRecord | Mapping[str, Any]) -> str:
+def toText(record: NodeRecord | OrderRecord | RollingRecord | ScheduleRecord | Mapping[str, Any]) -> str:
     """
     @return: the same as JSON.
     @raise StoreError: for what is no JSON.
@@ -84,3 +91,10 @@ def scheduleFrom(text: str | bytes) -> ScheduleRecord:
     @raise StoreError: for what is none.
     """
     return _record(ScheduleRecord, text)
+
+
+def nodeFrom(text: str | bytes) -> NodeRecord:
+    """
+    @raise StoreError: for what is none.
+    """
+    return _record(NodeRecord, text)

@@ -22,6 +22,7 @@ __all__ = [
     "IController",
     "IFleetStore",
     "INodeLink",
+    "NodeRecord",
     "Notice",
     "OrderRecord",
     "Outcome",
@@ -202,6 +203,27 @@ class ScheduleRecord:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """
+    A node that a controller knows, also when it has no link: what is left of it when the controller begins
+    again.
+
+    @ivar name: the node's name.
+    @ivar role: C{'server'} or C{'client'}.
+    @ivar group: as in L{Hello}.
+    @ivar labels: as in L{Hello}.
+    @ivar seen: when it had said something last, as far as that is kept: it is written when the node is first
+        seen, when one of the others changes, and when its link is lost.
+    """
+
+    name: str
+    role: str
+    group: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    seen: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """
@@ -322,6 +344,21 @@ class IFleetStore(Interface):
     def schedules() -> Deferred[list[ScheduleRecord]]:
         """
         All.
+        """
+
+    def putNode(record: NodeRecord) -> Deferred[None]:
+        """
+        Keeps a node of this controller's, in place of what was kept of it.
+        """
+
+    def removeNode(name: str) -> Deferred[None]:
+        """
+        Forgets it.
+        """
+
+    def nodes() -> Deferred[list[NodeRecord]]:
+        """
+        This controller's, by name; not those of others with the same store.
         """
 
     def addAudit(facts: Mapping[str, Any]) -> Deferred[None]:

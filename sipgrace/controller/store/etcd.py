@@ -26,8 +26,15 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from sipgrace.controller.records import fromText, orderFrom, rollingFrom, scheduleFrom, toText
-from sipgrace.controller.seams import ENDED, IFleetStore, OrderRecord, RollingRecord, ScheduleRecord
+from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.seams import (
+    ENDED,
+    IFleetStore,
+    NodeRecord,
+    OrderRecord,
+    RollingRecord,
+    ScheduleRecord,
+)
 from sipgrace.controller.store.gateway import Found, Gateway, delete, isAt, isNew, lookUp, put
 from sipgrace.controller.store.sqlite import KEPT
 from sipgrace.errors import OrderRefused, StoreError
@@ -244,6 +251,37 @@ class EtcdStore:
         See L{IFleetStore}.
         """
         return self._list(scheduleFrom, 0, None, "schedules")
+
+    # ------------------------------------------------------------------ nodes
+
+    def putNode(self, record: NodeRecord) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            await self._gateway.transact(put(self._node(record.name), toText(record)))
+
+        return self._write(write)
+
+    def removeNode(self, name: str) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def write() -> None:
+            await self._gateway.transact(delete(self._node(name)))
+
+        return self._write(write)
+
+    def nodes(self) -> Deferred[list[NodeRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._list(nodeFrom, 0, None, "roster", _name(self._name))
+
+    def _node(self, name: str) -> str:
+        return self._key("roster", _name(self._name), _name(name))
 
     # ------------------------------------------------------------------ audit, reports
 

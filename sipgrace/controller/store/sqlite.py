@@ -19,8 +19,15 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock, fail, s
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sipgrace.controller.records import fromText, orderFrom, rollingFrom, scheduleFrom, toText
-from sipgrace.controller.seams import ENDED, IFleetStore, OrderRecord, RollingRecord, ScheduleRecord
+from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.seams import (
+    ENDED,
+    IFleetStore,
+    NodeRecord,
+    OrderRecord,
+    RollingRecord,
+    ScheduleRecord,
+)
 from sipgrace.errors import OrderRefused, SIPGraceError, StoreError
 
 __all__ = ["KEPT", "SQLiteStore"]
@@ -28,7 +35,7 @@ __all__ = ["KEPT", "SQLiteStore"]
 T = TypeVar("T")
 
 #: The version of the tables.
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: So many reports are kept of each node: the latest.
 KEPT: Final = 100
@@ -50,6 +57,11 @@ CREATE TABLE reports (node TEXT NOT NULL, at REAL NOT NULL, record TEXT NOT NULL
     PRIMARY KEY (node, at)) WITHOUT ROWID;
 CREATE INDEX reports_at ON reports (at);
 CREATE TABLE claims (budget TEXT NOT NULL, server TEXT NOT NULL, PRIMARY KEY (budget, server)) WITHOUT ROWID;
+"""
+
+#: What version 2 has besides.
+_TABLES_2: Final = """
+CREATE TABLE nodes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -199,6 +211,27 @@ class SQLiteStore:
         """
         found = self._ask("SELECT record FROM schedules ORDER BY id")
         return found.addCallback(lambda rows: [scheduleFrom(row) for row, in rows])
+
+    # ------------------------------------------------------------------ nodes
+
+    def putNode(self, record: NodeRecord) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._put("INSERT OR REPLACE INTO nodes VALUES (?, ?)", record.name, record=record)
+
+    def removeNode(self, name: str) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._do("DELETE FROM nodes WHERE name = ?", name)
+
+    def nodes(self) -> Deferred[list[NodeRecord]]:
+        """
+        See L{IFleetStore}.
+        """
+        found = self._ask("SELECT record FROM nodes ORDER BY name")
+        return found.addCallback(lambda rows: [nodeFrom(row) for row, in rows])
 
     # ------------------------------------------------------------------ audit, reports
 
@@ -362,17 +395,18 @@ def _prepare(cursor: Any) -> None:
     version = cursor.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise StoreError(f"its tables are of version {version}; this program knows those up to {VERSION}")
-    if version < 1:
+    for number, tables in enumerate((_TABLES, _TABLES_2), start=1):
         # executescript() would end our transaction.
-        for statement in _statements():
+        for statement in _statements(tables) if version < number else ():
             cursor.execute(statement)
+    if version < VERSION:
         cursor.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _statements() -> list[str]:
+def _statements(tables: str) -> list[str]:
     found: list[str] = []
     text = ""
-    for line in _TABLES.strip().splitlines():
+    for line in tables.strip().splitlines():
         text += line + "\n"
         if sqlite3.complete_statement(text):
             found.append(text)
