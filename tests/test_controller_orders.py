@@ -751,6 +751,33 @@ class Budgeted(OrdersCase):
         self.assertEqual(self.claimed(), frozenset())
         self.given("drain", node="server-103")
 
+    def test_leavesAgainMeanwhile(self) -> None:
+        """
+        A drain that is given while the claim of the return before it is being released has its own.
+        """
+        self.given("drain")
+        self.pass_(4)
+        write, slow = self.store._write, []
+
+        def slowly(what: str, work: Any) -> Any:
+            if what != "release server-102" or slow:
+                return write(what, work)
+            slow.append(done := Deferred())
+            return done.addCallback(lambda _: write(what, work))
+
+        self.store._write = slowly  # type: ignore[method-assign]
+        self.given("resume")
+        self.pass_(2)
+        self.assertEqual(len(slow), 1)
+        again = self.order("drain")
+        self.pass_(1)
+        slow[0].callback(None)
+        self.pass_(0.2)
+        self.assertEqual(self.successResultOf(again).outcome, Outcome.OBEYED)
+        self.assertEqual(self.claimed(), frozenset(("server-102",)))
+        self.pass_(10)
+        self.assertEqual(self.claimed(), frozenset(("server-102",)))
+
     def test_cancelled(self) -> None:
         """
         So does one whose drain was taken back, or refused.

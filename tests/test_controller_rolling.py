@@ -550,6 +550,60 @@ class Asked(RollingCase):
             f"server-101 is in the rolling maintenance {record.id}, which has not ended",
         )
 
+    def slowAudit(self) -> list[Deferred[None]]:
+        """
+        What is to be in the audit log takes until each is fired.
+        """
+        slow: list[Deferred[None]] = []
+        write = self.store._write
+
+        def slowly(what: str, work: Any) -> Any:
+            if not what.startswith("audit "):
+                return write(what, work)
+            done: Deferred[None] = Deferred()
+            slow.append(done)
+            return done.addCallback(lambda _: write(what, work))
+
+        self.store._write = slowly  # type: ignore[method-assign]
+        return slow
+
+    def test_twiceAtOnce(self) -> None:
+        """
+        Also of two that are asked for at the same instant.
+        """
+        slow = self.slowAudit()
+        first = self.ask(servers=["server-101", "server-102"])
+        second = self.ask(servers=["server-102"])
+        why = str(self.failureResultOf(second, OrderRefused).value)
+        self.assertIn("server-102 is in the rolling maintenance ", why)
+        slow[0].callback(None)
+        self.assertIn(self.successResultOf(first).id, why)
+        self.assertEqual(len(self.successResultOf(self.store.rollings())), 1)
+
+    def test_notBegun(self) -> None:
+        """
+        One that could not be kept stands in nobody's way.
+        """
+        self.store.broken = "no space"
+        self.refusal(StoreError)
+        self.store.broken = ""
+        self.roll()
+
+    def test_proceedTwiceAtOnce(self) -> None:
+        """
+        Of two who have it go on at the same instant, one does.
+        """
+        record = self.roll()
+        self.successResultOf(self.controller.pause(record.id, ALICE))
+        slow = self.slowAudit()
+        first = self.controller.proceed(record.id, ALICE)
+        second = self.controller.proceed(record.id, ALICE)
+        for one in list(slow):
+            one.callback(None)
+        self.assertEqual(self.successResultOf(first).progress, Progress.RUNNING)
+        why = str(self.failureResultOf(second, OrderRefused).value)
+        self.assertEqual(why, "it is running, and cannot be proceeded")
+
     def test_storeBroken(self) -> None:
         """
         It does not begin where it cannot be stored, and waits where it cannot be stored any more.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -63,6 +64,8 @@ class Claims:
         self._warmUp = warmUp
         self._ready = 0.0
         self._strangers: dict[tuple[str, str, str], float] = {}
+        # One after another: what a release removes must not be what was claimed since.
+        self._turn = DeferredLock()
         self.mine: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -92,16 +95,17 @@ class Claims:
         budget = self._budgets.get(group)
         if budget is None:
             return
-        before = server in self.mine
-        # Where the store does not answer, it may have the claim all the same: it is released in due course.
-        self.mine[server] = group
-        try:
-            await self._store.claim(group, server, self._allowed(budget, server))
-        except OrderRefused as error:
-            if not before:
-                self.mine.pop(server, None)
-            raise NoRoom(str(error)) from None
-        await self._store.hold(group, server)
+        async with self._turn:
+            before = server in self.mine
+            # Where the store does not answer, it may have it all the same: it is released in due course.
+            self.mine[server] = group
+            try:
+                await self._store.claim(group, server, self._allowed(budget, server))
+            except OrderRefused as error:
+                if not before:
+                    self.mine.pop(server, None)
+                raise NoRoom(str(error)) from None
+            await self._store.hold(group, server)
 
     def _allowed(self, budget: Budget, server: str) -> Callable[[frozenset[str]], str]:
         def allowed(claimed: frozenset[str]) -> str:
@@ -124,29 +128,33 @@ class Claims:
             return False
         return member.link is not None and member.state == "serving"
 
-    async def sweep(self, leaving: Collection[str]) -> bool:
+    async def sweep(self, leaving: Callable[[], Collection[str]]) -> bool:
         """
         Releases the claims of servers that are in service.
 
-        @param leaving: those that are about to leave by an order that is under way.
+        @param leaving: gives those that are about to leave by an order that is under way, at each instant.
         @return: whether any was released.
         """
         released = False
-        for server, group in list(self.mine.items()):
-            if server not in leaving and self.serves(server):
-                await self._store.release(group, server)
-                self.mine.pop(server, None)
-                released = True
+        for server in list(self.mine):
+            async with self._turn:
+                # Both may have changed while it waited.
+                group = self.mine.get(server)
+                if group is not None and self.serves(server) and server not in leaving():
+                    await self._store.release(group, server)
+                    self.mine.pop(server, None)
+                    released = True
         return released
 
     async def release(self, server: str) -> None:
         """
         Releases a claim of whomever, since the server will not come back.
         """
-        self.mine.pop(server, None)
-        for group, claimed, owner in await self._store.held():
-            if claimed == server:
-                await self._store.release(group, server, owner)
+        async with self._turn:
+            self.mine.pop(server, None)
+            for group, claimed, owner in await self._store.held():
+                if claimed == server:
+                    await self._store.release(group, server, owner)
 
     async def sweepOthers(self) -> None:
         """

@@ -260,13 +260,15 @@ class Desk:
             return ""
 
     async def _sweep(self) -> None:
+        await self._claims.sweep(self._leaving)
+
+    def _leaving(self) -> set[str]:
         leaving = {case.record.node for case in self._beginning}
-        leaving |= {
+        return leaving | {
             case.record.node
             for case in self._book.cases.values()
             if case.kind in LEAVING and case.record.outcome is not Outcome.QUEUED
         }
-        await self._claims.sweep(leaving)
 
     def _lookForOthers(self) -> None:
         self._tick = self._clock.callLater(EVERY, self._lookForOthers)

@@ -4,7 +4,7 @@ All rolling maintenances of a controller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -76,6 +76,8 @@ class Rollings:
         self._audit = audit
         self._wallClock = wallClock
         self._open: dict[str, Rolling] = {}
+        # Servers of those that are being stored, by the id.
+        self._beginning: dict[str, Sequence[str]] = {}
         self._call: IDelayedCall | None = None
 
     async def start(self) -> None:
@@ -135,8 +137,19 @@ class Rollings:
             if record.id == id:
                 return record
         servers = self._servers(found)
+        # Before anything is waited for: another that is asked for meanwhile must see it.
+        id = id or newNonce()
+        self._beginning[id] = servers
+        try:
+            return await self._begin(found, servers, person, id)
+        finally:
+            del self._beginning[id]
+
+    async def _begin(
+        self, found: Mapping[str, Any], servers: list[str], person: Person, id: str
+    ) -> RollingRecord:
         record = RollingRecord(
-            id=id or newNonce(),
+            id=id,
             servers=servers,
             steps=dict.fromkeys(servers, "waiting"),
             orders={server: [] for server in servers},
@@ -192,12 +205,11 @@ class Rollings:
                 )
             if member.state != "serving":
                 raise OrderRefused(f"{member.name} is {member.state}; name the servers to leave it out")
-        for other in self._open.values():
-            both = [name for name in names if name in other.record.servers]
+        others = {id: other.record.servers for id, other in self._open.items()}
+        for id, servers in (self._beginning | others).items():
+            both = [name for name in names if name in servers]
             if both:
-                raise OrderRefused(
-                    f"{both[0]} is in the rolling maintenance {other.record.id}, which has not ended"
-                )
+                raise OrderRefused(f"{both[0]} is in the rolling maintenance {id}, which has not ended")
         return names
 
     async def pause(self, id: str, person: Person) -> RollingRecord:
@@ -232,9 +244,12 @@ class Rollings:
                 if record.id == id:
                     raise OrderRefused(f"it is {record.progress}, and has ended")
             raise Unknown(f"{id[:100]!r} is no rolling maintenance")
-        if rolling.record.progress not in fit:
-            raise OrderRefused(f"it is {rolling.record.progress}, and cannot be {what}")
-        await self._audit(what, who=person.name, id=id)
+        for again in (False, True):
+            # Somebody else may have asked for the same, or it may have ended, while that was written.
+            if rolling.record.progress not in fit or rolling.record.ended is not None:
+                raise OrderRefused(f"it is {rolling.record.progress}, and cannot be {what}")
+            if not again:
+                await self._audit(what, who=person.name, id=id)
         return rolling
 
     # ------------------------------------------------------------------ the fleet
