@@ -125,8 +125,7 @@ def _workers(found: Mapping[str, Any]) -> Table:
         rows.append([name, f"{row['milliseconds']:.3f}", f"{row['rate']:.0f}", share])
     words = (
         "As the first table, from eight callers at addresses of their own, 1000 calls/s in all: processor "
-        "time of all processes of the server for a call, and the part of the busiest. Workers hand half "
-        "of the responses over to one another, for the callee's come from one port. SIPp is on the same "
+        "time of all processes of the server for a call, and the part of the busiest. SIPp is on the same "
         "machine: more processes make no more calls here, and the part of the busiest says what they could."
     )
     return Table("Several workers", words, rows)

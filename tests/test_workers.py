@@ -569,6 +569,70 @@ class SiblingTests(SynchronousTestCase):
         self.assertFalse(Trail().looped(request, 7))
 
 
+class SteeringTests(SynchronousTestCase):
+    """
+    Responses that the kernel gives to whom they belong.
+    """
+
+    def setUp(self) -> None:
+        self.sockets = Sockets([Place("udp", "127.0.0.1", 0)], 3, SHARED)
+        self.addCleanup(self.sockets.close)
+        self.sockets.open()
+        self.group = [one for number in range(3) for _, one in self.sockets.of(number)]
+        self.out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.out.close)
+
+    def send(self, data: bytes) -> list[int]:
+        """
+        @return: the sockets that it has come to.
+        """
+        self.out.sendto(data, self.group[0].getsockname())
+        found = []
+        for number, one in enumerate(self.group):
+            try:
+                self.assertEqual(one.recv(65536), data)
+                found.append(number)
+            except BlockingIOError:
+                pass
+        return found
+
+    def response(self, branch: bytes, status: bytes = b"200 OK", via: bytes = b"Via: ") -> bytes:
+        """
+        A response as somebody sends it.
+        """
+        return (
+            b"SIP/2.0 %b\r\n%bSIP/2.0/UDP 192.0.2.1:5060;branch=%b;received=192.0.2.1\r\n"
+            b"From: <sip:a@example.org>;tag=1\r\nTo: <sip:b@example.org>;tag=2\r\n"
+            b"Call-ID: c\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n" % (status, via, branch)
+        )
+
+    def test_own(self) -> None:
+        """
+        Whoever sent the request gets the response, whatever its status and however the header is written.
+        """
+        for number in range(3):
+            branch = b"z9hG4bK%b%b1f.%08x" % (SHARED, ownPart(number), 7)
+            for status in (b"100 Trying", b"180 Ringing", b"200 ", b"487 Request Terminated"):
+                for via in (b"Via: ", b"v:"):
+                    self.assertEqual(self.send(self.response(branch, status, via)), [number])
+
+    def test_others(self) -> None:
+        """
+        All else goes by where it comes from: requests, what others have sent, short ones, and numbers that no
+        worker has.
+        """
+        branch = b"z9hG4bK%b021f.00000007" % SHARED
+        (usual,) = self.send(b"\r\n\r\n")
+        request = self.response(branch).replace(b"SIP/2.0 200 OK", b"INVITE sip:b@example.org SIP/2.0", 1)
+        for data in (
+            request,
+            self.response(branch.replace(SHARED, b"deadbeef")),
+            self.response(branch.replace(SHARED + b"02", SHARED + b"07")),
+            self.response(branch)[:100],
+        ):
+            self.assertEqual(self.send(data), [usual])
+
+
 class SocketTests(SynchronousTestCase):
     """
     Sockets that are shared.

@@ -5,6 +5,7 @@ that dies.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
@@ -112,6 +113,7 @@ class Crew:
     All of them.
 
     @ivar members: by number.
+    @ivar shared: what the branches of all have in common: eight hexadecimal digits.
     @ivar spawn: starts one, sets its C{pid} and C{kill}, and calls L{ready} and L{ended}.
     @ivar brief: tells one that has come up, or come back, how things stand.
     @ivar wanted: whether one that dies is to come back; not so in a drain.
@@ -125,6 +127,7 @@ class Crew:
 
     def __init__(self, clock: IReactorTime, count: int, spawn: Callable[[Member], None]) -> None:
         self.clock = clock
+        self.shared = os.urandom(4).hex().encode("ascii")
         self.members = [Member(number) for number in range(count)]
         self.spawn = spawn
         self.brief: Callable[[Member], None] = lambda member: None

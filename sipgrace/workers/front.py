@@ -55,7 +55,8 @@ class FrontElement(Element):
 
     def _sockets(self) -> Sockets:
         given: Iterable[str] = (self.withStack(description) for description, _ in self.places)
-        return Sockets((place for text in given for place in placesOf(text)), len(self.crew.members))
+        places = (place for text in given for place in placesOf(text))
+        return Sockets(places, len(self.crew.members), self.crew.shared)
 
     def status(self) -> dict[str, Any]:
         """

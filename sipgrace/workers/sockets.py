@@ -19,6 +19,7 @@ from sipgrace.transport.arguments import listenArguments
 from sipgrace.transport.description import parseDescription
 from sipgrace.transport.sctp.endpoints import serverFromArguments
 from sipgrace.transport.sctp.stack import ENCAPS_PORT, choose
+from sipgrace.workers.steering import steer
 
 __all__ = ["Place", "Sockets", "placesOf"]
 
@@ -67,9 +68,10 @@ class Sockets:
     All of them.
 
     @param count: how many workers share each.
+    @param shared: what the branches of all have in common.
     """
 
-    def __init__(self, places: Iterable[Place], count: int) -> None:
+    def __init__(self, places: Iterable[Place], count: int, shared: bytes = b"") -> None:
         found: list[Place] = []
         for place in places:
             # Several SCTP ports go through one UDP port.
@@ -77,6 +79,7 @@ class Sockets:
                 found.append(place)
         self._places = found
         self._count = count
+        self._shared = shared
         self._open: list[tuple[Place, list[socket.socket]]] = []
 
     def open(self) -> None:
@@ -122,6 +125,8 @@ class Sockets:
             for one in made:
                 one.close()
             raise
+        if place.kind == handed.UDP and self._shared:
+            steer(made, self._shared)
         return made
 
     def of(self, number: int) -> Iterator[tuple[Place, socket.socket]]:

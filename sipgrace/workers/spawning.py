@@ -59,7 +59,6 @@ class Spawner:
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
         self._reads = [pair[0] for pair in pairs]
         self._writes = [pair[1] for pair in pairs]
-        self._shared = os.urandom(4).hex()
         self.crew: Crew | None = None
         self._left: Deferred[None] | None = None
 
@@ -93,7 +92,8 @@ class Spawner:
             environment["PYTHONPATH"] = package if not known else f"{package}{os.pathsep}{known}"
             python = [sys.executable, "-m"]
             command = [*python, "sipgrace.demo.tether", str(os.getpid()), *python, "sipgrace.tap.worker"]
-            numbers = [str(member.number), str(len(self._writes)), self._shared]
+            assert self.crew is not None
+            numbers = [str(member.number), str(len(self._writes)), self.crew.shared.decode("ascii")]
             protocol = _Process(self, member)
             process = self._reactor.spawnProcess(
                 protocol,
