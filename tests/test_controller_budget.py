@@ -98,6 +98,19 @@ class Refusals(SynchronousTestCase):
         self.assertEqual(budget.refusal("b", group(a="", b="draining"), []), "")
         self.assertEqual(budget.refusal("b", group(a="", b=""), ["b"]), "")
 
+    def test_seemsAway(self) -> None:
+        """
+        A server that serves, and that no client reaches yet, needs room like any other, and no more.
+        """
+        budget = Budget(group="core", away=1)
+        for why in ("reached by no client", "of unknown state", "not linked, and reached by no client"):
+            self.assertEqual(budget.refusal("b", group(a="", b=why), []), "")
+            self.assertEqual(
+                budget.refusal("b", group(a="offline", b=why), []),
+                "the budget of the group core lets 1 server be away at once, and 1 is (a offline)",
+            )
+            self.assertEqual(budget.refusal("b", group(a="offline", b=why), ["b"]), "")
+
     def test_manyAway(self) -> None:
         """
         The reason stays short.

@@ -778,6 +778,18 @@ class Budgeted(OrdersCase):
         self.pass_(10)
         self.assertEqual(self.claimed(), frozenset(("server-102",)))
 
+    def test_unreached(self) -> None:
+        """
+        A server that is back, and that its clients do not reach yet, takes no second one's place.
+        """
+        self.nodes["server-103"].unlink()
+        self.nodes["server-103"].state = "offline"
+        self.client.blind.add("server-102")
+        self.client.stand()
+        self.assertIn(
+            "1 is (server-103 not linked, and reached by no client)", self.refusal(OrderRefused, "drain")
+        )
+
     def test_cancelled(self) -> None:
         """
         So does one whose drain was taken back, or refused.

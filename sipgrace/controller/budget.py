@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sipgrace.controller.fleet import Adopted, Fleet, Member
 
 __all__ = ["Budget", "Presence", "presences"]
+
+_UNLINKED: Final = "not linked, and reached by no client"
+_UNKNOWN: Final = "of unknown state"
+_UNREACHED: Final = "reached by no client"
+
+#: Such a server counts as away, but may be in service all the same, or be so in a moment: to take it out
+#: needs room.
+_DOUBTFUL: Final = (_UNLINKED, _UNKNOWN, _UNREACHED)
+
 
 @dataclass(frozen=True, slots=True)
 class Presence:
@@ -51,11 +60,12 @@ class Budget:
 
         @param present: all servers of the group.
         @param claimed: those that are about to be taken out, or have been.
-        @return: why not; empty where it may. One that is away already takes no more room.
+        @return: why not; empty where it may. One that is claimed, or says that it leaves, is offline or
+            returns, takes no more room; one that merely seems to be away needs it like any other.
         """
         gone = {one.name: one.away for one in present if one.away}
         gone |= {name: "claimed" for name in claimed if name not in gone}
-        if server in gone:
+        if server in claimed or gone.pop(server, _UNREACHED) not in _DOUBTFUL:
             return ""
         those = f" ({_listed(gone)})" if gone else ""
         if self.away is not None and len(gone) + 1 > self.away:
@@ -115,11 +125,11 @@ def _reached(clients: Iterable[Member | Adopted], servers: Collection[str]) -> d
 
 def _away(member: Member | Adopted, reached: Mapping[str, bool]) -> str:
     if member.link is None:
-        return "" if reached.get(member.name) else "not linked, and reached by no client"
+        return "" if reached.get(member.name) else _UNLINKED
     if member.state != "serving":
-        return "of unknown state" if member.state == "unknown" else member.state
+        return _UNKNOWN if member.state == "unknown" else member.state
     # A server that has just come back is of no use yet until its clients know.
-    return "reached by no client" if reached.get(member.name) is False else ""
+    return _UNREACHED if reached.get(member.name) is False else ""
 
 
 def _capacity(member: Member | Adopted) -> float:
