@@ -20,6 +20,7 @@ from zope.interface.verify import verifyObject
 
 from sipgrace.control.remote import Unreachable
 from sipgrace.controller.seams import IController, Outcome, Person, Progress
+from sipgrace.controller.web import bodies
 from sipgrace.controller.web.bodies import LONGEST
 from sipgrace.controller.web.openapi import document
 from sipgrace.controller.web.overview import Overview
@@ -580,9 +581,19 @@ class Refusing(WebCase):
         raw = await rawTo(self.port.getHost().port, head + chunk * 2 + b"0\r\n\r\n")
         await raw.ended
         self.assertTrue(raw.data.startswith(b"HTTP/1.1 413 "), raw.data[:50])
-        endless = await rawTo(self.port.getHost().port, head + chunk * 40)
+        for end in (b"", b"0\r\n\r\n"):
+            await self.cutOff(head + chunk * 60 + end)
+
+    async def cutOff(self, request: bytes) -> None:
+        """
+        It is answered all the same, once, when far too much has come.
+        """
+        self.patch(bodies, "_LINGER", 0.1)
+        endless = await rawTo(self.port.getHost().port, request)
         await endless.ended
-        self.assertEqual(endless.data, b"")
+        answer, _, body = endless.data.partition(b"\r\n\r\n")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 413 "), endless.data[:50])
+        self.assertEqual(json.loads(body)["detail"], "a body of at most 65536 bytes is expected")
         self.assertEqual(self.controller.asked, [])
 
     async def test_nowhere(self) -> None:

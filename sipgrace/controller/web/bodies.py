@@ -7,9 +7,11 @@ from __future__ import annotations
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from sipgrace.controller.web.problems import Rejected
+from sipgrace.controller.web.problems import Problem, Rejected
 
 __all__ = ["LONGEST", "BoundedRequest", "abort", "bodyOf", "queryOf"]
 
@@ -18,8 +20,14 @@ _Model = TypeVar("_Model", bound=BaseModel)
 #: The longest body, in bytes.
 LONGEST: Final = 65_536
 
-#: Whoever goes on sending is cut off after so much.
+#: Whoever goes on sending is answered, and cut off, after so much.
 _PATIENCE: Final = 1_048_576
+
+#: Then, so many seconds are left to read the answer, while what still comes is thrown away: a connection that
+#: is closed at once would take the answer with it.
+_LINGER: Final = 2.0
+
+_TOO_LONG: Final = Problem(413, f"a body of at most {LONGEST} bytes is expected")
 
 
 class BoundedRequest(Request):
@@ -31,6 +39,7 @@ class BoundedRequest(Request):
 
     tooLong = False
     _arrived = 0
+    _lingering: IDelayedCall | None = None
 
     def gotLength(self, length: int | None) -> None:
         """
@@ -49,9 +58,38 @@ class BoundedRequest(Request):
         if self._arrived > LONGEST:
             self.tooLong = True
         if self._arrived > _PATIENCE:
-            abort(self)
+            self._cutOff()
         elif not self.tooLong:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def _cutOff(self) -> None:
+        if self._lingering is not None or self.channel is None:
+            return
+        body = _TOO_LONG.body()
+        self.channel.transport.write(
+            b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nCache-Control: no-store\r\n"
+            b"Content-Type: application/problem+json\r\nX-Content-Type-Options: nosniff\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        self._lingering = self.channel.callLater(_LINGER, abort, self)
+
+    def process(self) -> None:
+        """
+        See C{twisted.web.http.Request}.
+        """
+        if self._lingering is None:
+            super().process()  # type: ignore[no-untyped-call]
+        elif self.channel is not None:
+            # All has come, and nothing is left that could take the answer with it.
+            self.channel.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See C{twisted.web.http.Request}.
+        """
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
 def abort(request: Any) -> None:
@@ -69,7 +107,7 @@ def bodyOf(request: Any, model: TypeAdapter[Any]) -> Any:
     @raise pydantic.ValidationError: when it is not what is expected.
     """
     if request.tooLong:
-        raise Rejected(413, f"a body of at most {LONGEST} bytes is expected")
+        raise Rejected(_TOO_LONG.status, _TOO_LONG.detail)
     kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Rejected(415, f"Content-Type: application/json is expected, found {kind[:50] or 'none'}")
