@@ -19,7 +19,7 @@ from sipgrace.control.commands import Hello as SayHello
 from sipgrace.control.link import Link
 from sipgrace.control.node import Node
 from sipgrace.control.uplinks import Destination, Identity, Uplinks
-from sipgrace.errors import OrderRefused, StoreError
+from sipgrace.errors import NotAllowed, OrderRefused, StoreError
 from sipgrace.lifecycle.authorization import Authority, Giver, Key, Role, Source, Verify
 from sipgrace.lifecycle.door import Door
 from sipgrace.lifecycle.orderform import sign
@@ -724,6 +724,20 @@ class Telling(LinkCase):
         self.rig.run(11)
         self.assertEqual([facts["waiting"] for _, _, facts in self.rig.user.reports], [2, 2, 2, 3])
         self.assertEqual(self.uplinks.status()[0]["reports"], 0)
+
+    def test_reportRefused(self) -> None:
+        """
+        What the controller will never take is told once; the link stays.
+        """
+        why = NotAllowed("it is of no time")
+        self.rig.user.storing = lambda: fail(why)
+        self.uplinks.report(10.0, {"waiting": 1})
+        self.uplinks.report(20.0, {"waiting": 2})
+        self.start()
+        self.rig.run(11)
+        self.assertEqual([facts["waiting"] for _, _, facts in self.rig.user.reports], [1, 2])
+        self.assertEqual(self.uplinks.status()[0]["reports"], 0)
+        self.assertTrue(self.view()["linked"])
 
     def test_reportAtTheEnd(self) -> None:
         """

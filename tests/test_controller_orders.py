@@ -343,6 +343,20 @@ class Given(OrdersCase):
         self.successResultOf(self.controller.report("server-102", 5.0, {"forced": float("nan")}))
         self.assertEqual(self.successResultOf(self.controller.reports()), [])
 
+    def test_reportOfNoTime(self) -> None:
+        """
+        Nor one that is of no time that can be meant, which would stand on top for good. It is noted.
+        """
+        for at in (1e300, 4e18, float("inf"), float("nan"), -1.0, 1_000_010.0 + 31):
+            told = self.controller.report("server-102", at, {"forced": 0})
+            failure = self.failureResultOf(told, NotAllowed)
+            self.assertIn("no later than now (1000010) is expected", str(failure.value))
+        self.assertEqual(self.successResultOf(self.controller.reports()), [])
+        self.assertEqual(self.audited(), ["refused"] * 6)
+        for at in (0.0, 1_000_010.0 + 29):
+            self.successResultOf(self.controller.report("server-102", at, {"forced": 0}))
+        self.assertEqual(len(self.successResultOf(self.controller.reports())), 2)
+
     def test_orderOf(self) -> None:
         """
         One order can be asked for, under way and after.

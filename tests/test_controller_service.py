@@ -25,7 +25,7 @@ from sipgrace.control.remote import Unreachable
 from sipgrace.control.uplinks import Identity
 from sipgrace.controller.seams import Outcome, Person
 from sipgrace.controller.service import ControllerService
-from sipgrace.errors import NotAllowed, OrderRefused
+from sipgrace.errors import NotAllowed, OrderRefused, StoreError
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.server.service import ServerService
 from sipgrace.tap.control import nodeOf, uplinksBeside
@@ -405,6 +405,18 @@ class Two(TwoCase):
         await self.until(lambda: first.fleet.node("server-2")["state"] == "offline")
         self.assertIn("passed", [one["what"] for one in await first.controller.audit()])
         self.assertEqual(self.warnings, [])
+
+    async def test_misdated(self) -> None:
+        """
+        Nor does a report of a time that cannot be come by way of a peer.
+        """
+        first, _ = self.controllers
+        told = {"node": "server-2", "at": 1e300, "report": {"forced": 0}}
+        with self.assertRaises(StoreError):
+            await first._keepReport("server-2", told)
+        self.assertEqual(await first.controller.reports(), [])
+        await first._keepReport("server-2", {**told, "at": 1.0})
+        self.assertEqual(len(await first.controller.reports()), 1)
 
     async def test_announced(self) -> None:
         """

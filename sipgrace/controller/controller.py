@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,7 +23,7 @@ from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.claims import Claims
 from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.records import storable
+from sipgrace.controller.records import misdated, storable
 from sipgrace.controller.rollings import Rollings
 from sipgrace.controller.roster import Roster
 from sipgrace.controller.schedules import Schedules
@@ -36,7 +36,7 @@ from sipgrace.controller.seams import (
     ScheduleRecord,
 )
 from sipgrace.controller.wanted import allow, read, readOrder, text
-from sipgrace.errors import Malformed, OrderRefused, SIPGraceError, Unknown
+from sipgrace.errors import Malformed, NotAllowed, OrderRefused, SIPGraceError, Unknown
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce
 from sipgrace.lifecycle.orders import Order
@@ -379,8 +379,12 @@ class Controller:
 
         @param at: when that drain began.
         @return: fires when it is kept; fails with L{sipgrace.errors.StoreError} where it is not, and is to be
-            told again.
+            told again, and with L{NotAllowed} where it is of no time that can be meant.
         """
+        why = misdated(at, self._wallClock())
+        if why:
+            self.noteRefused(node, "report", why)
+            return fail(NotAllowed(why))
         if storable(facts) is None:
             # To be told again would not help.
             self._log.warn("a report of {node} cannot be kept, and is left out", node=node)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sipgrace.controller.seams import (
     NodeRecord,
@@ -19,7 +19,19 @@ from sipgrace.controller.seams import (
 )
 from sipgrace.errors import StoreError
 
-__all__ = ["fromText", "nodeFrom", "orderFrom", "rollingFrom", "scheduleFrom", "storable", "toText"]
+__all__ = [
+    "fromText",
+    "misdated",
+    "nodeFrom",
+    "orderFrom",
+    "rollingFrom",
+    "scheduleFrom",
+    "storable",
+    "toText",
+]
+
+#: By so many seconds another's clock may be ahead of ours.
+SKEW: Final = 30.0
 
 R = TypeVar("R", NodeRecord, OrderRecord, RollingRecord, ScheduleRecord)
 
@@ -47,6 +59,16 @@ def storable(facts: Any) -> Any:
     except StoreError:
         return None
     return facts
+
+
+def misdated(at: float, now: float) -> str:
+    """
+    @param at: when something is said to have begun, in seconds since the epoch.
+    @return: why that cannot be; empty where it can. What is of the future would stand on top for good.
+    """
+    if 0 <= at <= now + SKEW:
+        return ""
+    return f"it is of {at:g}; no later than now ({now:.0f}) is expected, in seconds since the epoch"
 
 
 def fromText(text: str | bytes) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.links import Accepted, Links
 from sipgrace.controller.localnode import ControllerNode
 from sipgrace.controller.peers import Neighbour, Peers
+from sipgrace.controller.records import misdated
 from sipgrace.controller.schedules import CONFIGURED
 from sipgrace.controller.seams import IFleetStore, OrderRecord, Person, ScheduleRecord
 from sipgrace.controller.store.etcd import EtcdStore
@@ -171,6 +172,7 @@ class ControllerService(Service):
         """
         self.config = config
         self._reactor = reactor
+        self._wallClock = wallClock
         clock = IReactorTime(reactor)
         name = config.controller.name
         self._signer = Signer(config.key.name, readOrderKey(config.key.file))
@@ -366,6 +368,8 @@ class ControllerService(Service):
         at, report = facts.get("at"), facts.get("report")
         if not isinstance(at, int | float) or not isinstance(report, dict):
             raise StoreError("it is no report")
+        if why := misdated(at, self._wallClock()):
+            raise StoreError(why)
         if not self._store.shared:
             await self._store.addReport(node, float(at), report)
         self.fleet.publish("report", node, facts)

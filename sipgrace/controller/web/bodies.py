@@ -63,15 +63,16 @@ class BoundedRequest(Request):
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
 
     def _cutOff(self) -> None:
-        if self._lingering is not None or self.channel is None:
+        channel: Any = self.channel
+        if self._lingering is not None or channel is None:
             return
         body = _TOO_LONG.body()
-        self.channel.transport.write(
+        channel.transport.write(
             b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nCache-Control: no-store\r\n"
             b"Content-Type: application/problem+json\r\nX-Content-Type-Options: nosniff\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         )
-        self._lingering = self.channel.callLater(_LINGER, abort, self)
+        self._lingering = channel.callLater(_LINGER, abort, self)
 
     def process(self) -> None:
         """
