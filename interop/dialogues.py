@@ -311,7 +311,11 @@ DIALOGUES = (
             request("MESSAGE", body='Grüße; tomorrow at "eight"?\n', content="text/plain;charset=utf-8"),
             receive("202"),
         ),
-        (receive("MESSAGE", has("tomorrow at .eight..")), respond("202 Accepted")),
+        # To the byte, those beyond ASCII too, and as many as were sent.
+        (
+            receive("MESSAGE", has("Grüße; tomorrow at .eight..") + has("^ *31", "Content-Length")),
+            respond("202 Accepted"),
+        ),
     ),
 )
 
@@ -325,8 +329,8 @@ _TAKEN_BACK = (
     receive("ACK"),
 )
 
-LATE = Dialogue(
-    "late answer after the guard, another server",
+RINGING = Dialogue(
+    "ringing when the guard ends, another server",
     (
         _INVITE,
         receive("100", optional=True),
@@ -342,16 +346,45 @@ LATE = Dialogue(
     (*_TAKEN_BACK, receive("INVITE"), respond("180 Ringing"), _OK, receive("ACK"), _BYE_TAKEN),
 )
 
-TOO_LATE = Dialogue(
-    "late answer after the guard, no other server",
+_GIVEN_UP = (
+    _INVITE,
+    receive("100", optional=True),
+    receive("180"),
+    receive("503", has("[1-9]", "Retry-After")),
+    ack(of="INVITE1"),
+)
+
+RINGING_ALONE = Dialogue("ringing when the guard ends, no other server", _GIVEN_UP, _TAKEN_BACK)
+
+LAST_MOMENT = Dialogue(
+    "answer that crosses the guard's CANCEL",
+    (_INVITE, receive("100", optional=True), receive("180"), _ANSWERED, ack(), _SETTLE, _BYE),
     (
-        _INVITE,
-        receive("100", optional=True),
-        receive("180"),
-        receive("503", has("[1-9]", "Retry-After")),
-        ack(of="INVITE1"),
+        receive("INVITE", KEEP, rrs=True),
+        respond("180 Ringing"),
+        receive("CANCEL", has("SIP;cause=503", "Reason")),
+        respond("200 OK"),
+        answer("200 OK", body=sdp(), retransmitted=True),
+        receive("ACK"),
+        _BYE_TAKEN,
     ),
-    _TAKEN_BACK,
+)
+
+LATE = Dialogue(
+    "late answer after the guard",
+    # The caller was told that it is over.
+    _GIVEN_UP,
+    (
+        receive("INVITE", KEEP, rrs=True),
+        respond("180 Ringing"),
+        receive("CANCEL", has("SIP;cause=503", "Reason")),
+        respond("200 OK"),
+        # Until the server has gone; nobody is left who could talk to the callee, who learns it by BYE.
+        pause(2000),
+        answer("200 OK", body=sdp(), retransmitted=True),
+        receive("ACK"),
+        _BYE_TAKEN,
+    ),
 )
 
 UNAVAILABLE = Dialogue(

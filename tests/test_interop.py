@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from interop import __main__ as program
 from interop import baresip, network, versions
 from interop.bench import Bench, Record, Result, Skipped, expect
-from interop.dialogues import DIALOGUES, LATE, TOO_LATE, UNAVAILABLE
+from interop.dialogues import DIALOGUES, LAST_MOMENT, LATE, RINGING, RINGING_ALONE, UNAVAILABLE
 from interop.messages import has, receive, request, scenario, sdp
 from interop.page import page
 
-EVERY = (*DIALOGUES, LATE, TOO_LATE, UNAVAILABLE)
+EVERY = (*DIALOGUES, LAST_MOMENT, LATE, RINGING, RINGING_ALONE, UNAVAILABLE)
 
 
 class ScenarioTests(SynchronousTestCase):
