@@ -1084,19 +1084,19 @@ class Announced(OrdersCase):
         All clients are told, those that link up later too, as long as it lasts; and told otherwise.
         """
         told = self.successResultOf(
-            self.controller.announce("server-199", 60.0, 2_000_000.0, "it hangs", ALICE)
+            self.controller.announce("server-103", 60.0, 2_000_000.0, "it hangs", ALICE)
         )
         self.assertEqual(told, ["client-110"])
-        expected = ("unavailable", "server-199", 60.0, 2_000_000.0, "it hangs")
+        expected = ("unavailable", "server-103", 60.0, 2_000_000.0, "it hangs")
         self.assertEqual(self.client.link.told, [expected])
         self.client.unlink()
         self.pass_(20)
         link = self.client.connect(self.fleet)
         what, server, left, *rest = link.told[0]
-        self.assertEqual((what, server, rest), ("unavailable", "server-199", [2_000_000.0, "it hangs"]))
+        self.assertEqual((what, server, rest), ("unavailable", "server-103", [2_000_000.0, "it hangs"]))
         self.assertAlmostEqual(left, 40.0, 3)
-        told = self.successResultOf(self.controller.unannounce("server-199", "it is back", ALICE))
-        self.assertEqual((told, link.told[1:]), (["client-110"], [("available", "server-199", "it is back")]))
+        told = self.successResultOf(self.controller.unannounce("server-103", "it is back", ALICE))
+        self.assertEqual((told, link.told[1:]), (["client-110"], [("available", "server-103", "it is back")]))
         self.client.unlink()
         self.assertEqual(self.client.connect(self.fleet).told, [])
         self.assertEqual(self.audited(), ["announced", "unannounced"])
@@ -1105,7 +1105,7 @@ class Announced(OrdersCase):
         """
         What is over is told nobody.
         """
-        self.successResultOf(self.controller.announce("server-199", 5.0, None, "", ALICE))
+        self.successResultOf(self.controller.announce("server-103", 5.0, None, "", ALICE))
         self.client.unlink()
         self.pass_(6)
         self.assertEqual(self.client.connect(self.fleet).told, [])
@@ -1115,14 +1115,46 @@ class Announced(OrdersCase):
         By whom it may not, and what cannot be understood.
         """
         announce = self.controller.announce
-        self.failureResultOf(announce("server-199", 60.0, None, "", VIEWER), NotAllowed)
+        self.failureResultOf(announce("server-103", 60.0, None, "", VIEWER), NotAllowed)
         self.failureResultOf(announce("", 60.0, None, "", ALICE), Malformed)
-        self.failureResultOf(announce("server-199", -1.0, None, "", ALICE), Malformed)
-        self.failureResultOf(announce("server-199", None, None, "", ALICE), Malformed)  # type: ignore[arg-type]
-        self.failureResultOf(announce("server-199", 1.0, None, "a\r\nb", ALICE), Malformed)
-        self.failureResultOf(self.controller.unannounce("server-199", "", VIEWER), NotAllowed)
+        self.failureResultOf(announce("server-103", -1.0, None, "", ALICE), Malformed)
+        self.failureResultOf(announce("server-103", None, None, "", ALICE), Malformed)  # type: ignore[arg-type]
+        self.failureResultOf(announce("server-103", 1.0, None, "a\r\nb", ALICE), Malformed)
+        self.failureResultOf(self.controller.unannounce("server-103", "", VIEWER), NotAllowed)
         self.assertEqual(self.client.link.told, [])
         self.assertEqual(self.audited(), ["refused"] * 6)
+
+    def test_unknown(self) -> None:
+        """
+        A server that nobody knows is none; one that a client alone knows is.
+        """
+        for act in (
+            lambda: self.controller.announce("server-199", 60.0, None, "", ALICE),
+            lambda: self.controller.unannounce("server-199", "", ALICE),
+            lambda: self.controller.announce("client-110", 60.0, None, "", ALICE),
+        ):
+            self.failureResultOf(act(), Unknown)
+        self.assertEqual((self.client.link.told, self.audited()), ([], ["refused"] * 3))
+        self.fleet.standing("client-110", {"peers": [{"name": "gateway"}]})
+        told = self.successResultOf(self.controller.announce("gateway", 60.0, None, "", ALICE))
+        self.assertEqual(told, ["client-110"])
+
+    def test_nobody(self) -> None:
+        """
+        Where no client could be told that is no success, and nothing is left to be told later.
+        """
+        self.client.unlink()
+        why = "no client was told: none that has 'server-103' is linked, or has taken it"
+        failure = self.failureResultOf(
+            self.controller.announce("server-103", 60.0, None, "", ALICE), OrderRefused
+        )
+        self.assertEqual(str(failure.value), why)
+        failure = self.failureResultOf(self.controller.unannounce("server-103", "", ALICE), OrderRefused)
+        self.assertEqual(str(failure.value), why)
+        passed = self.controller.announce("server-199", 5.0, None, "", ALICE, passed=True)
+        self.assertEqual(self.successResultOf(passed), [])
+        self.pass_(6)
+        self.assertEqual(self.client.connect(self.fleet).told, [])
 
 
 class TwoControllers(SynchronousTestCase):

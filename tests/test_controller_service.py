@@ -425,6 +425,7 @@ class Two(TwoCase):
         first, second = self.controllers
         client = await self.client(second)
         link = client.links["server-1"]
+        await self.until(lambda: first.fleet.isServer("server-1"))
         told = await first.controller.announce("server-1", 60.0, None, "hangs", ALICE)
         self.assertEqual(told, ["client-1"])
         self.assertGreater(link.countdown, 50)

@@ -67,6 +67,18 @@ class Announcing:
         self._words.pop(server, None)
         return self._tellAll(lambda link: link.available(server, why))
 
+    def isSaid(self, server: str) -> bool:
+        """
+        @return: whether something has been said of a server that clients which link up later are to be told.
+        """
+        return server in self._words
+
+    def forget(self, server: str) -> None:
+        """
+        Tells clients that link up later nothing of it.
+        """
+        self._words.pop(server, None)
+
     def _tellAll(self, tell: Callable[[INodeLink], Deferred[None]]) -> Deferred[list[str]]:
         told = []
         for member in self._fleet.members("client"):

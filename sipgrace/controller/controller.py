@@ -323,11 +323,17 @@ class Controller:
             found = _word(values)
             if "retryAfter" not in found:
                 raise Malformed("the announcement: retryAfter is missing")
+            self._checkServer(found["server"], passed)
             await self._auditing("announced", who=person.name, **found)
             told = await self._announcing.unavailable(
                 found["server"], found["retryAfter"], found.get("back"), found.get("why", "")
             )
-            return told if passed else await self._announceFurther(told, found, person)
+            if passed:
+                return told
+            told = await self._announceFurther(told, found, person)
+            if not told:
+                self._announcing.forget(found["server"])
+            return self._somebody(told, found["server"])
 
         return self._asked("announce", person, announce(), values)
 
@@ -344,20 +350,40 @@ class Controller:
         async def unannounce() -> Sequence[str]:
             allow(person, Role.OPERATOR, "to announce")
             found = _word(values)
+            self._checkServer(found["server"], passed)
             await self._auditing("unannounced", who=person.name, **found)
             told = await self._announcing.available(found["server"], found.get("why", ""))
-            return told if passed else await self._announceFurther(told, found, person)
+            if passed:
+                return told
+            return self._somebody(await self._announceFurther(told, found, person), found["server"])
 
         return self._asked("unannounce", person, unannounce(), values)
 
     async def _announceFurther(
         self, told: Sequence[str], values: Mapping[str, Any], person: Person
-    ) -> Sequence[str]:
+    ) -> list[str]:
         """
         Has other controllers tell their clients, too.
         """
         further = [] if self.passing is None else await self.passing.announce(values, person)
         return sorted({*told, *further})
+
+    def _checkServer(self, server: str, passed: bool) -> None:
+        """
+        Looks whether it is known whose word that would be. Where it was passed on, whoever passes it knows.
+        """
+        if not passed and not self.fleet.isServer(server) and not self._announcing.isSaid(server):
+            raise Unknown(f"{server[:100]!r} is no server of this fleet, and no client has one of that name")
+
+    def _somebody(self, told: Sequence[str], server: str) -> Sequence[str]:
+        """
+        @raise OrderRefused: where nobody was told.
+        """
+        if not told:
+            raise OrderRefused(
+                f"no client was told: none that has {server[:100]!r} is linked, or has taken it"
+            )
+        return told
 
     # ------------------------------------------------------------------ records
 

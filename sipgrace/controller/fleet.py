@@ -360,6 +360,16 @@ class Fleet:
         node = self._seen(name)
         return "" if node is None else node.role
 
+    def isServer(self, name: str) -> bool:
+        """
+        @return: whether that is a server, or a client says that it has one of that name, which may be none of
+            sipgrace's.
+        """
+        if self.roleOf(name) == "server":
+            return True
+        peers = (node.standing.get("peers") for node in self.seen("client"))
+        return any(peer.get("name") == name for some in peers if isinstance(some, list) for peer in some)
+
     def _seen(self, name: str) -> Member | Adopted | None:
         """
         The best that is known of a node: our own link, another's, what was known last.

@@ -238,7 +238,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         tag="announcements",
         says="Tell all clients on a server's behalf that it is unavailable; says which were told.",
         body=AnnouncementAsked,
-        problems=_CHANGES,
+        problems=(404, *_CHANGES),
     ),
     Operation(
         id="unannounce",
@@ -247,7 +247,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         tag="announcements",
         says="Take that back; says which clients were told.",
         query=WhyAsked,
-        problems=_CHANGES,
+        problems=(404, *_CHANGES),
     ),
     Operation(
         id="audit",
