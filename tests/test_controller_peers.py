@@ -22,7 +22,7 @@ from sipgrace.controller.peers import Neighbour, Peers
 from sipgrace.controller.seams import Hello, OrderRecord, Outcome, Person
 from sipgrace.errors import NotAllowed, OrderRefused, Unknown
 from sipgrace.lifecycle.authorization import Role
-from tests.linkrig import Endpoint, Rig, User
+from tests.linkrig import NOW, Endpoint, Rig, User
 from tests.test_control_uplinks import Fixed
 
 ALICE = Person("alice", Role.ADMIN)
@@ -316,6 +316,7 @@ class PeersTests(SynchronousTestCase):
         self.start()
         self.rig.run(40)
         record = self.order()
+        lost = NOW + self.clock.seconds()
         for wire in self.rig.wires:
             wire.end(ConnectionLost("cable"))
         self.a.endpoint.refusing = True
@@ -323,6 +324,7 @@ class PeersTests(SynchronousTestCase):
         view = self.a.fleet.node("server-2")
         self.assertEqual((view["linked"], view["controller"]), (False, "controller-121"))
         self.assertIn("controller-121 cannot be reached: ", view["lost"])
+        self.assertEqual(view["since"], lost)
         found = self.order()
         self.assertIsInstance(found, Unreachable)
         self.assertIn(

@@ -117,13 +117,15 @@ class Adopted:
 
     @ivar owner: whose it is.
     @ivar lost: why that controller cannot be asked; empty while it can.
+    @ivar since: since when it cannot, in seconds since the epoch.
     """
 
-    __slots__ = ("_view", "lost", "name", "owner", "role", "standing")
+    __slots__ = ("_view", "lost", "name", "owner", "role", "since", "standing")
 
     def __init__(self, owner: str, view: Facts) -> None:
         self.owner = owner
         self.lost = ""
+        self.since = 0.0
         self.name = str(view["name"])
         self.role = str(view["role"])
         standing = view.get("standing")
@@ -164,7 +166,7 @@ class Adopted:
         @return: as L{Member.view}, and C{controller}: whose it is.
         """
         view = {**self._view, "controller": self.owner}
-        return {**view, "linked": False, "lost": self.lost} if self.lost else view
+        return {**view, "linked": False, "lost": self.lost, "since": self.since} if self.lost else view
 
 
 def _shared(facts: Facts, before: Facts) -> Facts:
@@ -341,6 +343,8 @@ class Fleet:
         Another controller cannot be asked any more. Its nodes are shown as lost.
         """
         for node in self._adopted.get(owner, {}).values():
+            if not node.lost:
+                node.since = self._wallClock()
             node.lost = f"{owner} cannot be reached: {why}"
             if self._seen(node.name) is node:
                 self.publish("node", node.name, node.view())
