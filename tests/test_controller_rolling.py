@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.seams import Hello, Person, Progress, RollingRecord
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
-from tests.fleetfakes import SimulatedLink
-from tests.test_controller_orders import ALICE, VIEWER, OrdersCase
+from tests.fleetfakes import SimulatedClient, SimulatedLink
+from tests.test_controller_orders import ADMIN, ALICE, VIEWER, OrdersCase
 
 ALL = ["server-101", "server-102", "server-103"]
 
@@ -170,6 +170,69 @@ class Smooth(RollingCase):
         self.pass_(10)
         # Reached by nobody it counts as away, so that there is no room for another; it is the only one.
         self.assertEqual(self.steps(), ["done"])
+
+    def test_nobodySees(self) -> None:
+        """
+        No server is drained while nobody can tell whether clients reach it; when one can, it goes on.
+        """
+        self.client.unlink()
+        self.roll(settle=1, servers=["server-101"])
+        self.pass_(60)
+        self.assertEqual(self.steps(), ["draining"])
+        self.assertEqual(self.obeyed()["server-101"], [])
+        self.client.connect(self.fleet)
+        self.pass_(10)
+        self.assertEqual(self.steps(), ["done"])
+
+    def test_nobodySeesRestarted(self) -> None:
+        """
+        Nor by a controller that has just begun, and knows only that there are clients.
+        """
+        self.kill()
+        client, self.client = self.client, SimulatedClient(self.clock, "client-111", [])
+        self.begin()
+        self.pass_(10)
+        self.roll(settle=1, servers=["server-101"])
+        self.pass_(60)
+        self.assertEqual(self.obeyed()["server-101"], [])
+        client.connect(self.fleet)
+        self.pass_(10)
+        self.assertEqual(self.steps(), ["done"])
+
+    def test_clientLost(self) -> None:
+        """
+        A client that reached the server before has to say that it does again, also when its link is lost
+        meanwhile, and the controller begins again; unless it is forgotten.
+        """
+        self.roll(settle=1)
+        self.pass_(1)
+        self.client.unlink()
+        self.until("settling", "waiting", "waiting")
+        self.pass_(20)
+        self.assertEqual(self.steps(), ["settling", "waiting", "waiting"])
+        self.client.connect(self.fleet)
+        self.until("done", "draining", "waiting")
+        self.kill()
+        self.client = SimulatedClient(self.clock, "client-111", [])
+        self.begin()
+        self.until("done", "settling", "waiting")
+        self.pass_(20)
+        self.assertEqual(self.steps(), ["done", "settling", "waiting"])
+        self.successResultOf(self.controller.forget("client-110", ADMIN))
+        self.pass_(2)
+        self.assertEqual(self.steps(), ["done", "done", "draining"])
+        self.pass_(20)
+        self.assertEqual(self.steps(), ["done"] * 3)
+
+    def test_noClients(self) -> None:
+        """
+        Where there are no clients, servers' own words are enough.
+        """
+        self.client.unlink()
+        self.successResultOf(self.controller.forget("client-110", ADMIN))
+        self.roll(settle=1)
+        self.pass_(60)
+        self.assertEqual(self.steps(), ["done"] * 3)
 
     def test_several(self) -> None:
         """
@@ -395,6 +458,27 @@ class Troubled(RollingCase):
             "server-102: it is not healthy (not reached by client-110) 30 s after its turn began",
         )
 
+    def test_clientsLost(self) -> None:
+        """
+        Clients that cannot be asked any more are named.
+        """
+        self.client.unlink()
+        self.roll(timeout=30, servers=["server-101"])
+        self.assertEqual(
+            self.trouble("trouble"),
+            "server-101: it is not offline (no client reaches it, as far as is known, and of client-110 it "
+            "is not) 30 s after its turn began",
+        )
+        self.client.connect(self.fleet)
+        self.successResultOf(self.controller.proceed(self.stands().id, ALICE))
+        self.pass_(1)
+        self.client.unlink()
+        self.assertEqual(
+            self.trouble("trouble"),
+            "server-101: it is not healthy (not known to be reached by client-110, as it was before) 30 s "
+            "after its turn began",
+        )
+
     def test_linkLost(self) -> None:
         """
         A link that is lost for a while is no trouble; one that stays lost is.
@@ -499,6 +583,19 @@ class Asked(RollingCase):
         self.assertEqual(self.steps(), ["waiting"])
         self.assertEqual(self.stands().progress, Progress.STOPPED)
         self.assertEqual(self.obeyed()["server-101"], [])
+
+    def test_stopUnseen(self) -> None:
+        """
+        One that waits for a client is not drained any more when that is there.
+        """
+        self.client.unlink()
+        record = self.roll(servers=["server-101"])
+        self.successResultOf(self.controller.stopRolling(record.id, ALICE))
+        self.client.connect(self.fleet)
+        self.pass_(10)
+        self.assertEqual(self.steps(), ["waiting"])
+        self.assertEqual(self.obeyed()["server-101"], [])
+        self.assertIsNotNone(self.stands().ended)
 
     def test_stopRestarted(self) -> None:
         """

@@ -188,19 +188,46 @@ class Rolling:
         """
         return list((self.values("blind") or {}).get(server, ()))
 
+    def reached(self, server: str) -> list[str]:
+        """
+        See L{sipgrace.controller.rollingcore.RollingPlan}.
+        """
+        return list((self.values("reached") or {}).get(server, ()))
+
+    def see(self, server: str) -> Deferred[None]:
+        """
+        See L{sipgrace.controller.rollingcore.RollingPlan}.
+        """
+        values = self.record.values
+        if server in values.get("reached", {}):
+            return succeed(None)
+        reach = self._cores[server].reach()
+        found = {
+            "reached": sorted(name for name, reaches in reach.items() if reaches),
+            "blind": sorted(name for name, reaches in reach.items() if not reaches),
+        }
+        seen = {what: {**values.get(what, {}), server: names} for what, names in found.items()}
+        self.record = replace(self.record, values={**values, **seen})
+        return self._keep()
+
+    def forgot(self, client: str) -> None:
+        """
+        A client will not come back, and need not reach any server.
+        """
+        reached = self.values("reached") or {}
+        if any(client in names for names in reached.values()):
+            left = {server: [name for name in names if name != client] for server, names in reached.items()}
+            self.record = replace(self.record, values={**self.record.values, "reached": left})
+            self._keep()
+
     def put(self, server: str, step: str, newOrder: bool, why: str) -> Deferred[None]:
         """
         See L{sipgrace.controller.rollingcore.RollingPlan}.
         """
         record = self.record
         orders = {name: list(ids) for name, ids in record.orders.items()}
-        values = dict(record.values)
         if newOrder:
             orders.setdefault(server, []).append(newNonce())
-            if step == "draining" and len(orders[server]) == 1:
-                blind = [name for name, reaches in self._cores[server].reach().items() if not reaches]
-                if blind:
-                    values["blind"] = {**values.get("blind", {}), server: blind}
         progress, text = record.progress, record.text
         if why and progress in (Progress.RUNNING, Progress.PAUSED):
             progress = Progress.TROUBLE
@@ -210,7 +237,7 @@ class Rolling:
         if all(one == "done" for one in steps.values()):
             progress = Progress.DONE
         self.record = replace(
-            record, steps=steps, orders=orders, values=values, progress=progress, text=text[:1000]
+            record, steps=steps, orders=orders, progress=progress, text=text[:1000]
         )
         return self._keep()
 

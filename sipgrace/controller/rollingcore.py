@@ -5,7 +5,7 @@ states themselves are in L{sipgrace.controller.rollingmachine}.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -66,6 +66,16 @@ class RollingPlan(Protocol):
         The clients that did not reach it before.
         """
 
+    def reached(self, server: str) -> list[str]:
+        """
+        The clients that reached it before.
+        """
+
+    def see(self, server: str) -> Deferred[None]:
+        """
+        Stores which clients reach it and which do not, unless that was done: it is about to be drained.
+        """
+
     def give(self, server: str, kind: Kind, id: str) -> Deferred[OrderRecord]:
         """
         Gives an order of that id.
@@ -106,6 +116,7 @@ class RollingCore:
         self._machine: RollingStep | None = None
         self._retrying: IDelayedCall | None = None
         self._absent = False
+        self._unseen = ""
         self._dead = False
 
     # ------------------------------------------------------------------ states
@@ -175,10 +186,18 @@ class RollingCore:
         record = await self.plan.known(id)
         if record is None:
             turn = self._turn
+            if self.plan.stopping:
+                # Nothing was ordered, and nothing will be.
+                machine._undone()
+                return
             self._needLink()
             state = self.plan.fleet.member(self.server).state
             if state != "serving":
                 machine._failed(f"it is {state} already, by somebody else's order")
+                return
+            self._needSight()
+            await self.plan.see(self.server)
+            if self._turn != turn:
                 return
             record = await self.plan.give(self.server, Kind.DRAIN, id)
             if self._turn != turn:
@@ -297,6 +316,31 @@ class RollingCore:
         fleet = self.plan.fleet
         return fleet.linkOf(self.server) is not None and fleet.member(self.server).state != "unknown"
 
+    def _needSight(self) -> None:
+        """
+        Somebody must be able to tell afterwards whether it is healthy: where clients may have it, one that
+        reaches it.
+        """
+        doubtful = [] if any(self.reach().values()) else self._doubtful()
+        self._unseen = ""
+        if doubtful:
+            self._unseen = f"no client reaches it, as far as is known, and of {_few(doubtful)} it is not"
+            raise Unreachable(self._unseen)
+
+    def _doubtful(self) -> list[str]:
+        """
+        @return: the clients that may have it, and of which it is not known now.
+        """
+        doubtful = []
+        for client in self.plan.fleet.seen("client"):
+            peers = client.standing.get("peers")
+            may = not isinstance(peers, list) or (
+                client.link is None and any(peer.get("name") == self.server for peer in peers)
+            )
+            if may:
+                doubtful.append(client.name)
+        return doubtful
+
     async def _needAnotherRun(self) -> None:
         """
         Where the drain was to end the process, it is another run of it that comes back.
@@ -334,9 +378,10 @@ class RollingCore:
         The fleet has changed.
         """
         machine = self._machine
-        if self._absent and self._retrying is not None and self._isThere():
+        seen = bool(self._unseen) and any(self.reach().values())
+        if self._retrying is not None and ((self._absent and self._isThere()) or seen):
             # It was waited for.
-            self._absent = False
+            self._absent, self._unseen = False, ""
             self._retrying.reset(0)
         if self._dead or machine is None or self.step != "settling":
             return
@@ -364,11 +409,26 @@ class RollingCore:
             return f"its link is lost: {member.lost}"
         if member.state != "serving":
             return f"it is {member.state}"
-        blind = self.plan.blind(self.server)
-        missed = [
-            name for name, reaches in self.reach().items() if not reaches and name not in blind
+        blind, reach, spared = self.plan.blind(self.server), self.reach(), self._spared()
+        missed = [name for name, reaches in reach.items() if not reaches and name not in blind]
+        if missed:
+            return f"not reached by {_few(missed)}"
+        silent = [
+            name for name in self.plan.reached(self.server) if name not in reach and name not in spared
         ]
-        return f"not reached by {', '.join(missed[:5])}" if missed else ""
+        return f"not known to be reached by {_few(silent)}, as it was before" if silent else ""
+
+    def _spared(self) -> set[str]:
+        """
+        @return: the clients that have a link, and were told to skip it.
+        """
+        return {
+            client.name
+            for client in self.plan.fleet.seen("client")
+            if client.link is not None
+            for peer in client.standing.get("peers", ())
+            if peer.get("name") == self.server and peer.get("skipped")
+        }
 
     def reach(self) -> dict[str, bool]:
         """
@@ -409,9 +469,13 @@ class RollingCore:
     def _fail(self, machine: RollingStep) -> None:
         seconds = self.plan.values("timeout")
         word = {
-            "draining": "it is not offline",
+            "draining": f"it is not offline ({self._unseen})" if self._unseen else "it is not offline",
             "maintaining": "its maintenance is not done",
             "returning": "it is not back in service",
             "settling": f"it is not healthy ({self.unhealthy()})",
         }.get(self.step, self.step)
         machine._failed(f"{word} {seconds:g} s after its turn began")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5])

@@ -261,7 +261,15 @@ class Rollings:
             rolling = self._open.get(notice.facts.get("rolling", ""))
             if rolling is not None:
                 rolling.orderChanged(notice.facts)
-        elif notice.kind == "node" and self._call is None:
+        elif notice.kind == "node" and notice.facts.get("forgotten"):
+            for rolling in list(self._open.values()):
+                rolling.forgot(notice.node)
+            self._lookSoon()
+        elif notice.kind == "node":
+            self._lookSoon()
+
+    def _lookSoon(self) -> None:
+        if self._call is None:
             self._call = self._clock.callLater(SOON, self._look)
 
     def _look(self) -> None:

@@ -161,7 +161,8 @@ class RollingRecord:
         C{'settling'}, C{'done'}, C{'trouble'}.
     @ivar orders: by server: the ids of the orders that were given for it.
     @ivar values: what was asked for: C{atOnce}, C{guard}, C{retryAfter}, C{announce}, C{over}, C{then},
-        C{settle}, C{why}.
+        C{settle}, C{why}; and by server the clients that reached it before its drain (C{reached}) and those
+        that did not (C{blind}).
     """
 
     id: str
