@@ -24,7 +24,9 @@ class Returning(Scenario):
         """
         Server 102 asks to be left alone for an hour, and changes its mind.
         """
-        client = await self.begin("in-answer", "subscribe = false\n", f'return = "{returns}"\n{QUICK}')
+        # By Retry-After alone: else the 180 of the call that rings may ask to hold back, by overload control.
+        head = f'overload_control = false\nreturn = "{returns}"\n{QUICK}'
+        client = await self.begin("in-answer", "subscribe = false\n", head)
         await self.ring()
         self.network.drain("server-102", guard=15.0, retryAfter=3600.0)
         link = client.links["server-102"]
