@@ -167,16 +167,70 @@ class ControllerTests(SynchronousTestCase):
         self.assertEqual(
             self.errors(LEAST.replace('path = "c.sqlite"', 'kind = "etcd"\npath = "a"')),
             [
-                "store.url: expected this key, which etcd needs, found none",
+                "store.urls: expected this key, which etcd needs, found none",
                 "store.path: expected none with etcd, found one",
             ],
         )
         self.assertEqual(
-            self.errors(LEAST.replace('path = "c.sqlite"', 'kind = "etcd"\nurl = "127.0.0.1:1"')),
-            ["store.url: expected an address such as 'https://example.org/hook', found '127.0.0.1:1'"],
+            self.errors(LEAST.replace('path = "c.sqlite"', 'kind = "etcd"\nurls = ["127.0.0.1:1"]')),
+            ["store.urls[1]: expected an address such as 'https://example.org/hook', found '127.0.0.1:1'"],
         )
-        config = self.parse(LEAST.replace('path = "c.sqlite"', 'kind = "etcd"\nurl = "http://127.0.0.1:1"'))
-        self.assertEqual((config.store.url, config.store.prefix), ("http://127.0.0.1:1", "/sipgrace/"))
+        config = self.parse(self.etcd('urls = ["http://127.0.0.1:1", "http://[::1]:2"]'))
+        self.assertEqual(config.store.urls, ("http://127.0.0.1:1", "http://[::1]:2"))
+        self.assertEqual(config.store.prefix, "/sipgrace/")
+
+    def etcd(self, text: str) -> str:
+        """
+        A file whose store is etcd.
+        """
+        return LEAST.replace('path = "c.sqlite"', f'kind = "etcd"\n{text}')
+
+    def test_storeTrust(self) -> None:
+        """
+        Without TLS etcd is on loopback, unless that is said to be meant.
+        """
+        far = 'urls = ["http://127.0.0.1:1", "http://192.0.2.5:2379"]'
+        text = "expected https, or http to a loopback address (or insecure = true), found"
+        self.assertEqual(
+            self.errors(self.etcd(far)), [f"store.urls[2]: {text} 'http://192.0.2.5:2379'"]
+        )
+        sly = 'urls = ["http://127.0.0.1:1@192.0.2.5"]'
+        (found,) = self.errors(self.etcd(sly))
+        self.assertEqual(found, f"store.urls[1]: {text} 'http://127.0.0.1:1@192.0.2.5'")
+        self.assertTrue(self.parse(self.etcd(far + "\ninsecure = true")).store.insecure)
+        self.assertEqual(
+            self.errors(self.etcd('urls = ["http://127.0.0.1:1"]\nca = "ca.crt"')),
+            ["store.ca: expected none without https, found one"],
+        )
+        self.assertEqual(
+            self.errors(LEAST + 'ca = "ca.crt"\ninsecure = true\n'),
+            [
+                "store.ca: expected none with sqlite, found one",
+                "store.insecure: expected none with sqlite, found one",
+            ],
+        )
+
+    def test_storeCertificates(self) -> None:
+        """
+        With TLS the files are read.
+        """
+        now = makeAuthority().now
+        authority = Authority.make(self.folder / "keys", "test", 100, "p256", now)
+        for name in ("c", "d"):
+            authority.certify(name, 100, "p256", now)
+        tls = 'urls = ["https://etcd-1:2379"]\n'
+        self.assertEqual(self.parse(self.etcd(tls)).store.ca, None)
+        own = 'ca = "keys/ca.crt"\ncertificate = "keys/c.crt"\nkey = "keys/{}.key"\n'
+        config = self.parse(self.etcd(tls + own.format("c")))
+        self.assertEqual(config.store.ca, self.folder / "keys" / "ca.crt")
+        for more, why in (
+            ('key = "keys/c.key"', "store.certificate: expected this key beside key, found none"),
+            ('ca = "keys/c.key"', "store.ca: expected what TLS needs: "),
+            ('ca = "none"', "store.ca: expected what TLS needs: cannot read "),
+            (own.format("d"), "store.certificate: expected what TLS needs: its certificate is not that of "),
+        ):
+            (found,) = self.errors(self.etcd(tls + more))
+            self.assertTrue(found.startswith(why), found)
 
     def test_tables(self) -> None:
         """

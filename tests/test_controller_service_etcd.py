@@ -43,7 +43,7 @@ class Shared(ControllerCase):
         """
         See L{ControllerCase}.
         """
-        store = f'kind = "etcd"\nurl = "{self.url}"\nprefix = "{self.prefix}"'
+        store = f'kind = "etcd"\nurls = ["{self.url}"]\nprefix = "{self.prefix}"'
         return text.replace(f'path = "{name}.sqlite"', store)
 
     async def test_lastTwo(self) -> None:

@@ -5,7 +5,9 @@ The configuration of a controller.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cryptography import x509
@@ -17,6 +19,7 @@ from sipgrace.config.selfdrain import Cron
 from sipgrace.config.values import FilePath, Listen, Mistake, Name, Phrase, Seconds, mistakes, once
 from sipgrace.errors import ConfigError
 from sipgrace.transport.description import parseDescription
+from sipgrace.transport.httpstrust import HTTPSTrust
 from sipgrace.transport.orderkey import readOrderKey
 from sipgrace.transport.peernames import namesOf
 
@@ -169,22 +172,64 @@ class StoreSection(Section):
     path: FilePath | None = None
     """With sqlite: the file."""
 
-    url: URL | None = None
-    """With etcd: the address of its JSON gateway, such as http://127.0.0.1:2379."""
+    urls: Annotated[tuple[URL, ...], Many] = ()
+    """With etcd: the addresses of its JSON gateway, such as ["https://etcd-1:2379", "https://etcd-2:2379"];
+    while one does not answer, the next is asked. http is for loopback alone, unless insecure is set."""
+
+    ca: FilePath | None = None
+    """With https: the file of those whose certificates are trusted (PEM); by default those that the platform
+    trusts."""
+
+    certificate: FilePath | None = None
+    """With https: the file of the certificate that is shown to etcd (PEM), which knows by it who may use it
+    (--client-cert-auth). With key."""
+
+    key: FilePath | None = None
+    """The file of its private key (PEM)."""
+
+    insecure: bool = False
+    """Whether etcd may be reached by http elsewhere than on loopback, where anybody on the way can read and
+    write. Whoever can write to the store can have orders signed."""
 
     prefix: Annotated[str, Field(min_length=1, max_length=200)] = "/sipgrace/"
     """With etcd: what the names of all keys begin with."""
 
     @model_validator(mode="after")
     def _decided(self) -> Self:
-        needed, other = ("path", "url") if self.kind == "sqlite" else ("url", "path")
+        away = ("urls", "ca", "certificate", "key", "insecure")
+        needed, others = ("path", away) if self.kind == "sqlite" else ("urls", ("path",))
         found: list[Mistake] = []
-        if getattr(self, needed) is None:
+        if not getattr(self, needed):
             found.append(((needed,), f"expected this key, which {self.kind} needs, found none"))
-        if getattr(self, other) is not None:
-            found.append(((other,), f"expected none with {self.kind}, found one"))
-        mistakes(found)
+        for other in others:
+            if getattr(self, other):
+                found.append(((other,), f"expected none with {self.kind}, found one"))
+        mistakes(found or self._untrusted())
         return self
+
+    def _untrusted(self) -> Iterator[Mistake]:
+        """
+        Finds what is wrong with how etcd is known, and with how it knows us. The files are read.
+        """
+        plain = [url for url in self.urls if url.startswith("http:")]
+        for at, url in enumerate(self.urls):
+            if url in plain and not self.insecure and not isLoopback(urlsplit(url).hostname or ""):
+                text = "expected https, or http to a loopback address (or insecure = true)"
+                yield (("urls", at), f"{text}, found {url!r}")
+        if len(plain) == len(self.urls):
+            for name in ("ca", "certificate", "key"):
+                if getattr(self, name) is not None:
+                    yield ((name,), "expected none without https, found one")
+        elif (self.certificate is None) != (self.key is None):
+            name, other = ("key", "certificate") if self.key is None else ("certificate", "key")
+            yield ((name,), f"expected this key beside {other}, found none")
+        else:
+            try:
+                HTTPSTrust(self.ca, self.certificate, self.key).creatorForNetloc(b"localhost", 0)
+            except ConfigError as error:
+                name, _, text = str(error).partition(": ")
+                key = {"caCerts": "ca", "certKey": "certificate", "privateKey": "key"}.get(name, name)
+                yield ((key,), f"expected what TLS needs: {text}")
 
 
 class GroupSection(Section):

@@ -47,6 +47,7 @@ from sipgrace.lifecycle.orderform import SignedOrder, sign, signedBytes
 from sipgrace.lifecycle.orders import Order
 from sipgrace.metrics.exposition import registryOf
 from sipgrace.transport.description import parseDescription
+from sipgrace.transport.httpstrust import HTTPSTrust
 from sipgrace.transport.linkcertificates import LinkCertificates
 from sipgrace.transport.listen import streamEndpoint
 from sipgrace.transport.orderkey import readOrderKey
@@ -96,13 +97,14 @@ def storeOf(reactor: Any, section: StoreSection, name: str) -> IFleetStore:
     @param name: the controller's.
     @return: where things are kept, as configured.
     """
-    if section.url is not None:
+    if section.urls:
         # Connections are kept open: a claim takes several requests, one after another.
         pool = HTTPConnectionPool(reactor)
-        client = HTTPClient(Agent(reactor, connectTimeout=_CONNECT, pool=pool))
+        trust = HTTPSTrust(section.ca, section.certificate, section.key)
+        client = HTTPClient(Agent(reactor, trust, connectTimeout=_CONNECT, pool=pool))
         clock = IReactorTime(reactor)
         close = pool.closeCachedConnections
-        return EtcdStore(name, clock, client, [section.url], section.prefix, close=close)
+        return EtcdStore(name, clock, client, section.urls, section.prefix, close=close)
     assert section.path is not None
     return SQLiteStore(reactor, section.path)
 

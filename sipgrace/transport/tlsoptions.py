@@ -11,6 +11,7 @@ from pathlib import Path
 
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
+from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from sipgrace.errors import ConfigError
@@ -59,7 +60,12 @@ def clientOptions(values: Mapping[str, str], name: str) -> IOpenSSLClientConnect
     extra: dict[str, object] = {"raiseMinimumTo": ssl.TLSVersion.TLSv1_2}
     if "privateKey" in values:
         key, (certificate, *chain) = _identity(values)
-        own = ssl.PrivateCertificate.fromCertificateAndKeyPair(ssl.Certificate(certificate), ssl.KeyPair(key))
+        try:
+            own = ssl.PrivateCertificate.fromCertificateAndKeyPair(
+                ssl.Certificate(certificate), ssl.KeyPair(key)
+            )
+        except VerifyError:
+            raise ConfigError(f"certKey: its certificate is not that of {values['privateKey']!r}") from None
         extra["extraCertChain"] = chain
     trust = ssl.trustRootFromCertificates(_trusted(values)) if "caCerts" in values else ssl.platformTrust()
     try:
