@@ -95,7 +95,7 @@ class OrderTests(TestCase):
         place = f"sctp:5060:interface={host}:encaps=9899:stack=userspace"
         port = await serverFromString(reactor, place).listen(factory)
         self.addCleanup(port.stopListening)
-        weather = Weather(0.05, 0.02, 0.01, 1)
+        weather = Weather(0.05, 0.02, 0.01)
         relay = Relay(host, 9899, weather)
         self.addCleanup(relay.close)
         text = f"sctp:host={host}:port=5060:encaps={FRONT}:stack=userspace:bindAddress={other}:localEncaps=0"

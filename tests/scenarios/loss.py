@@ -5,7 +5,6 @@ Associations over a bad network: datagrams between clients and servers are lost,
 from __future__ import annotations
 
 from collections.abc import Collection
-from random import Random
 from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
@@ -33,7 +32,6 @@ class BadNetwork(Network):
         loss: float = 0.05,
         delay: float = 0.02,
         jitter: float = 0.01,
-        seed: int = 1,
         before: Collection[int] = range(1, 6),
         **keywords: Any,
     ) -> None:
@@ -45,7 +43,7 @@ class BadNetwork(Network):
         """
         super().__init__(test, **keywords)
         self._before = before
-        self._weather = Weather(loss, delay, jitter, seed)
+        self._weather = Weather(loss, delay, jitter)
         self.relays: dict[int, Relay] = {}
 
     def toServer(self, number: int, host: str, encaps: int = 0) -> str:
@@ -63,14 +61,17 @@ class BadNetwork(Network):
 
 class Weather:
     """
-    What becomes of a datagram, by chance that can be repeated.
+    What becomes of a datagram: one in so many is lost, and of ten each takes another time.
 
     @ivar lost: how many were lost; C{passed}, C{overtaken} likewise.
     """
 
-    def __init__(self, loss: float, delay: float, jitter: float, seed: int) -> None:
-        self._random = Random(seed)
-        self._loss = loss
+    def __init__(self, loss: float, delay: float, jitter: float) -> None:
+        """
+        As for L{BadNetwork}.
+        """
+        self._every = round(1 / loss) if loss else 0
+        self._count = 0
         self._delay = delay
         self._jitter = jitter
         self._latest: dict[Any, float] = {}
@@ -81,11 +82,12 @@ class Weather:
         """
         Does so later, or never.
         """
-        if self._random.random() < self._loss:
+        self._count += 1
+        if self._every and self._count % self._every == 0:
             self.lost += 1
             return
         self.passed += 1
-        later = self._delay + self._random.random() * self._jitter
+        later = self._delay + self._count * 7 % 10 / 10 * self._jitter
         arrives = reactor.seconds() + later
         latest = self._latest.get(to, 0.0)
         if arrives < latest:
