@@ -118,19 +118,6 @@ def _storm(found: Mapping[str, Any]) -> Table:
     return Table("A storm of refused calls", words, rows)
 
 
-def _workers(found: Mapping[str, Any]) -> Table:
-    rows = [["workers", "ms a call", "calls/s", "busiest process"]]
-    for name, row in found.items():
-        share = f"{100 * row['share']:.0f} %"
-        rows.append([name, f"{row['milliseconds']:.3f}", f"{row['rate']:.0f}", share])
-    words = (
-        "As the first table, from eight callers at addresses of their own, 1000 calls/s in all: processor "
-        "time of all processes of the server for a call, and the part of the busiest. SIPp is on the same "
-        "machine: more processes make no more calls here, and the part of the busiest says what they could."
-    )
-    return Table("Several workers", words, rows)
-
-
 def _codec(found: Mapping[str, Any]) -> Table:
     names = list(dict.fromkeys(name for row in found.values() for name in row))
     rows = [["codec", *_MESSAGES.values()]]
@@ -164,7 +151,6 @@ _MAKERS = {
     "memory_kib_per_1000_open": _memory,
     "way_cpu_ms_per_call": _way,
     "storm": _storm,
-    "workers_cpu_ms_per_call": _workers,
     "codec_us": _codec,
     "fleet": _fleet,
 }

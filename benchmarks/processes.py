@@ -125,19 +125,13 @@ class Process:
         Seconds of processor time that it has used so far, in user and system mode, its children's included:
         those that run, and those that have ended.
         """
-        return sum(self.each().values())
-
-    def each(self) -> dict[int, float]:
-        """
-        The same of each process that runs, by its number.
-        """
-        found = {}
+        ticks = 0
         for pid in self.pids():
             fields = _stat(pid)
             if fields:
                 # utime, stime, and the same of children waited for.
-                found[pid] = sum(int(field) for field in fields[11:15]) / _TICK
-        return found
+                ticks += sum(int(field) for field in fields[11:15])
+        return ticks / _TICK
 
     def memory(self) -> int:
         """

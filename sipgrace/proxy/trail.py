@@ -24,17 +24,11 @@ class Trail:
     @ivar offers: Via parameters for what leaves on one side, by the name of that side (RFC 7339 §4.1).
     """
 
-    __slots__ = ("_count", "_names", "_prefix", "_start", "offers")
+    __slots__ = ("_count", "_names", "_prefix", "offers")
 
-    def __init__(self, shared: bytes = b"", own: bytes = b"") -> None:
-        """
-        @param shared: what the branches of several processes that are one element have in common: hexadecimal
-            digits; what one of them has sent on, the others know again.
-        @param own: and what tells their branches apart. Empty for an element in one process.
-        """
-        # The branches of one element begin alike, and nobody else's do.
-        self._prefix = b"z9hG4bK" + (shared or os.urandom(6).hex().encode())
-        self._start = self._prefix + own
+    def __init__(self) -> None:
+        # The branches of one process begin alike, and nobody else's do.
+        self._prefix = b"z9hG4bK" + os.urandom(6).hex().encode()
         self._count = 0
         # By the C{via} of an association: its sent-by and its transport.
         self._names: dict[bytes, tuple[bytes, bytes]] = {}
@@ -59,7 +53,7 @@ class Trail:
         self._count += 1
         return b"%b;branch=%b%x.%08x%b" % (
             association.via,
-            self._start,
+            self._prefix,
             self._count,
             mark,
             self.offers.get(association.zone, b""),
@@ -70,7 +64,7 @@ class Trail:
         Puts a Via on one request that leaves by this association.
         """
         self._count += 1
-        branch = b"%b%x.%08x" % (self._start, self._count, mark)
+        branch = b"%b%x.%08x" % (self._prefix, self._count, mark)
         via: bytes = association.via
         value = via + b";branch=" + branch
         if self.offers:

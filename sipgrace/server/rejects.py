@@ -29,8 +29,6 @@ class Rejects:
     when (in seconds since the epoch) and why.
 
     @ivar rules: all there are, in the order in which they are looked at; always the same list.
-    @ivar ordered: those that were ordered, as the file has them.
-    @ivar onPut: called when these have changed.
     """
 
     def __init__(
@@ -56,8 +54,7 @@ class Rejects:
         self._clients = clients
         self._make = make
         self._tell = tell
-        self.ordered: dict[str, dict[str, Any]] = {}
-        self.onPut: Callable[[], None] = lambda: None
+        self._ordered: dict[str, dict[str, Any]] = {}
         self.rules = list(configured)
 
     def load(self) -> None:
@@ -80,13 +77,13 @@ class Rejects:
                 self._read(facts["rule"])
         except (AttributeError, TypeError, KeyError, OrderRefused) as error:
             raise ConfigError(f"server.rejects {self._path}: holds what is no rule: {error}") from None
-        self.put(found)
+        self._put(found)
 
     def status(self) -> list[dict[str, Any]]:
         """
         @return: those that were ordered: C{name}, C{rule}, C{who}, C{when}, C{why}.
         """
-        return [{"name": name, **facts} for name, facts in self.ordered.items()]
+        return [{"name": name, **facts} for name, facts in self._ordered.items()]
 
     def reject(self, order: Order) -> Carried:
         """
@@ -95,12 +92,12 @@ class Rejects:
         @raise OrderRefused: for one that makes no sense here, or when it cannot be written down.
         """
         rule = self._read(order.rule)
-        if len(self.ordered) >= MOST and rule.name not in self.ordered:
+        if len(self._ordered) >= MOST and rule.name not in self._ordered:
             raise OrderRefused(
                 f"{self._server} has {MOST} rules already, as many as it may; admit some again"
             )
         facts = {"rule": order.rule, "who": order.who, "when": order.when, "why": order.why}
-        self._write({**self.ordered, rule.name: facts})
+        self._write({**self._ordered, rule.name: facts})
         self._tell(Change.REJECTING, f"calls are refused by the rule {rule.name}", order)
         return self._carried(rule.name)
 
@@ -111,10 +108,10 @@ class Rejects:
         @raise OrderRefused: for one that was not ordered, or when it cannot be written down.
         """
         name = order.rule
-        if name not in self.ordered:
-            known = ", ".join(self.ordered) or "none"
+        if name not in self._ordered:
+            known = ", ".join(self._ordered) or "none"
             raise OrderRefused(f"{self._server} has no ordered rule {name[:50]!r}; those there are: {known}")
-        self._write({other: facts for other, facts in self.ordered.items() if other != name})
+        self._write({other: facts for other, facts in self._ordered.items() if other != name})
         self._tell(Change.ADMITTING, f"calls are refused by the rule {name} no more", order)
         return self._carried(name)
 
@@ -135,7 +132,7 @@ class Rejects:
         return rule
 
     def _carried(self, name: str) -> Carried:
-        return Carried({"rule": name, "rejects": name in self.ordered, "kept": self._path is not None})
+        return Carried({"rule": name, "rejects": name in self._ordered, "kept": self._path is not None})
 
     def _write(self, ordered: dict[str, dict[str, Any]]) -> None:
         if self._path is not None:
@@ -145,14 +142,10 @@ class Rejects:
                 raise OrderRefused(
                     f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
                 ) from None
-        self.put(ordered)
+        self._put(ordered)
 
-    def put(self, ordered: dict[str, dict[str, Any]]) -> None:
-        """
-        Has these rules be those that were ordered, and no others.
-        """
-        self.ordered = ordered
+    def _put(self, ordered: dict[str, dict[str, Any]]) -> None:
+        self._ordered = ordered
         rules = [self._make(self._read(facts["rule"])) for facts in ordered.values()]
         # In place: the role has this very list.
         self.rules[:] = [*rules, *self._configured]
-        self.onPut()

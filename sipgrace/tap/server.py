@@ -4,13 +4,12 @@ What C{twist sipgrace-server} runs.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from twisted.application.service import IService
 
-from sipgrace.config.load import parseServer
+from sipgrace.config.load import loadServer
 from sipgrace.config.server import ServerConfig
-from sipgrace.config.tables import readText
 from sipgrace.control.uplinks import Identity
 from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
@@ -24,8 +23,6 @@ __all__ = ["Options", "makeService"]
 class Options(RoleOptions):
     """
     The command line of a server.
-
-    @ivar text: what the file says, as it stands there.
     """
 
     synopsis = "[--config FILE] [--check] [--stack auto|userspace|kernel]"
@@ -35,14 +32,12 @@ class Options(RoleOptions):
     )
     section = "server"
     config: ServerConfig
-    text = ""
 
     def load(self, path: str) -> ServerConfig:
         """
-        Reads a server's file. Its text is kept for the workers.
+        Reads a server's file.
         """
-        self.text = readText(path)
-        return parseServer(self.text, path)
+        return loadServer(path)
 
 
 def makeService(options: Options) -> IService:
@@ -52,16 +47,10 @@ def makeService(options: Options) -> IService:
     # Not before the command line asks for it, for this is imported also to list what there is.
     from twisted.internet import reactor
 
+    from sipgrace.server.service import ServerService
+
+    role = ServerService(reactor, options.config)
     config = options.config
-    role: Any
-    if config.server.workers > 1:
-        from sipgrace.workers.front import FrontService
-
-        role = FrontService(reactor, config, options.text, options["config"])
-    else:
-        from sipgrace.server.service import ServerService
-
-        role = ServerService(reactor, config)
     node = nodeOf(role)
     identity = Identity(config.server.name, "server", config.server.labels, config.server.group or "")
     beside = [
