@@ -518,6 +518,112 @@ class Troubled(RollingCase):
         self.roll(atOnce=2, settle=1)
         self.assertEqual(self.trouble("trouble", "done", "waiting"), "server-101: no")
 
+    def most(self, seconds: float) -> int:
+        """
+        Time goes on.
+
+        @return: how many servers were away at once.
+        """
+        most = 0
+        for _ in range(round(seconds / 0.05)):
+            most = max(most, sum(node.state != "serving" for node in self.nodes.values()))
+            self.pass_(0.05)
+        return most
+
+    def test_proceedOne(self) -> None:
+        """
+        The one in trouble has its turn before any other.
+        """
+        self.controller._claims._budgets = {}
+        self.nodes["server-101"].refuses = "no"
+        record = self.roll(settle=1)
+        self.assertEqual(self.steps(), ["trouble", "waiting", "waiting"])
+        self.successResultOf(self.controller.proceed(record.id, ALICE))
+        self.assertEqual(self.steps(), ["draining", "waiting", "waiting"])
+        self.assertEqual(self.most(40), 1)
+        self.assertEqual(self.steps(), ["done"] * 3)
+
+    def test_proceedSeveral(self) -> None:
+        """
+        All of those in trouble are taken up before any further one is begun.
+        """
+        self.controller._claims._budgets = {}
+        for name in ALL[:2]:
+            self.nodes[name].maintenance = "exit status 2 after 1.0 s"
+        record = self.roll(settle=1, atOnce=2)
+        self.until("trouble", "trouble", "waiting")
+        self.successResultOf(self.controller.proceed(record.id, ALICE))
+        self.assertEqual(self.steps(), ["returning", "returning", "waiting"])
+        self.assertEqual(self.most(40), 2)
+        self.assertEqual(self.steps(), ["done"] * 3)
+        self.assertEqual(self.obeyed(), dict.fromkeys(ALL, TURN))
+
+    def test_proceedAgain(self) -> None:
+        """
+        What comes into trouble again at once stops it again.
+        """
+        self.nodes["server-101"].refuses = "no"
+        record = self.roll(settle=1)
+        self.nodes["server-101"].refuses = "not yet"
+        again = self.successResultOf(self.controller.proceed(record.id, ALICE))
+        self.assertEqual((again.progress, again.text), (Progress.TROUBLE, "server-101: not yet"))
+        self.pass_(20)
+        self.assertEqual(self.steps(), ["trouble", "waiting", "waiting"])
+        self.successResultOf(self.controller.proceed(record.id, ALICE))
+        self.pass_(40)
+        self.assertEqual(self.steps(), ["done"] * 3)
+
+    def slowOrders(self) -> list[Deferred[None]]:
+        """
+        To read an order takes until each is fired.
+        """
+        slow: list[Deferred[None]] = []
+        read = self.store.order
+
+        def slowly(id: str) -> Any:
+            done: Deferred[None] = Deferred()
+            slow.append(done)
+            return done.addCallback(lambda _: read(id))
+
+        self.store.order = slowly  # type: ignore[method-assign]
+        return slow
+
+    def test_stopWhileProceeding(self) -> None:
+        """
+        Who stops it while it is about to go on has it stopped.
+        """
+        self.node.maintenance = "exit status 2 after 1.0 s"
+        record = self.roll(settle=1, servers=["server-102", "server-103"])
+        self.until("trouble", "waiting")
+        slow = self.slowOrders()
+        proceeded = self.controller.proceed(record.id, ALICE)
+        self.successResultOf(self.controller.stopRolling(record.id, ALICE))
+        del self.store.order
+        for done in slow:
+            done.callback(None)
+        self.assertEqual(self.successResultOf(proceeded).progress, Progress.STOPPED)
+        self.pass_(20)
+        self.assertEqual((self.steps(), self.stands().progress), (["trouble", "waiting"], Progress.STOPPED))
+        self.assertEqual(self.obeyed()["server-102"], ["drain"])
+
+    def test_pauseWhileProceeding(self) -> None:
+        """
+        Who pauses it while it is about to go on has those in trouble brought back, and nothing begun.
+        """
+        self.node.maintenance = "exit status 2 after 1.0 s"
+        record = self.roll(settle=1, servers=["server-102", "server-103"])
+        self.until("trouble", "waiting")
+        slow = self.slowOrders()
+        proceeded = self.controller.proceed(record.id, ALICE)
+        self.successResultOf(self.controller.pause(record.id, ALICE))
+        self.assertEqual(self.steps(), ["trouble", "waiting"])
+        del self.store.order
+        for done in slow:
+            done.callback(None)
+        self.assertEqual(self.successResultOf(proceeded).progress, Progress.PAUSED)
+        self.pass_(20)
+        self.assertEqual((self.steps(), self.stands().progress), (["done", "waiting"], Progress.PAUSED))
+
 
 class Asked(RollingCase):
     """

@@ -68,6 +68,7 @@ class Rolling:
         self._ended = ended
         self._writing = DeferredLock()
         self._dead = False
+        self._holding = False
         self._cores = {server: RollingCore(self, server, step) for server, step in record.steps.items()}
         self._machines: dict[str, RollingStep] = {
             server: rollingMachine(core, STATES[core.step]) for server, core in self._cores.items()
@@ -108,16 +109,26 @@ class Rolling:
     async def _proceed(self) -> RollingRecord:
         troubled = [server for server, step in self.record.steps.items() if step == "trouble"]
         self.record = replace(self.record, progress=Progress.RUNNING, text="")
-        for server in troubled:
-            machine = self._machines[server]
-            state = self._stateOf(server)
-            if state == "offline":
-                machine.goOnReturning()
-            elif state == "serving" and await self._wasDrained(server):
-                machine.goOnSettling()
-            else:
-                machine.goOn()
-        return await self._move(Progress.RUNNING)
+        # None further is begun before all of these count as being under way again.
+        self._holding = True
+        try:
+            drained = [server for server in troubled if await self._wasDrained(server)]
+            # It may have been stopped meanwhile.
+            for server in () if self.stopping or self._dead else troubled:
+                self._goOnWith(server, server in drained)
+        finally:
+            self._holding = False
+        # Meanwhile it may have been paused, or have come into trouble again.
+        return await self._keep().addCallback(lambda _: self.record)
+
+    def _goOnWith(self, server: str, drained: bool) -> None:
+        machine, state = self._machines[server], self._stateOf(server)
+        if state == "offline":
+            machine.goOnReturning()
+        elif state == "serving" and drained:
+            machine.goOnSettling()
+        else:
+            machine.goOn()
 
     def _stateOf(self, server: str) -> str:
         try:
@@ -286,6 +297,8 @@ class Rolling:
         """
         Begins with the next servers, as many as may be under way.
         """
+        if self._holding:
+            return
         for server in self.record.servers:
             # Each may bring trouble, or begin with the next, before it returns.
             under = sum(core.step in UNDER_WAY for core in self._cores.values())
