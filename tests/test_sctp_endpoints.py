@@ -8,6 +8,7 @@ import errno
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import DNSLookupError
@@ -19,6 +20,7 @@ from zope.interface.verify import verifyObject
 from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp import endpoints, stack
 from sipgrace.transport.sctp.address import SCTPAddress
+from sipgrace.transport.sctp.arguments import BOUNDS
 from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, ISCTPStack, SCTPOptions
 from sipgrace.transport.sctp.userspace import userspaceStack
 from tests.sctppackets import MISSING
@@ -120,8 +122,8 @@ class Strings(SynchronousTestCase):
         """
         Every field of the options can be set, and has bounds.
         """
-        self.assertEqual(set(endpoints.BOUNDS), set(SCTPOptions.__dataclass_fields__))
-        for name, (least, greatest) in endpoints.BOUNDS.items():
+        self.assertEqual(set(BOUNDS), set(SCTPOptions.__dataclass_fields__))
+        for name, (least, greatest) in BOUNDS.items():
             default = getattr(DEFAULT_OPTIONS, name)
             self.assertTrue(least <= default <= greatest, name)
             for bad in (least - 1, greatest + 1, "x", "", "1.5"):
@@ -212,7 +214,7 @@ class Strings(SynchronousTestCase):
             def resolveHostName(self, receiver: Any, name: str) -> None:
                 receiver.resolutionBegan(None)
                 for host in self.found:
-                    receiver.addressResolved(SCTPAddress(host, 0))
+                    receiver.addressResolved(IPv4Address("TCP", host, 0))
                 receiver.resolutionComplete()
 
         class Reactor:

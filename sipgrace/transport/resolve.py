@@ -4,17 +4,34 @@ From host names to IP addresses (A and AAAA), by way of the reactor's resolver.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostResolution, IReactorTime, IResolutionReceiver
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.errors import TransportError
 from sipgrace.transport.address import isLiteral
 
-__all__ = ["Names"]
+__all__ = ["Names", "addressesOf"]
+
+
+def addressesOf(reactor: Any, host: str) -> Deferred[list[str]]:
+    """
+    Asks the resolver, each time.
+
+    @param reactor: provides C{nameResolver}.
+    @param host: a name.
+
+    @return: fires with at least one address, in the resolver's order; fails with C{DNSLookupError}.
+    """
+    receiver = _Receiver(host)
+    reactor.nameResolver.resolveHostName(receiver, host)
+    return receiver.answer
 
 
 class Names:
@@ -49,10 +66,8 @@ class Names:
         known = self._known.get(host)
         if known is not None and self._clock.seconds() < known[0]:
             return succeed(known[1])
-        receiver = _Receiver(host)
-        self._reactor.nameResolver.resolveHostName(receiver, host)
-        asked = receiver.answer
-        asked.addTimeout(self._timeout, self._clock, onTimeoutCancel=receiver.late)
+        asked = addressesOf(self._reactor, host).addErrback(_unknown, host)
+        asked.addTimeout(self._timeout, self._clock, onTimeoutCancel=partial(_late, host))
         return asked.addCallback(self._remember, host)
 
     def _remember(self, addresses: list[str], host: str) -> list[str]:
@@ -60,6 +75,15 @@ class Names:
             self._known.clear()
         self._known[host] = (self._clock.seconds() + self.keep, addresses)
         return addresses
+
+
+def _unknown(reason: Failure, host: str) -> NoReturn:
+    reason.trap(DNSLookupError)
+    raise TransportError(f"the host name {host!r} has no address")
+
+
+def _late(host: str, result: object, timeout: float) -> NoReturn:
+    raise TransportError(f"the host name {host!r} was not resolved within {timeout} s")
 
 
 @implementer(IResolutionReceiver)
@@ -90,10 +114,4 @@ class _Receiver:
         if self.addresses:
             self.answer.callback(self.addresses)
         else:
-            self.answer.errback(TransportError(f"the host name {self.host!r} has no address"))
-
-    def late(self, result: object, timeout: float) -> object:
-        """
-        The resolver took too long.
-        """
-        raise TransportError(f"the host name {self.host!r} was not resolved within {timeout} s")
+            self.answer.errback(DNSLookupError(f"no address of {self.host}"))

@@ -15,20 +15,14 @@ Both: the fields of L{SCTPOptions} by their names. A colon of an IPv6 address is
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, execute, fail
-from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
-    IAddress,
-    IHostResolution,
     IListeningPort,
     IProtocol,
     IProtocolFactory,
-    IResolutionReceiver,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -36,6 +30,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from sipgrace.errors import ConfigError
+from sipgrace.transport.address import isLiteral
+from sipgrace.transport.resolve import addressesOf
+from sipgrace.transport.sctp.arguments import Arguments
 from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, ISCTPStack, SCTPOptions, choose
 
 __all__ = [
@@ -46,24 +43,6 @@ __all__ = [
 ]
 
 log = Logger()
-
-STACKS: Final = ("auto", "userspace", "kernel")
-
-BOUNDS: Final = {
-    "rtoInitial": (10, 60000),
-    "rtoMin": (10, 60000),
-    "rtoMax": (10, 600000),
-    "sackDelay": (1, 500),
-    "heartbeat": (0, 3600000),
-    "initAttempts": (1, 100),
-    "maxRetransmissions": (1, 100),
-    "streams": (1, 2048),
-    "nodelay": (0, 1),
-    "sendBuffer": (4096, 16777216),
-    "sendBound": (0, 1073741824),
-    "maxMessage": (1, 16777216),
-}
-"""The least and greatest value of each field of L{SCTPOptions} in a string."""
 
 _said: set[str] = set()
 
@@ -163,11 +142,11 @@ class SCTPClientEndpoint:
             stack = _stackFor(self.stack, bool(own) or self.encaps is not None, own)
         except ConfigError:
             return fail()
-        if all(_isAddress(host) for host in self.hosts):
+        names = [host for host in self.hosts if not isLiteral(host)]
+        if not names:
             return self._connect(stack, self.hosts, protocolFactory)
-        names = [host for host in self.hosts if not _isAddress(host)]
-        found: Deferred[tuple[str, ...]] = _resolve(self.reactor, names[0])
-        return found.addCallback(lambda hosts: self._connect(stack, hosts[:1], protocolFactory))
+        found = addressesOf(self.reactor, names[0])
+        return found.addCallback(lambda hosts: self._connect(stack, (hosts[0],), protocolFactory))
 
     def _connect(
         self, stack: ISCTPStack, hosts: Sequence[str], factory: IProtocolFactory
@@ -187,130 +166,13 @@ class SCTPClientEndpoint:
         )
 
 
-def _isAddress(host: str) -> bool:
-    return isIPAddress(host) or isIPv6Address(host)
-
-
-def _resolve(reactor: Any, name: str) -> Deferred[tuple[str, ...]]:
-    done: Deferred[tuple[str, ...]] = Deferred()
-    found: list[str] = []
-
-    @implementer(IResolutionReceiver)
-    class Receiver:
-        def resolutionBegan(self, resolution: IHostResolution) -> None:
-            pass
-
-        def addressResolved(self, address: IAddress) -> None:
-            found.append(address.host)  # type: ignore[attr-defined]
-
-        def resolutionComplete(self) -> None:
-            if done.called:
-                return
-            if found:
-                done.callback(tuple(found))
-            else:
-                done.errback(DNSLookupError(f"no address of {name}"))
-
-    reactor.nameResolver.resolveHostName(Receiver(), name)
-    return done
-
-
-class _Arguments:
-    """
-    The words of one endpoint string, taken one by one; each bad one is named.
-    """
-
-    def __init__(self, kind: str, values: Mapping[str, str]) -> None:
-        self._kind = kind
-        self._left = dict(values)
-        self._known: set[str] = set()
-
-    def text(self, name: str) -> str | None:
-        self._known.add(name)
-        return self._left.pop(name, None)
-
-    def number(self, name: str, least: int, greatest: int, default: int | None = None) -> int | None:
-        text = self.text(name)
-        if text is None:
-            return default
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= greatest:
-            raise ConfigError(f"{self._kind} {name}={text}: expected a number from {least} to {greatest}")
-        return int(text)
-
-    def seconds(self, name: str, default: float) -> float:
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            value = float(text)
-        except ValueError:
-            value = 0.0
-        if not 0.0 < value <= 3600.0:
-            raise ConfigError(f"{self._kind} {name}={text}: expected seconds, above 0 and at most 3600")
-        return value
-
-    def addresses(self, name: str) -> tuple[str, ...]:
-        text = self.text(name)
-        hosts = tuple(text.split(",")) if text else ()
-        for host in hosts:
-            if not _isAddress(host):
-                raise ConfigError(f"{self._kind} {name}={text}: {host!r} is not an IP address")
-        return hosts
-
-    def address(self, name: str) -> str:
-        text = self.text(name) or ""
-        if text and not _isAddress(text):
-            raise ConfigError(f"{self._kind} {name}={text}: expected an IP address")
-        return text
-
-    def stack(self) -> str:
-        text = self.text("stack")
-        if text is None:
-            return "auto"
-        if text not in STACKS:
-            raise ConfigError(f"{self._kind} stack={text}: expected {', '.join(STACKS)}")
-        return text
-
-    def options(self) -> SCTPOptions:
-        values: dict[str, Any] = {}
-        for name, (least, greatest) in BOUNDS.items():
-            value = self.number(name, least, greatest)
-            if value is not None:
-                values[name] = bool(value) if name == "nodelay" else value
-        options = dataclasses.replace(DEFAULT_OPTIONS, **values)
-        if not options.rtoMin <= options.rtoInitial <= options.rtoMax:
-            raise ConfigError(
-                f"{self._kind}: expected rtoMin <= rtoInitial <= rtoMax, not "
-                f"{options.rtoMin}, {options.rtoInitial}, {options.rtoMax}"
-            )
-        return options
-
-    def end(self) -> None:
-        if self._left:
-            unknown, known = ", ".join(sorted(self._left)), ", ".join(sorted(self._known))
-            raise ConfigError(f"{self._kind}: unknown {unknown}; expected some of {known}")
-
-
-def _named(
-    kind: str, positions: tuple[str, ...], args: Sequence[object], kwargs: Mapping[str, object]
-) -> _Arguments:
-    if len(args) > len(positions):
-        raise ConfigError(f"{kind}: {args[len(positions)]!r} has no name (an IPv6 address needs \\: for :)")
-    values = dict(zip(positions, map(str, args), strict=False))
-    for name, value in kwargs.items():
-        if name in values:
-            raise ConfigError(f"{kind}: {name} is given twice")
-        values[name] = str(value)
-    return _Arguments(kind, values)
-
-
 def serverFromArguments(reactor: Any, /, *args: object, **kwargs: object) -> SCTPServerEndpoint:
     """
     The server endpoint of a string's parts.
 
     @raise ConfigError: names the part that is wrong, and what was expected.
     """
-    given = _named("sctp server", ("port",), args, kwargs)
+    given = Arguments("sctp server", ("port",), args, kwargs)
     port = given.number("port", 0, 65535)
     if port is None:
         raise ConfigError("sctp server: the port is missing, as in sctp:5060")
@@ -332,7 +194,7 @@ def clientFromArguments(reactor: Any, /, *args: object, **kwargs: object) -> SCT
 
     @raise ConfigError: names the part that is wrong, and what was expected.
     """
-    given = _named("sctp client", ("host", "port"), args, kwargs)
+    given = Arguments("sctp client", ("host", "port"), args, kwargs)
     host = given.text("host")
     port = given.number("port", 1, 65535)
     if not host or port is None:
