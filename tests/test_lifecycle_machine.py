@@ -944,7 +944,6 @@ class ReturnTests(SynchronousTestCase):
     def test_already(self) -> None:
         world = into("Serving")
         self.assertIs(self.successResultOf(world.lifecycle.resume()), State.SERVING)
-        self.assertIs(self.successResultOf(world.lifecycle.whenServing()), State.SERVING)
         self.assertEqual(world.lifecycle._waiters, [])
         self.assertEqual(world.flush(), [])
 
@@ -953,13 +952,11 @@ class ReturnTests(SynchronousTestCase):
         A second order to resume waits for the same.
         """
         world = into("Returning")
-        second, serving = world.lifecycle.resume(), world.lifecycle.whenServing()
+        second = world.lifecycle.resume()
         self.assertNoResult(second)
-        self.assertNoResult(serving)
         world.associations.listening.callback(None)
         self.assertEqual(world.flush(), ["gate open", "serving (serving)"])
         self.assertIs(self.successResultOf(second), State.SERVING)
-        self.assertIs(self.successResultOf(serving), State.SERVING)
 
     def test_waitsForThePorts(self) -> None:
         """
@@ -1017,7 +1014,6 @@ class ReturnTests(SynchronousTestCase):
         guard, and a listener that comes up late changes nothing.
         """
         world = into("Returning")
-        resumed = world.lifecycle.whenServing()
         done = world.lifecycle.drain(order(guard=6))
         self.assertTrue(world.associations.listening.called)
         world.flush()
@@ -1027,7 +1023,6 @@ class ReturnTests(SynchronousTestCase):
         self.assertEqual(world.flush(), ["abort 1", "aborted (drained) aborted 1"])
         world.associations.go()
         self.assertIs(self.successResultOf(done), State.OFFLINE)
-        self.assertNoResult(resumed)
 
     def test_takenOffline(self) -> None:
         """

@@ -67,14 +67,14 @@ class ComebackTests(SelfCase):
         """
         Call(self.world, "call")
         self.comeback.promise(self.drain(guard=10, retryAfter=40))
-        self.assertEqual((self.comeback.promised, self.comeback.at), (True, None))
+        self.assertIsNone(self.comeback.at)
         self.run_(10)
         self.assertEqual((self.state, self.comeback.at), ("offline", 1040))
         self.run_(29.75)
         self.assertEqual(self.state, "offline")
         self.run_(0.25)
         self.assertEqual(self.state, "serving")
-        self.assertEqual((self.comeback.promised, self.comeback.at), (False, None))
+        self.assertIsNone(self.comeback.at)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_due(self) -> None:
@@ -113,16 +113,16 @@ class ComebackTests(SelfCase):
         Call(self.world, "call")
         self.comeback.promise(self.drain(guard=10))
         self.lifecycle.cancel(order(Kind.CANCEL))
-        self.assertFalse(self.comeback.promised)
+        self.assertIsNone(self.comeback.at)
         self.comeback.promise(self.drain(guard=10))
         self.lifecycle.offline(order(Kind.OFFLINE))
-        self.assertFalse(self.comeback.promised)
+        self.assertIsNone(self.comeback.at)
         self.run_(200)
         self.assertEqual(self.state, "offline")
         self.lifecycle.resume()
         self.comeback.promise(self.drain(guard=10))
         self.lifecycle.resume()
-        self.assertFalse(self.comeback.promised)
+        self.assertIsNone(self.comeback.at)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         # Somebody else's drain, in which ours was merged.
         Call(self.world, "call")
@@ -142,7 +142,8 @@ class ComebackTests(SelfCase):
         self.assertEqual(self.comeback.at, 1040)
         self.lifecycle.resume()
         self.comeback.promise("of one that was taken back")
-        self.assertFalse(self.comeback.promised)
+        self.assertIsNone(self.comeback.at)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_cannotListen(self) -> None:
         """

@@ -5,9 +5,7 @@ close; and the SCTP ports above them.
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 from typing import Any
 
@@ -20,7 +18,7 @@ from twisted.internet.error import (
     TimeoutError,
 )
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from sipgrace.transport.sctp.userspace import userspaceStack
@@ -367,63 +365,3 @@ class SocketTests(TestCase):
         self.assertEqual(self.open(), [])
         self.assertEqual([call for call in reactor.getDelayedCalls() if "StackClock" in str(call)], [])
         self.assertEqual((self.stack._transports, self.stack._listeners, self.stack._taken), ({}, {}, set()))
-
-
-FINISH = """
-import sys
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import react
-from sipgrace.transport.sctp.userspace import userspaceStack
-
-lost = []
-
-class P(Protocol):
-    def connectionLost(self, reason):
-        lost.append(reason.type.__name__)
-
-async def main():
-    factory = Factory.forProtocol(P)
-    text = "sctp:0:interface=127.0.0.1:encaps=0:stack=userspace"
-    port = await serverFromString(reactor, text).listen(factory)
-    address = port.getHost()
-    text = f"sctp:127.0.0.1:{address.port}:encaps={address.encaps}:stack=userspace"
-    clients = [await clientFromString(reactor, text).connect(factory) for _ in range(3)]
-    clients[0].transport.write(b"unread")
-    opening = clientFromString(reactor, f"sctp:127.0.0.1:1:encaps=9:stack=userspace").connect(factory)
-    opening.addErrback(lambda failure: lost.append(failure.type.__name__))
-    done = userspaceStack().finish()
-    later = Deferred()
-    reactor.callLater(0.1, later.callback, None)
-    await later
-    print(done, sorted(lost), reactor.getDelayedCalls(), len(reactor.getReaders()))
-
-before = len(reactor.getReaders())
-react(lambda _: Deferred.fromCoroutine(main()))
-"""
-
-
-class FinishTests(SynchronousTestCase):
-    skip = MISSING
-
-    def test_finish(self) -> None:
-        """
-        The stack can be taken down whole: everything aborted, the library finished, nothing left with the
-        reactor; and a process ends cleanly afterwards. (In a process of its own: there is no way back.)
-        """
-        done = subprocess.run(
-            [sys.executable, "-c", FINISH],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
-        )
-        self.assertEqual(done.stderr, "")
-        self.assertEqual(
-            done.stdout,
-            "True ['ConnectingCancelledError'" + ", 'ConnectionAborted'" * 6 + "] [] 2\n",
-        )
-        self.assertEqual(done.returncode, 0)

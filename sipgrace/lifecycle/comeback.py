@@ -56,13 +56,6 @@ class Comeback:
         self.at: float | None = None
         door.lifecycle.observe(self)
 
-    @property
-    def promised(self) -> bool:
-        """
-        Whether it is to come back by itself.
-        """
-        return bool(self._nonce)
-
     def promise(self, nonce: str, due: float | None = None) -> None:
         """
         The drain under this order is to be taken back.

@@ -194,13 +194,9 @@ class Lifecycle:
         """
         @return: fires with L{State.OFFLINE} when the server is offline, at once where it is.
         """
-        return self._when(State.OFFLINE)
-
-    def whenServing(self) -> Deferred[State]:
-        """
-        @return: fires with L{State.SERVING} when the server is in service, at once where it is.
-        """
-        return self._when(State.SERVING)
+        if self._core.state is State.OFFLINE:
+            return succeed(State.OFFLINE)
+        return self._wait((State.OFFLINE,), False).deferred
 
     def observe(self, observer: Observer) -> None:
         """
@@ -333,11 +329,6 @@ class Lifecycle:
                     waiter.deferred.errback(self._core.failure)
                 else:
                     waiter.deferred.callback(event.state)
-
-    def _when(self, state: State) -> Deferred[State]:
-        if self._core.state is state:
-            return succeed(state)
-        return self._wait((state,), False).deferred
 
     def _wait(self, states: Iterable[State], failing: bool) -> _Waiter:
         def forget(ignored: Deferred[State]) -> None:

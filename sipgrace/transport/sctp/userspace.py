@@ -373,27 +373,6 @@ class UserspaceStack:
         if not self._busy():
             self._clock.stop()
 
-    def finish(self) -> bool:
-        """
-        Aborts what is there and gives the library back what it had: sockets closed, what is queued
-        flushed, the library finished, the timer stopped. The stack cannot be used afterwards.
-
-        @return: whether the library let go of everything.
-        """
-        for transport in list(self._transports.values()):
-            if transport.attempt is not None:
-                transport.attempt.deferred.cancel()
-            else:
-                transport.abortConnection()
-        for listener in list(self._listeners.values()):
-            for listening in set(listener.ports.values()):
-                listening.stopListening()
-        self.serve()
-        self.lib.usrsctp_handle_timers(0)
-        done = bool(self.lib.usrsctp_finish() == 0)
-        self._rest()
-        return done
-
 
 _stack: UserspaceStack | None = None
 

@@ -86,7 +86,6 @@ struct sctp_notice {
     uint16_t state, error, outbound, inbound; };
 
 void usrsctp_init_nothreads(uint16_t, int (*)(uintptr_t, void *, size_t, uint8_t, uint8_t), void *);
-int usrsctp_finish(void);
 void usrsctp_handle_timers(uint32_t);
 void usrsctp_conninput(uintptr_t, const char *, size_t, uint8_t);
 void usrsctp_register_address(uintptr_t);
