@@ -6,10 +6,13 @@ What is left for the garbage collector of a server's calls: nothing, which is wh
 from __future__ import annotations
 
 import gc
+import sys
+from unittest.mock import patch
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipgrace.tap.collector import settleCollector
+from sipgrace.tap.collector import Collector
 from tests.proxyrig import ProxyRig
 
 #: Answered, refused, taken back, answered elsewhere, not answered at all, and their association lost.
@@ -64,18 +67,57 @@ class GarbageTests(SynchronousTestCase):
             )
 
 
-class SettleTests(SynchronousTestCase):
+class CollectorTests(SynchronousTestCase):
     """
-    The process as it is from its start on.
+    A process from its start on.
     """
 
-    def test_settled(self) -> None:
-        """
-        What is there is left alone, and new objects are looked at seldom, but are.
-        """
-        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+    def setUp(self) -> None:
         self.addCleanup(gc.unfreeze)
-        settleCollector()
+        self.clock = Clock()
+        self.collector = Collector(self.clock)
+        self.collector.startService()
+        self.addCleanup(lambda: self.collector.running and self.collector.stopService())
+
+    def test_life(self) -> None:
+        """
+        What is there is left alone, and nothing is looked at while messages pass, until it ends.
+        """
         self.assertGreater(gc.get_freeze_count(), 10_000)
+        self.assertFalse(gc.isenabled())
+        self.collector.stopService()
         self.assertTrue(gc.isenabled())
-        self.assertTrue(all(10 <= threshold <= 100_000 for threshold in gc.get_threshold()))
+        self.clock.advance(3600)
+        self.assertEqual(self.collector.collected, 0)
+
+    def test_quiet(self) -> None:
+        """
+        While there is little to be gone through, garbage goes.
+        """
+        gone: list[str] = []
+
+        class Cycle:
+            def __init__(self) -> None:
+                self.own = self
+
+            def __del__(self) -> None:
+                gone.append("gone")
+
+        Cycle()
+        self.assertEqual(gone, [])
+        self.clock.advance(30)
+        self.assertEqual(gone, ["gone"])
+        self.assertEqual(self.collector.collected, 1)
+
+    def test_busy(self) -> None:
+        """
+        With much to go through it is done seldom, and only when there is more and more.
+        """
+        busy = sys.getallocatedblocks() + 1_000_000
+        with patch("sys.getallocatedblocks", lambda: busy):
+            with patch("gc.get_count", lambda: (900_000, 0, 0)):
+                self.clock.pump([30] * 40)
+            self.assertEqual(self.collector.collected, 0)
+            with patch("gc.get_count", lambda: (1_100_000, 0, 0)):
+                self.clock.pump([30] * 40)
+            self.assertEqual(self.collector.collected, 2)

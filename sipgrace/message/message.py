@@ -175,25 +175,30 @@ class Message(HeaderFields):
             return
         lines = self.lines
         place = codes.index(VIA)
-        if 0x2C in lines[place]:
-            self._cut(place)
+        line = lines[place]
+        if 0x2C in line:
+            # Several in one line: where the first is an ordinary one, the first comma ends it.
+            first, _, rest = line.partition(b",")
+            rest = rest.lstrip()
+            if b";branch=" not in first or 0x22 in first or not rest:
+                self._cut(place)
+                self._read(VIA)
+                return
+            line = lines[place] = first[: first.index(b":")] + b": " + rest
         else:
             del lines[place]
             del codes[place]
             # As a rule the next one follows at once.
-            if place < len(codes) and codes[place] == VIA:
-                if (
-                    likely is not None
-                    and VIA in likely.codes
-                    and lines[place] == likely.lines[likely.codes.index(VIA)]
-                ):
-                    self.branch = likely.branch
-                    self.sentBy = likely.sentBy
-                    self.viaTransport = likely.viaTransport
-                    return
-                self.branch, self.sentBy, self.viaTransport = readTopVia(valueOf(lines[place]))
+            if place == len(codes) or codes[place] != VIA:
+                self._read(VIA)
                 return
-        self._read(VIA)
+            line = lines[place]
+        if likely is not None and VIA in likely.codes and line == likely.lines[likely.codes.index(VIA)]:
+            self.branch = likely.branch
+            self.sentBy = likely.sentBy
+            self.viaTransport = likely.viaTransport
+        else:
+            self.branch, self.sentBy, self.viaTransport = readTopVia(valueOf(line))
 
     def markReceived(self, host: bytes, port: int) -> None:
         """

@@ -58,6 +58,9 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     sent, _, rest = value.partition(b";branch=")
     known = _sent.get(sent)
     if known is not None:
+        if 0x2C in rest:
+            # Several in one line, as SIPp answers: what stands before the comma decides alone.
+            rest = rest.partition(b",")[0]
         if rest.translate(None, b".-_").isalnum():
             return rest, known[0], known[1]
         branch, _, more = rest.partition(b";")

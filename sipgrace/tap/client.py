@@ -12,6 +12,7 @@ from sipgrace.config.client import ClientConfig
 from sipgrace.config.load import loadClient
 from sipgrace.control.uplinks import Identity
 from sipgrace.errors import ConfigError
+from sipgrace.tap.collector import Collector
 from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.metrics import metricsBeside
@@ -66,6 +67,7 @@ def makeService(options: Options) -> IService:
         *manholeBeside(reactor, config.manhole, role.orders()),
         *metricsBeside(reactor, config.metrics, role),
         *uplinksBeside(reactor, config.controllers, identity, role, node),
+        Collector(reactor),
     ]
     process = RoleProcess(cast(Reactor, reactor), role, *beside)
     role.element.oversight.after.exit = process.end

@@ -11,6 +11,7 @@ from twisted.application.service import IService
 from sipgrace.config.load import loadServer
 from sipgrace.config.server import ServerConfig
 from sipgrace.control.uplinks import Identity
+from sipgrace.tap.collector import Collector
 from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
 from sipgrace.tap.metrics import metricsBeside
@@ -58,6 +59,7 @@ def makeService(options: Options) -> IService:
         *manholeBeside(reactor, config.manhole, role.orders()),
         *metricsBeside(reactor, config.metrics, role),
         *uplinksBeside(reactor, config.controllers, identity, role, node),
+        Collector(reactor),
     ]
     process = RoleProcess(cast(Reactor, reactor), role, *beside)
     role.element.oversight.after.exit = process.end

@@ -23,7 +23,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.errors import SIPGraceError
-from sipgrace.tap.collector import settleCollector
 
 __all__ = ["Reactor", "RoleProcess", "RoleService"]
 
@@ -143,7 +142,6 @@ class RoleProcess(Service):
                 return
             self._started.append(service)
             await maybeDeferred(service.startService)
-        settleCollector()
 
     def _failed(self, reason: Failure) -> None:
         if reason.check(*_EXPECTED) is None:
