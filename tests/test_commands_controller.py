@@ -21,11 +21,12 @@ from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.commands.access import Control
+from sipgrace.commands.display import Nothing
 from sipgrace.commands.main import sipgrace
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.overhttp import EventStream
 from sipgrace.commands.reach import Left, Reach
-from sipgrace.commands.rollingprogress import Bar, Lines, Nothing, rollingDisplayFor
+from sipgrace.commands.rollingprogress import Bar, Lines, rollingDisplayFor
 from sipgrace.control.remote import Unreachable
 from sipgrace.controller.seams import Outcome as Ended
 from sipgrace.controller.seams import Person, Progress

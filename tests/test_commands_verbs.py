@@ -18,10 +18,11 @@ from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipgrace.commands import progress
+from sipgrace.commands import display, progress
+from sipgrace.commands.display import Nothing
 from sipgrace.commands.main import sipgrace
 from sipgrace.commands.outcome import Exit, Outcome
-from sipgrace.commands.progress import Bar, Lines, Nothing, displayFor
+from sipgrace.commands.progress import Bar, Lines, displayFor
 from sipgrace.commands.reach import Job, Left, Reach
 from sipgrace.commands.words import calls, count, seconds, standing
 from sipgrace.control.remote import Unreachable
@@ -683,9 +684,9 @@ class Displays(ControlledCase):
                 return True
 
         self.assertIsInstance(displayFor(True), Nothing)
-        self.patch(progress.sys, "stdout", StringIO())
+        self.patch(display.sys, "stdout", StringIO())
         self.assertIsInstance(displayFor(False), Lines)
-        self.patch(progress.sys, "stdout", Terminal())
+        self.patch(display.sys, "stdout", Terminal())
         bar = displayFor(False)
         bar.close()
         self.assertIsInstance(bar, Bar)

@@ -21,7 +21,7 @@ from sipgrace.commands.outcome import Outcome
 if TYPE_CHECKING:
     from sipgrace.commands.overhttp import ControllerHTTP
 
-__all__ = ["Access", "Control", "controlling", "found", "withController"]
+__all__ = ["Access", "Control", "answering", "controlling", "found", "withController"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,6 +85,30 @@ def withController(function: Any) -> Any:
     ):
         function = option(function)
     return function
+
+
+def answering(who: str) -> Callable[[Any], Any]:
+    """
+    Gives a command the options of those that write an outcome: C{timeout} and C{asJSON}.
+
+    @param who: is asked.
+    """
+
+    def decorated(function: Any) -> Any:
+        asJSON = click.option(
+            "--json", "asJSON", is_flag=True, help="Write the outcome as one JSON object."
+        )
+        timeout = click.option(
+            "--timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True),
+            default=10.0,
+            show_default=True,
+            help=f"How long the {who} may take for an answer.",
+        )
+        return timeout(asJSON(function))
+
+    return decorated
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +213,7 @@ def controlling(function: F) -> F:
     """
 
     @withController
-    @click.option(
-        "--timeout",
-        metavar="SECONDS",
-        type=click.FloatRange(min=0, min_open=True),
-        default=10.0,
-        show_default=True,
-        help="How long the controller may take for an answer.",
-    )
-    @click.option("--json", "asJSON", is_flag=True, help="Write the outcome as one JSON object.")
+    @answering("controller")
     @click.pass_context
     @functools.wraps(function)
     def wrapped(

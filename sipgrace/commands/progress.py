@@ -4,7 +4,6 @@ What is shown while a drain or a return is waited for.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -12,11 +11,12 @@ import click
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 
+from sipgrace.commands.display import barOf, fitting
 from sipgrace.commands.reach import glance
 from sipgrace.commands.words import calls, count, seconds, standing
 from sipgrace.control.remote import Unreachable
 
-__all__ = ["Display", "Nothing", "displayFor", "follow"]
+__all__ = ["Display", "displayFor", "follow"]
 
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Display(Protocol):
     Something that shows how things stand.
     """
 
-    def update(self, status: dict[str, Any], now: float) -> None:
+    def update(self, status: dict[str, Any], now: float, /) -> None:
         """
         @param status: how things stand now.
         @param now: the time, in seconds of any clock.
@@ -36,22 +36,6 @@ class Display(Protocol):
     def close(self) -> None:
         """
         Shows no more.
-        """
-
-
-class Nothing:
-    """
-    For those who want the outcome alone.
-    """
-
-    def update(self, status: dict[str, Any], now: float) -> None:
-        """
-        See L{Display}.
-        """
-
-    def close(self) -> None:
-        """
-        See L{Display}.
         """
 
 
@@ -88,19 +72,7 @@ class Bar:
     """
 
     def __init__(self, console: Any = None) -> None:
-        # Slow to import, and needed here alone.
-        from rich.progress import BarColumn, Progress, TextColumn
-        from rich.table import Column
-
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
-            expand=True,
-            console=console,
-            transient=True,
-            auto_refresh=False,
-        )
+        self._progress = barOf("left", console=console)
         self._task = self._progress.add_task("", total=None, left="")
         self._most = 0
         self._progress.start()
@@ -137,9 +109,7 @@ def displayFor(asJSON: bool) -> Display:
     """
     What fits where the output goes.
     """
-    if asJSON:
-        return Nothing()
-    return Bar() if sys.stdout.isatty() else Lines()
+    return fitting(asJSON, Bar, Lines)
 
 
 def _beyond(status: dict[str, Any]) -> float:

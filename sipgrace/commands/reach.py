@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.protocols.amp import AmpError
 from twisted.python.failure import Failure
 
-from sipgrace.commands.access import Access, found, withController
+from sipgrace.commands.access import Access, answering, found, withController
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.config.tables import readTables
 from sipgrace.control.commands import NotOffered
@@ -186,15 +186,7 @@ def reaching(function: F) -> F:
     )
     @withController
     @click.option("--node", metavar="NAME", help="Which node of the controller's fleet is meant.")
-    @click.option(
-        "--timeout",
-        metavar="SECONDS",
-        type=click.FloatRange(min=0, min_open=True),
-        default=10.0,
-        show_default=True,
-        help="How long the process may take for an answer.",
-    )
-    @click.option("--json", "asJSON", is_flag=True, help="Write the outcome as one JSON object.")
+    @answering("process")
     @click.pass_context
     @functools.wraps(function)
     def wrapped(

@@ -9,8 +9,9 @@ from typing import Any
 import click
 from twisted.internet.defer import CancelledError
 
+from sipgrace.commands.display import Nothing
 from sipgrace.commands.outcome import Exit, Outcome
-from sipgrace.commands.progress import Nothing, follow
+from sipgrace.commands.progress import follow
 from sipgrace.commands.reach import Left, Reach, glance, reaching
 from sipgrace.commands.signing import Signer, signing
 from sipgrace.commands.wishes import wishing

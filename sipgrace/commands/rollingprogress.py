@@ -4,12 +4,12 @@ What is shown while a rolling maintenance is waited for.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import click
 
+from sipgrace.commands.display import barOf, fitting
 from sipgrace.commands.words import count
 
 __all__ = ["RollingDisplay", "rollingDisplayFor", "rollingLine"]
@@ -22,7 +22,7 @@ class RollingDisplay(Protocol):
     Something that shows how it goes.
     """
 
-    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+    def update(self, record: Facts, waiting: Mapping[str, int], /) -> None:
         """
         @param record: see L{sipgrace.controller.seams.RollingRecord}.
         @param waiting: by node, the calls that it has left.
@@ -69,22 +69,6 @@ def rollingLine(record: Facts) -> str:
     return f"{text}: {record['text']}" if record["text"] else text
 
 
-class Nothing:
-    """
-    For those who want the outcome alone.
-    """
-
-    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
-        """
-        See L{RollingDisplay}.
-        """
-
-    def close(self) -> None:
-        """
-        See L{RollingDisplay}.
-        """
-
-
 class Lines:
     """
     For logs: a line at each step.
@@ -114,21 +98,10 @@ class Bar:
     """
 
     def __init__(self, console: Any = None) -> None:
-        # Slow to import, and needed here alone.
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.table import Column
+        # Slow to import, and needed for terminals alone.
+        from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[now]}", markup=False, table_column=Column(no_wrap=True)),
-            expand=True,
-            console=console,
-            transient=True,
-            auto_refresh=False,
-        )
+        self._progress = barOf("now", MofNCompleteColumn(), TimeElapsedColumn(), console=console)
         self._task = self._progress.add_task("", total=None, now="")
         self._progress.start()
 
@@ -156,6 +129,4 @@ def rollingDisplayFor(asJSON: bool) -> RollingDisplay:
     """
     What fits where the output goes.
     """
-    if asJSON:
-        return Nothing()
-    return Bar() if sys.stdout.isatty() else Lines()
+    return fitting(asJSON, Bar, Lines)
