@@ -5,7 +5,6 @@ all the same. This is kept in a file, so that a client that was started again st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.door import Carried
 from sipgrace.lifecycle.events import Change
 from sipgrace.lifecycle.orders import Order
-from sipgrace.lifecycle.replacing import replaceFile
+from sipgrace.lifecycle.replacing import KeptOrders
 
 
 class Skips:
     """
-    Which servers are skipped. The file is a JSON object of them, each with who said so, when (in seconds
-    since the epoch) and why; it is replaced as a whole.
+    Which servers are skipped.
     """
 
     def __init__(
@@ -35,11 +33,11 @@ class Skips:
     ) -> None:
         """
         @param client: this client's name.
-        @param path: the file; C{None} for none, and then the end of the process is the end of it.
+        @param path: the file, see L{KeptOrders}.
         @param tell: hears of every skip and its end.
         """
         self._client = client
-        self._path = path
+        self._file = KeptOrders("client.skips", path)
         self._links = links
         self._active = active
         self._tell = tell
@@ -49,19 +47,11 @@ class Skips:
         """
         Reads the file. Servers that are not configured any more are forgotten.
 
-        @raise ConfigError: when it is there and cannot be read, or is none of ours: to use a server that is
-            to be skipped would be worse than not to start.
+        @raise ConfigError: when it is there and cannot be read, or is none of ours.
         """
-        if self._path is None:
-            return
-        try:
-            found = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"client.skips {self._path}: cannot be read: {error}") from None
+        found = self._file.read()
         if not (isinstance(found, dict) and all(isinstance(facts, dict) for facts in found.values())):
-            raise ConfigError(f"client.skips {self._path}: expected an object of objects, found another")
+            raise ConfigError(f"{self._file.where}: expected an object of objects, found another")
         for name, facts in found.items():
             if name in self._links:
                 self._skipped[name] = {"who": "", "when": 0.0, "why": "", **facts}
@@ -113,14 +103,8 @@ class Skips:
         return link
 
     def _carried(self, link: ServerLink) -> Carried:
-        return Carried({"server": link.name, "skipped": link.skipped, "kept": self._path is not None})
+        return Carried({"server": link.name, "skipped": link.skipped, "kept": self._file.kept})
 
     def _write(self, skipped: dict[str, dict[str, Any]]) -> None:
-        if self._path is not None:
-            try:
-                replaceFile(self._path, json.dumps(skipped, indent=1).encode("ascii") + b"\n")
-            except OSError as error:
-                raise OrderRefused(
-                    f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
-                ) from None
+        self._file.write(skipped)
         self._skipped = skipped

@@ -1,13 +1,65 @@
 """
-Small files that are replaced as a whole.
+Small files that are replaced as a whole: what was ordered and is to outlive the process.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replaceFile"]
+from sipgrace.errors import ConfigError, OrderRefused
+
+__all__ = ["KeptOrders"]
+
+
+class KeptOrders:
+    """
+    A file with a JSON object of what was ordered, by name, each with who said so, when (in seconds since the
+    epoch) and why.
+
+    @ivar where: the key and the file, for errors.
+    @ivar kept: whether there is a file at all.
+    """
+
+    def __init__(self, key: str, path: Path | None) -> None:
+        """
+        @param key: the key of the configuration that names the file.
+        @param path: the file; C{None} for none, and then the end of the process is the end of it.
+        """
+        self.where = f"{key} {path}"
+        self.kept = path is not None
+        self._path = path
+
+    def read(self) -> Any:
+        """
+        @return: what is in the file, of whatever form; an empty object where there is none yet.
+        @raise ConfigError: when it is there and cannot be read: to go on without what was ordered would be
+            worse than not to start.
+        """
+        if self._path is None:
+            return {}
+        try:
+            return json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.where}: cannot be read: {error}") from None
+
+    def write(self, ordered: Mapping[str, Mapping[str, Any]]) -> None:
+        """
+        @raise OrderRefused: when it cannot be written; what was there before is still there then.
+        """
+        if self._path is None:
+            return
+        try:
+            replaceFile(self._path, json.dumps(ordered, indent=1).encode("ascii") + b"\n")
+        except OSError as error:
+            raise OrderRefused(
+                f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
+            ) from None
 
 
 def replaceFile(path: Path, data: bytes) -> None:

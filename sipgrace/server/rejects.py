@@ -16,7 +16,7 @@ from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.door import Carried
 from sipgrace.lifecycle.events import Change
 from sipgrace.lifecycle.orders import Order
-from sipgrace.lifecycle.replacing import replaceFile
+from sipgrace.lifecycle.replacing import KeptOrders
 from sipgrace.server.rules import Rejection
 
 #: The most rules that may be ordered: each new call is held against all of them.
@@ -25,8 +25,7 @@ MOST: Final = 100
 
 class Rejects:
     """
-    The rules in force. The file is a JSON object of those that were ordered, by name, each with who said so,
-    when (in seconds since the epoch) and why.
+    The rules in force; those that were ordered are in the file, by name.
 
     @ivar rules: all there are, in the order in which they are looked at; always the same list.
     """
@@ -42,14 +41,14 @@ class Rejects:
     ) -> None:
         """
         @param server: this server's name.
-        @param path: the file; C{None} for none, and then the end of the process is the end of them.
+        @param path: the file, see L{KeptOrders}.
         @param configured: the rules of the configuration.
         @param clients: the names of its clients.
         @param make: makes a rule of what was ordered.
         @param tell: hears of every rule and its end.
         """
         self._server = server
-        self._path = path
+        self._file = KeptOrders("server.rejects", path)
         self._configured = configured
         self._clients = clients
         self._make = make
@@ -61,22 +60,14 @@ class Rejects:
         """
         Reads the file.
 
-        @raise ConfigError: when it is there and cannot be read, or is none of ours: to take calls that are to
-            be refused would be worse than not to start.
+        @raise ConfigError: when it is there and cannot be read, or is none of ours.
         """
-        if self._path is None:
-            return
-        try:
-            found = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"server.rejects {self._path}: cannot be read: {error}") from None
+        found = self._file.read()
         try:
             for facts in found.values():
                 self._read(facts["rule"])
         except (AttributeError, TypeError, KeyError, OrderRefused) as error:
-            raise ConfigError(f"server.rejects {self._path}: holds what is no rule: {error}") from None
+            raise ConfigError(f"{self._file.where}: holds what is no rule: {error}") from None
         self._put(found)
 
     def status(self) -> list[dict[str, Any]]:
@@ -132,16 +123,10 @@ class Rejects:
         return rule
 
     def _carried(self, name: str) -> Carried:
-        return Carried({"rule": name, "rejects": name in self._ordered, "kept": self._path is not None})
+        return Carried({"rule": name, "rejects": name in self._ordered, "kept": self._file.kept})
 
     def _write(self, ordered: dict[str, dict[str, Any]]) -> None:
-        if self._path is not None:
-            try:
-                replaceFile(self._path, json.dumps(ordered, indent=1).encode("ascii") + b"\n")
-            except OSError as error:
-                raise OrderRefused(
-                    f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
-                ) from None
+        self._file.write(ordered)
         self._put(ordered)
 
     def _put(self, ordered: dict[str, dict[str, Any]]) -> None:
