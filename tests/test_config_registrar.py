@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.client.digest import credentials
-from sipgrace.client.service import _credentialsOf
+from sipgrace.client.registering import credentialsOf
 from sipgrace.config.load import parseClient
 from sipgrace.config.registrar import Account, RegistrarSection
 from sipgrace.errors import ConfigError
@@ -106,7 +106,7 @@ class RegistrarSectionTests(SynchronousTestCase):
         section = self.section(f'[[registrar.accounts]]\nuser = "alice"\n{account}\n', more)
         (found,) = section.accounts
         self.assertIsInstance(found, Account)
-        return dict(_credentialsOf(found, b"example.org", section.algorithms).ha1)
+        return dict(credentialsOf(found, b"example.org", section.algorithms).ha1)
 
     def test_credentials(self) -> None:
         """

@@ -5,29 +5,24 @@ A running client: its configuration made into links, role, element and orders.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.announced import Announced
-from sipgrace.client.bindingfile import BindingFile
 from sipgrace.client.bindings import Bindings, Source
 from sipgrace.client.consent import Consent
-from sipgrace.client.digest import Credentials, Digest, credentials
 from sipgrace.client.discovery import Discovery, opening
 from sipgrace.client.found import Found
-from sipgrace.client.link import ILinkObserver, LinkSettings, ServerLink
+from sipgrace.client.link import LinkSettings, ServerLink
 from sipgrace.client.overdue import Overdue
-from sipgrace.client.probe import Failed, OptionsProbe, Outcome
-from sipgrace.client.registrar import Registrar, RegistrarSettings
+from sipgrace.client.probe import OptionsProbe, Outcome
+from sipgrace.client.registering import registering
+from sipgrace.client.registrar import Registrar
 from sipgrace.client.reroutes import Reroutes
 from sipgrace.client.role import INTERFACE, NETWORK, ClientRole
 from sipgrace.client.skips import Skips
@@ -36,14 +31,13 @@ from sipgrace.client.subscriber import Subscriptions
 from sipgrace.client.tdm import ITDMRoute, SIPGateway
 from sipgrace.client.tdmcommand import CommandRoute
 from sipgrace.client.users import Users
+from sipgrace.client.watchers import Notices, OpenedByUsers, Servers
 from sipgrace.config.client import TDM, ClientConfig, ClientUser
-from sipgrace.config.registrar import Account, Algorithm, RegistrarSection
 from sipgrace.config.server import Drain
 from sipgrace.console import Console
 from sipgrace.element import Element
-from sipgrace.interfaces import IAssociation, IAssociationUser
-from sipgrace.lifecycle.events import Change, State
-from sipgrace.lifecycle.machine import Lifecycle
+from sipgrace.interfaces import IAssociation
+from sipgrace.lifecycle.events import State
 from sipgrace.lifecycle.orders import Kind
 from sipgrace.message.message import Response
 from sipgrace.proxy.core import ProxySettings
@@ -53,7 +47,6 @@ from sipgrace.proxy.target import Target
 from sipgrace.transport.address import splitHostPort
 from sipgrace.transport.backoff import Backoff
 from sipgrace.transport.naming import Locator, Place, resolverOf
-from sipgrace.transport.pool import AssociationPool
 
 
 def usersOf(sections: tuple[ClientUser, ...]) -> Users:
@@ -71,20 +64,6 @@ def usersOf(sections: tuple[ClientUser, ...]) -> Users:
         elif section.prefix is not None:
             users.addPrefix(section.prefix.encode("ascii"), section.contact)
     return users
-
-
-def _credentialsOf(account: Account, realm: bytes, algorithms: tuple[Algorithm, ...]) -> Credentials:
-    hashes = account.hashes
-    usual = tuple(name for name in algorithms if not hashes or name in hashes)
-    names = account.algorithms or usual or tuple(hashes)
-    if account.password is None:
-        return Credentials({name.encode("ascii"): hashes[name].encode("ascii") for name in names})
-    return credentials(
-        account.user.encode("utf-8"),
-        realm,
-        account.password.encode("utf-8"),
-        [name.encode("ascii") for name in names],
-    )
 
 
 def _every(config: ClientConfig) -> float:
@@ -110,146 +89,6 @@ def _busy(target: Target, more: int) -> None:
     """
     if isinstance(target.token, ServerLink):
         target.token.underWay += more
-
-
-class _Notices:
-    """
-    Tells those who watch the client of overdue servers.
-    """
-
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self._lifecycle = lifecycle
-
-    def overdue(self, name: str, seconds: float) -> None:
-        """
-        See L{sipgrace.client.overdue.Notices}.
-        """
-        self._lifecycle.remark(Change.OVERDUE, f"{name} announced to be back {seconds:.1f} s ago, and is not")
-
-    def back(self, name: str, seconds: float) -> None:
-        """
-        See L{sipgrace.client.overdue.Notices}.
-        """
-        self._lifecycle.remark(
-            Change.BACK, f"{name} is back, {seconds:.1f} s after it was known to be overdue"
-        )
-
-
-@implementer(ILinkObserver, IAssociationUser)
-class _Servers:
-    """
-    Keeps the active list by what the links tell, subscribes where a server answers, and tells the links of
-    lost associations.
-    """
-
-    log = Logger()
-
-    def __init__(
-        self,
-        active: ActiveList[ServerLink],
-        subscriptions: Subscriptions,
-        subscribed: Collection[str],
-        overdue: Overdue,
-        changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        """
-        @param changed: is called at each change.
-        """
-        self.active = active
-        self.changed = changed
-        self.overdue = overdue
-        self._subscriptions = subscriptions
-        self._subscribed = subscribed
-        self.links: dict[str, ServerLink] = {}
-        self.leaving: Iterable[ServerLink] = ()
-
-    def linkUp(self, link: ServerLink) -> None:
-        """
-        See L{ILinkObserver}.
-        """
-        if link.skipped:
-            self.log.info("{server} is skipped, and could be active", server=link.name)
-        else:
-            self.active.add(link)
-            self.log.info("{server} is active", server=link.name)
-        self.overdue.returned(link)
-        self._subscribe(link)
-        self.changed()
-
-    def linkDown(self, link: ServerLink, why: str) -> None:
-        """
-        See L{ILinkObserver}.
-        """
-        self.active.remove(link)
-        self.changed()
-        self.log.info("{server} is off the active list: {why}", server=link.name, why=why)
-
-    def linkCounting(self, link: ServerLink, seconds: float) -> None:
-        """
-        See L{ILinkObserver}.
-        """
-        self.log.info("{server} is left alone for {seconds:.0f} s", server=link.name, seconds=seconds)
-        self.overdue.announced(link, seconds)
-        self.changed()
-
-    def linkTested(self, link: ServerLink, outcome: Outcome, latency: float) -> None:
-        """
-        See L{ILinkObserver}.
-        """
-        self.log.debug("test of {server}: {outcome}", server=link.name, outcome=outcome)
-        if not (isinstance(outcome, Failed) and outcome.silent):
-            self._subscribe(link)
-
-    def _subscribe(self, link: ServerLink) -> None:
-        if link.name.partition("/")[0] in self._subscribed:
-            self._subscriptions.use(link)
-
-    def associationMade(self, association: IAssociation) -> None:
-        """
-        See L{IAssociationUser}: the link that opened it knows already.
-        """
-
-    def messageReceived(self, message: object, association: IAssociation) -> None:
-        """
-        See L{IAssociationUser}: messages go elsewhere.
-        """
-
-    def associationLost(self, association: IAssociation, reason: Failure) -> None:
-        """
-        See L{IAssociationUser}.
-        """
-        self._subscriptions.associationLost(association)
-        for link in (*self.links.values(), *self.leaving):
-            link.associationLost(association, reason.getErrorMessage())
-
-
-@implementer(IAssociationUser)
-class _Opened:
-    """
-    Has the interface's pool use the connections that users open.
-    """
-
-    def __init__(self, pool: AssociationPool) -> None:
-        self._pool = pool
-
-    def associationMade(self, association: IAssociation) -> None:
-        """
-        See L{IAssociationUser}.
-        """
-        if association.zone == INTERFACE and not association.opened:
-            self._pool.adopt(association)
-
-    def messageReceived(self, message: object, association: IAssociation) -> None:
-        """
-        See L{IAssociationUser}: messages go elsewhere.
-        """
-
-    def associationLost(self, association: IAssociation, reason: Failure) -> None:
-        """
-        See L{IAssociationUser}.
-        """
-        if association.zone == INTERFACE and not association.opened:
-            self._pool.lost(association)
 
 
 class ClientService(Service):
@@ -288,11 +127,11 @@ class ClientService(Service):
             offer=offer,
             heard=lambda link, response: link.throttle.read(response),
         )
-        self._servers = _Servers(
+        self._servers = Servers(
             self.active,
             self.subscriptions,
             frozenset(server.name for server in config.servers if server.subscribe),
-            Overdue(element.clock, config.probe.grace, _Notices(element.lifecycle)),
+            Overdue(element.clock, config.probe.grace, Notices(element.lifecycle)),
             element.changed,
         )
         self.links = self._servers.links
@@ -324,12 +163,12 @@ class ClientService(Service):
         self.reroutes = Reroutes()
         element.oversight.timeline.counters["rerouted"] = lambda: self.reroutes.total
         pools = {zone: element.addPool(zone) for zone in (NETWORK, INTERFACE)}
-        element.watchers.append(_Opened(pools[INTERFACE]))
+        element.watchers.append(OpenedByUsers(pools[INTERFACE]))
         users = usersOf(config.users)
         self._bindings: Bindings | None = None
         self._registrar: Registrar | None = None
         if config.registrar is not None:
-            self._registrar = self._registering(config.registrar)
+            self._bindings, self._registrar = registering(config.registrar, element, self._source)
             users.registered = self._registrar
         self._commands: CommandRoute | None = None
         tdm: ITDMRoute | None = None
@@ -391,34 +230,6 @@ class ClientService(Service):
             weight=weight,
         )
         return link
-
-    def _registering(self, section: RegistrarSection) -> Registrar:
-        element = self.element
-        realm = (section.realm or section.domains[0]).encode("utf-8")
-        users = {
-            account.user.encode("utf-8"): _credentialsOf(account, realm, section.algorithms)
-            for account in section.accounts
-        }
-        settings = RegistrarSettings(
-            tuple(domain.encode("ascii") for domain in section.domains),
-            users,
-            section.usual,
-            section.shortest,
-            section.longest,
-            section.most,
-        )
-        self._bindings = bindings = Bindings(
-            element.clock,
-            time.time,
-            BindingFile(element.reactor, section.database),
-            lambda record: record[0] in settings.users and record[1] in settings.domains,
-        )
-        algorithms = [name.encode("ascii") for name in section.algorithms]
-        # Nonces end with the process, and know nothing of a wall clock that is set back.
-        digest = Digest(realm, users, time.monotonic, algorithms)
-        return Registrar(
-            element.clock, element.identity, bindings, digest, settings, time.time, INTERFACE, self._source
-        )
 
     def _source(self, source: Source) -> IAssociation | None:
         return self.element.associations.peer(INTERFACE, source.via, source.host, source.port)
