@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from sipgrace import __version__
 from sipgrace.control.commands import GetReroutes, GiveOrder, NotOffered
 from sipgrace.control.local import LocalControl, LocalLink, connectLocal
-from sipgrace.control.node import Node, NodeLink
+from sipgrace.control.node import Node
+from sipgrace.control.nodelink import NodeLink
 from sipgrace.control.remote import Answer, Unreachable
 from sipgrace.errors import ConfigError, OrderRefused
 from tests.controlled import SERVER, Call, ControlledCase

@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt, SCTPTransport, endOf, refusalOf
+from sipgrace.transport.sctp.attempt import Attempt, refusalOf
+from sipgrace.transport.sctp.common import SCTPTransport, endOf
 from sipgrace.transport.sctp.stack import ISCTPTransport, SCTPOptions
 
 HOST = SCTPAddress("127.0.0.1", 1)

@@ -32,7 +32,7 @@ from zope.interface.verify import verifyClass
 from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp import kernel
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt
+from sipgrace.transport.sctp.attempt import Attempt
 from sipgrace.transport.sctp.kernelassociation import KernelTransport
 from sipgrace.transport.sctp.kernelsocket import KernelSocket, PathStatus, familyOf
 from sipgrace.transport.sctp.stack import ISCTPStack, ISCTPTransport, SCTPOptions, SCTPStatus

@@ -22,7 +22,8 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipgrace.control.node import NodeLink, Watched
+from sipgrace.control.node import Watched
+from sipgrace.control.nodelink import NodeLink
 from sipgrace.control.remote import RemoteNode, Unreachable
 from sipgrace.control.socketfile import LONGEST, listenAt
 from sipgrace.errors import ConfigError

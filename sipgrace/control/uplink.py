@@ -18,7 +18,8 @@ from sipgrace.control.commands import (
     Unavailable,
     phrase,
 )
-from sipgrace.control.node import Node, NodeLink
+from sipgrace.control.node import Node
+from sipgrace.control.nodelink import NodeLink
 from sipgrace.errors import TransportError
 from sipgrace.lifecycle.authorization import Giver, Role, Source
 from sipgrace.lifecycle.orderform import SignedOrder

@@ -11,19 +11,18 @@ from random import random as _random
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
-from twisted.protocols.amp import AmpError
-from twisted.python.failure import Failure
 
 from sipgrace import __version__
 from sipgrace.control.approach import connect
 from sipgrace.control.node import Node
+from sipgrace.control.outbox import Outbox
 from sipgrace.control.uplink import NodeUplink
 from sipgrace.control.uplinkcore import UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
-from sipgrace.errors import NotAllowed, StoreError, TransportError
+from sipgrace.errors import TransportError
 from sipgrace.lifecycle.authorization import Giver, Role, Source
 from sipgrace.lifecycle.events import Event
 from sipgrace.lifecycle.orderform import SignedOrder
@@ -61,93 +60,6 @@ class Identity:
     group: str
 
 
-class _Outbox:
-    """
-    The reports that one controller has not answered yet; told one at a time, the oldest first.
-
-    @cvar KEPT: how many at most; then the oldest are forgotten.
-    """
-
-    KEPT = 20
-
-    def __init__(self) -> None:
-        self._waiting: dict[float, dict[str, Any]] = {}
-        self._link: NodeUplink | None = None
-        self._telling = False
-        self._refused = False
-        self._emptied: list[Deferred[None]] = []
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def put(self, at: float, facts: dict[str, Any]) -> None:
-        """
-        One more report, or more of one that is waiting.
-        """
-        self._waiting[at] = facts
-        while len(self._waiting) > self.KEPT:
-            del self._waiting[min(self._waiting)]
-        self._next()
-
-    def use(self, link: NodeUplink | None) -> None:
-        """
-        Tells on that link from now on.
-        """
-        self._link = link
-        self._telling = self._refused = False
-        self._next()
-
-    def again(self) -> None:
-        """
-        Tells what the controller could not keep when it was told first.
-        """
-        if self._refused:
-            self._refused = self._telling = False
-            self._next()
-
-    def whenEmpty(self) -> Deferred[None]:
-        """
-        @return: fires when all have been answered; at once where there is no link to tell them on.
-        """
-        if not self._waiting or self._link is None:
-            return succeed(None)
-        emptied: Deferred[None] = Deferred()
-        self._emptied.append(emptied)
-        return emptied
-
-    def _next(self) -> None:
-        link = self._link
-        if self._telling:
-            return
-        if link is None or not self._waiting:
-            emptied, self._emptied = self._emptied, []
-            for one in emptied:
-                if not one.called:
-                    one.callback(None)
-            return
-        self._telling = True
-        at = min(self._waiting)
-        facts = self._waiting[at]
-
-        def answered(result: object) -> None:
-            if self._link is not link:
-                return
-            if isinstance(result, Failure):
-                if result.check(StoreError):
-                    self._refused = True
-                    return
-                if not result.check(AmpError, NotAllowed):
-                    # The link has gone.
-                    return
-            self._telling = False
-            # What it cannot take for any other reason would be told for ever.
-            if self._waiting.get(at) is facts:
-                del self._waiting[at]
-            self._next()
-
-        link.report(at, facts).addBoth(answered)
-
-
 class _Uplink:
     """
     The link to one controller.
@@ -164,7 +76,7 @@ class _Uplink:
     ) -> None:
         self.destination = destination
         self.link: NodeUplink | None = None
-        self.outbox = _Outbox()
+        self.outbox = Outbox()
         self._uplinks = uplinks
         self._node = node
         self.core: UplinkCore[NodeUplink] = UplinkCore(

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sipgrace.controller.fleet import Adopted, Fleet, Member
+from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.members import Adopted, Member
 
 __all__ = ["Budget", "Presence", "presences"]
 

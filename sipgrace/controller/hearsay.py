@@ -126,7 +126,7 @@ def eventFrom(facts: Any) -> dict[str, Any]:
 
 def viewFrom(facts: Any) -> dict[str, Any]:
     """
-    @param facts: a node as another controller shows it; see L{sipgrace.controller.fleet.Member.view}.
+    @param facts: a node as another controller shows it; see L{sipgrace.controller.members.Member.view}.
     @return: the same.
     @raise ValueError: for what is no such thing; says what.
     """

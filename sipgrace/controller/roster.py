@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sipgrace.controller.fleet import Fleet, Member
+from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.members import Member
 from sipgrace.controller.seams import IFleetStore, NodeRecord, Notice
 from sipgrace.errors import Unknown
 

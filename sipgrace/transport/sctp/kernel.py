@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt
+from sipgrace.transport.sctp.attempt import Attempt
 from sipgrace.transport.sctp.kernelassociation import KernelTransport
 from sipgrace.transport.sctp.kernelsocket import KernelSocket, familyOf
 from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, ISCTPStack, SCTPOptions

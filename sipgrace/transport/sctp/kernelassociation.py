@@ -26,7 +26,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt, SCTPTransport, endOf, refusalOf
+from sipgrace.transport.sctp.attempt import Attempt, refusalOf
+from sipgrace.transport.sctp.common import SCTPTransport, endOf
 from sipgrace.transport.sctp.kernelevents import (
     AssociationChange,
     Cause,

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp import usrsctp
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt
+from sipgrace.transport.sctp.attempt import Attempt
 from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, ENCAPS_PORT, ISCTPStack, SCTPOptions
 from sipgrace.transport.sctp.userspaceclock import StackClock
 from sipgrace.transport.sctp.userspacedoubt import Doubt

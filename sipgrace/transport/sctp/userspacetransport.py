@@ -15,7 +15,8 @@ from twisted.logger import Logger
 
 from sipgrace.transport.sctp import usrsctp
 from sipgrace.transport.sctp.address import SCTPAddress
-from sipgrace.transport.sctp.common import Attempt, SCTPTransport, endOf, refusalOf
+from sipgrace.transport.sctp.attempt import Attempt, refusalOf
+from sipgrace.transport.sctp.common import SCTPTransport, endOf
 from sipgrace.transport.sctp.stack import SCTPOptions, SCTPStatus
 from sipgrace.transport.sctp.userspaceencaps import Peer
 
