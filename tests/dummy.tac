@@ -59,5 +59,14 @@ class Beside(Service):
         say("besideStopped")
 
 
+class Prepared(Beside):
+    def prepare(self):
+        say("prepared")
+        return fail(TransportError("no such file")) if "unprepared" in WORDS else None
+
+
 application = Application("dummy")
-RoleProcess(reactor, Dummy(), Beside()).setServiceParent(application)
+beside = [Beside()]
+if {"preparing", "unprepared"} & set(WORDS):
+    beside.append(Prepared())
+RoleProcess(reactor, Dummy(), *beside).setServiceParent(application)

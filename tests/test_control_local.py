@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import select
 import socket
 import struct
 from typing import Any
@@ -689,6 +690,19 @@ class Stopping(LocalCase):
         await self.control.stopService()
         self.control.startService()
         await (await self.connect()).status()
+
+    async def test_prepared(self) -> None:
+        """
+        Who connects before the service is started is answered when it is.
+        """
+        await self.server()
+        await self.control.stopService()
+        self.control.prepare()
+        status = (await self.connect()).status()
+        await self.until(lambda: select.select([self.control._port], [], [], 0)[0])
+        self.assertEqual((len(self.control._factory.links), status.called), (0, False))
+        self.control.startService()
+        self.assertEqual((await status)["state"], "serving")
 
     async def test_live(self) -> None:
         """

@@ -151,6 +151,28 @@ class Signals(TestCase):
         self.assertEqual(child.errors, b"cannot start: no such door\n")
         self.assertEqual(child.output, b"<start><started><beside><stop><besideStopped>")
 
+    async def test_prepared(self) -> None:
+        """
+        What can be prepared beside a role is, before the role starts.
+        """
+        child = self.run_("preparing")
+        await child.printed(b"<beside><beside>")
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertEqual(
+            child.output,
+            b"<prepared><start><started><beside><beside><leave><left><stop><besideStopped><besideStopped>",
+        )
+
+    async def test_unprepared(self) -> None:
+        """
+        Where it cannot, the role never starts.
+        """
+        child = self.run_("unprepared")
+        self.assertEqual(await child.ended, 1)
+        self.assertEqual(child.errors, b"cannot start: no such file\n")
+        self.assertEqual(child.output, b"<prepared><stop><besideStopped>")
+
 
 SERVER = """
 [server]
@@ -334,6 +356,34 @@ class CommandLine(TestCase):
         self.assertRegex(
             errors, rf"\Acannot start: .*udp:{port}:interface=127\.0\.0\.1: Address already in use\n\Z"
         )
+
+    async def test_neverServed(self) -> None:
+        """
+        A server of which the metrics, the control socket or the manhole cannot be had does not serve for a
+        moment, and lose the calls of that.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            nowhere = str(Path(self.mktemp()).absolute() / "control.sock")
+            for section, message in [
+                (
+                    f'[metrics]\nlisten = "127.0.0.1:{port}"',
+                    f"metrics.listen: cannot listen at 127.0.0.1:{port}: Couldn't listen on 127.0.0.1:{port}: "
+                    "[Errno 98] Address already in use.",
+                ),
+                (
+                    f'[control]\nsocket = "{nowhere}"',
+                    f"control.socket {nowhere}: cannot be made: No such file or directory",
+                ),
+                (
+                    '[manhole]\nauthorized_keys = "/none"\nhost_key = "key"',
+                    "manhole.authorized_keys: cannot read /none: No such file or directory",
+                ),
+            ]:
+                path = self.file(SERVER.format(port=1) + section)
+                status, output, errors = await self.end("sipgrace-server", "--config", path)
+                self.assertEqual((status, errors), (1, f"cannot start: {message}\n"))
+                self.assertNotIn("lifecycle: serving", output)
 
 
 class Phone(DatagramProtocol):

@@ -98,16 +98,33 @@ class LocalControl(Service):
         self._factory = ControlSocket(node)
         self._port: IListeningPort | None = None
 
-    def startService(self) -> None:
+    def prepare(self) -> None:
         """
-        Listens.
+        Makes the socket. Those who connect are not answered before the service is started.
 
-        @raise ConfigError: where it cannot, or another process does.
+        @raise ConfigError: where it cannot, or another process listens there.
         """
+        self._listen()
+        port: Any = self._port
+        port.stopReading()
+
+    def _listen(self) -> None:
         try:
             self._port = listenAt(self._reactor, self._path, self._factory)
         except ConfigError as error:
             raise ConfigError(f"control.socket {self._path}: {error}") from None
+
+    def startService(self) -> None:
+        """
+        Listens.
+
+        @raise ConfigError: as that of L{prepare}.
+        """
+        port: Any = self._port
+        if port is None:
+            self._listen()
+        else:
+            port.startReading()
         super().startService()  # type: ignore[no-untyped-call]
         self._log.info("control socket at {path}", path=str(self._path))
 

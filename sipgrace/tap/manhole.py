@@ -19,10 +19,12 @@ from twisted.conch.manhole import ColoredManhole, ManholeInterpreter
 from twisted.conch.manhole_ssh import ConchFactory, TerminalRealm, TerminalSession
 from twisted.conch.ssh.keys import BadKeyError, Key
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.config.sections import ManholeSection
@@ -127,12 +129,30 @@ class Manhole(Service):
         self._section = section
         self._namespace = namespace
 
+    def prepare(self) -> Deferred[None]:
+        """
+        Reads the key files and takes the port; nobody can log in yet.
+
+        @return: as that of L{startService}.
+        """
+
+        def hold(ignored: None) -> None:
+            port: Any = self.port
+            port.stopReading()
+
+        return maybeDeferred(self._listen).addCallback(hold)
+
     def startService(self) -> Deferred[None]:
         """
-        @return: fires when it listens; fails with L{ConfigError} when a key file cannot be used.
+        @return: fires when it listens; fails with L{ConfigError} when a key file cannot be used, or the port
+            is taken.
         """
         Service.startService(self)
-        return maybeDeferred(self._listen)
+        port: Any = self.port
+        if port is None:
+            return maybeDeferred(self._listen)
+        port.startReading()
+        return succeed(None)
 
     def _listen(self) -> Deferred[None]:
         key = self._hostKey()
@@ -155,7 +175,11 @@ class Manhole(Service):
         factory.publicKeys = {key.sshType(): key.public()}
         factory.privateKeys = {key.sshType(): key}
         endpoint: IStreamServerEndpoint = serverFromString(self._reactor, self._section.listen)
-        return endpoint.listen(factory).addCallback(self._listening)
+        return endpoint.listen(factory).addCallbacks(self._listening, self._taken)
+
+    def _taken(self, failure: Failure) -> None:
+        failure.trap(CannotListenError)
+        raise ConfigError(f"manhole.listen: cannot listen at {self._section.listen}: {failure.value}")
 
     def _hostKey(self) -> Key:
         path = self._section.hostKey

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -52,15 +52,35 @@ class Metrics(Service):
         self._section = section
         self._role = role
 
+    def prepare(self) -> Deferred[None]:
+        """
+        Takes the port, and answers nobody yet.
+
+        @return: as that of L{startService}.
+        """
+
+        def hold(ignored: None) -> None:
+            port: Any = self.port
+            port.stopReading()
+
+        return self._listen().addCallback(hold)
+
     def startService(self) -> Deferred[None]:
         """
         @return: fires when it listens; fails with L{ConfigError} where it cannot.
         """
+        Service.startService(self)
+        port: Any = self.port
+        if port is None:
+            return self._listen()
+        port.startReading()
+        return succeed(None)
+
+    def _listen(self) -> Deferred[None]:
         # Slow to import, and not everybody's.
         from sipgrace.metrics.exposition import metricsSite, registryOf
         from sipgrace.metrics.node import NodeCollector
 
-        Service.startService(self)
         role = self._role
         collector = NodeCollector(lambda: {**role.standing(), **role.status()}, __version__)
         host, port = addressAndPort(self._section.listen)

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from sipgrace.errors import SIPGraceError
 
-__all__ = ["Reactor", "RoleProcess", "RoleService"]
+__all__ = ["Prepared", "Reactor", "RoleProcess", "RoleService"]
 
 # What may go wrong at the start without being a mistake of this program; these are said in one line.
 _EXPECTED = (SIPGraceError, CannotListenError, ConnectError, OSError)
@@ -83,13 +83,30 @@ class RoleService(Protocol):
         """
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """
+    A service beside a role that can fail for what its configuration names: a port that is taken, a file that
+    is not there. It does so before the role takes a call, for one that serves for a moment, again and again,
+    loses those that it was sent.
+    """
+
+    def prepare(self) -> Deferred[Any] | None:
+        """
+        Takes what it needs, and lets nobody in yet: C{startService} does.
+
+        @return: as that of C{startService}.
+        """
+
+
 class RoleProcess(Service):
     """
     The service that twistd runs: one role, what accompanies it, and the process's signals.
 
     @param reactor: the reactor that will run.
     @param role: the role's service.
-    @param beside: services that start after the role and stay up while it leaves.
+    @param beside: services that start after the role and stay up while it leaves; those that are L{Prepared}
+        are so before it.
     """
 
     _log = Logger()
@@ -136,11 +153,18 @@ class RoleProcess(Service):
         Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
     async def _start(self) -> None:
+        for service in self._beside:
+            if isinstance(service, Prepared):
+                self._started.append(service)
+                await maybeDeferred(service.prepare)
+                if self._gone:
+                    return
         await maybeDeferred(self._role.startService)
         for service in self._beside:
             if self._gone:
                 return
-            self._started.append(service)
+            if service not in self._started:
+                self._started.append(service)
             await maybeDeferred(service.startService)
 
     def _failed(self, reason: Failure) -> None:
