@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGINT, SIGPIPE, SIGTERM
 from typing import Any
 
 from click.testing import CliRunner
@@ -122,6 +122,23 @@ class Processes(ControlledCase):
             child = self.give(*words)
             self.assertEqual((await child.ended, child.output), (status, b""), child.errors)
             self.assertTrue(child.errors.startswith(text), child.errors)
+
+    async def test_unwritten(self) -> None:
+        """
+        What cannot be written is no order that was refused.
+        """
+        await self.server()
+        full = "os.open('/dev/full', os.O_WRONLY)"
+        unread = "(lambda ends: (os.close(ends[0]), ends[1])[1])(os.pipe())"
+        for where, words, status, text in [
+            (full, ("status",), 5, b"sipgrace: the output cannot be written: No space left on device\n"),
+            (full, ("--help",), 5, b"sipgrace: the output cannot be written: No space left on device\n"),
+            (unread, ("status", "--json"), 128 + SIGPIPE, b""),
+            (unread, ("drain", "--help"), 128 + SIGPIPE, b""),
+        ]:
+            start = f"import os; os.dup2({where}, 1); from sipgrace.commands.main import main; main()"
+            child = Child(self, "-c", start, *words, environment={"SIPGRACE_SOCKET": str(self.path)})
+            self.assertEqual((await child.ended, child.errors), (status, text), words)
 
     async def test_lines(self) -> None:
         """
@@ -382,6 +399,7 @@ class CommandLine(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         self.assertEqual(self.wrong("dance"), "No such command 'dance'.")
+        self.assertEqual(self.wrong("drian"), "No such command 'drian'. Did you mean 'drain'?")
         self.assertIn("No such option", self.wrong("drain", "--dance"))
 
     def test_completion(self) -> None:

@@ -741,6 +741,16 @@ class Connecting(LocalCase):
             f"{self.path}: nobody listens there; the process has ended without removing it",
         )
 
+    async def test_noSocket(self) -> None:
+        """
+        Something else than a socket, such as the configuration file.
+        """
+        self.path.write_text("")
+        await self.assertUnreachable(
+            connectLocal(reactor, self.path),
+            f"{self.path}: that is no socket; name the one in the [control] of the process",
+        )
+
     async def test_long(self) -> None:
         path = "/" + "x" * 107
         await self.assertUnreachable(

@@ -179,7 +179,10 @@ class LocalTests(DoorCase):
         What is not the lifecycle's is for who says so, and else refused.
         """
         order = self.order(Kind.SKIP, server="server-104")
-        self.assertEqual(self.refused(self.door.give(order, SOCKET)), "skip is no order for server-102")
+        self.assertEqual(
+            self.refused(self.door.give(order, SOCKET)),
+            "skip is no order for server-102; it is one for a client",
+        )
         self.door.kinds[Kind.SKIP] = lambda order: Carried(f"{order.server} is skipped")
         obeyed = self.successResultOf(self.door.give(order, SOCKET))
         self.assertEqual(obeyed.result, "server-104 is skipped")

@@ -368,8 +368,8 @@ class CommandLine(TestCase):
             for section, message in [
                 (
                     f'[metrics]\nlisten = "127.0.0.1:{port}"',
-                    f"metrics.listen: cannot listen at 127.0.0.1:{port}: Couldn't listen on 127.0.0.1:{port}: "
-                    "[Errno 98] Address already in use.",
+                    f"metrics.listen: cannot listen at 127.0.0.1:{port}: Couldn't listen on "
+                    f"127.0.0.1:{port}: [Errno 98] Address already in use.",
                 ),
                 (
                     f'[control]\nsocket = "{nowhere}"',

@@ -4,15 +4,23 @@ The C{sipgrace} command line: the verbs and where each is found.
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from sipgrace import __version__
 from sipgrace.commands.access import withController
+from sipgrace.commands.outcome import Exit
 
 __all__ = ["main", "sipgrace"]
 
@@ -45,10 +53,55 @@ VERBS = {
 }
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """
+    Where what a verb has to say cannot be written, the exit status tells that from an order that was refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Nor can what is still to be flushed when the process ends, which would be its own exit status.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            # Nobody reads any more, as after "| head -1".
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        where = "the output cannot be written" if error.filename is None else str(error.filename)
+        print(f"sipgrace: {where}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(Exit.FAULT) from None
+
+
 class Verbs(click.Group):
     """
     The verbs of L{VERBS}.
     """
+
+    def make_context(self, *values: Any, **others: Any) -> click.Context:
+        """
+        See C{click.Command}: C{--help} writes here.
+        """
+        with _writing():
+            return super().make_context(*values, **others)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """
+        See C{click.Command}.
+        """
+        with _writing():
+            return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """
+        See C{click.Group}: one that is not known may be meant for another.
+        """
+        verb = args[0]
+        near = get_close_matches(verb, VERBS, 1, 0.75)
+        if verb not in VERBS and near and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{verb}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """

@@ -9,6 +9,7 @@ import errno
 import os
 import pwd
 import socket
+import stat
 import struct
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,13 @@ def connectLocal(reactor: Any, path: str | os.PathLike[str], timeout: float = 10
     return made.addErrback(_unreachable, name)
 
 
+def _isSocket(name: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(name).st_mode)
+    except OSError:
+        return False
+
+
 _REASONS = {
     errno.ENOENT: "there is no such socket; is the process running, and is this the socket in its [control]?",
     errno.ECONNREFUSED: "nobody listens there; the process has ended without removing it",
@@ -194,4 +202,6 @@ def _unreachable(failure: Failure, name: str) -> Failure:
     error = failure.value
     number = error.osError if isinstance(error, ConnectError) else getattr(error, "errno", None)
     reason = _REASONS.get(number) if isinstance(number, int) else None
+    if number == errno.ECONNREFUSED and not _isSocket(name):
+        reason = "that is no socket; name the one in the [control] of the process"
     return Failure(Unreachable(f"{name}: {reason or failure.getErrorMessage()}"))

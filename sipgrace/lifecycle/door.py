@@ -34,6 +34,9 @@ _URGENT = (Source.SIGNAL, Source.PROCESS)
 #: Ways by which an order is for the clients to approve of, where they are asked.
 _ASKED = (Source.LINK, Source.SOCKET, Source.MANHOLE)
 
+#: Whose orders those are that not every node takes.
+_WHOSE = {Kind.SKIP: "client", Kind.UNSKIP: "client", Kind.REJECT: "server", Kind.ADMIT: "server"}
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -260,7 +263,9 @@ class Door:
         elif order.kind is Kind.OFFLINE:
             lifecycle.offline(order)
         else:
-            raise OrderRefused(f"{order.kind} is no order for {self._node}")
+            whose = _WHOSE.get(order.kind)
+            hint = f"; it is one for a {whose}" if whose else ""
+            raise OrderRefused(f"{order.kind} is no order for {self._node}{hint}")
         state = lifecycle.status().state
         return Obeyed(order, number, state, carried.result, carried.later), ended
 
