@@ -6,7 +6,7 @@ memory that can die at any write, and a clock that dies with its controller.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,8 +23,10 @@ from sipgrace.controller.seams import (
     Hello,
     IFleetStore,
     INodeLink,
+    Kept,
     NodeRecord,
     OrderRecord,
+    Pruned,
     RollingRecord,
     ScheduleRecord,
 )
@@ -474,6 +476,7 @@ class MemoryStore:
     @ivar onWrite: is called with each write before it is done; may end this store (L{die}).
     @ivar broken: why nothing can be kept.
     @ivar brokenFor: only what begins so cannot be kept then.
+    @ivar step: so many records are looked at in one step of pruning.
     """
 
     def __init__(self, data: dict[str, dict[Any, Any]] | None = None, name: str = "") -> None:
@@ -486,6 +489,7 @@ class MemoryStore:
         self.onWrite: Callable[[str], None] = lambda what: None
         self.broken = ""
         self.brokenFor = ""
+        self.step = 2
         self.dead = False
 
     def die(self) -> None:
@@ -576,12 +580,12 @@ class MemoryStore:
             lambda: self.data["rollings"].__setitem__(record.id, text),
         )
 
-    def rollings(self, limit: int = 100) -> Deferred[list[RollingRecord]]:
+    def rollings(self, limit: int = 100, before: float | None = None) -> Deferred[list[RollingRecord]]:
         """
         See L{IFleetStore}.
         """
         found = sorted(map(rollingFrom, self.data["rollings"].values()), key=lambda record: -record.at)
-        return self._read(lambda: found[:limit])
+        return self._read(lambda: [one for one in found if before is None or one.at < before][:limit])
 
     def putSchedule(self, record: ScheduleRecord) -> Deferred[None]:
         """
@@ -631,7 +635,8 @@ class MemoryStore:
         """
         text = toText(facts)
         audit = self.data["audit"]
-        return self._write(f"audit {facts['what']}", lambda: audit.__setitem__(len(audit), text))
+        number = max(audit, default=0) + 1
+        return self._write(f"audit {facts['what']}", lambda: audit.__setitem__(number, text))
 
     def audit(self, limit: int = 100, before: float | None = None) -> Deferred[list[dict[str, Any]]]:
         """
@@ -656,6 +661,53 @@ class MemoryStore:
         found = [json.loads(text) for text in self.data["reports"].values()]
         found.sort(key=lambda one: -one["at"])
         return self._read(lambda: [one for one in found if not node or one["node"] == node][:limit])
+
+    def takeTurn(self) -> Deferred[bool]:
+        """
+        See L{IFleetStore}.
+        """
+        turn = self.data.setdefault("turn", {})
+        return self._read(lambda: turn.setdefault("turn", self.name) == self.name)
+
+    def leaveTurn(self) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._read(self.data.setdefault("turn", {}).clear)
+
+    def aged(self, before: float) -> Deferred[int]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._read(lambda: len(self._agedAudit(before)))
+
+    def _agedAudit(self, before: float) -> list[int]:
+        return [n for n, text in self.data["audit"].items() if json.loads(text)["at"] < before]
+
+    def prune(
+        self, kind: Kept, before: float, after: str = "", spared: Collection[str] = ()
+    ) -> Deferred[Pruned]:
+        """
+        See L{IFleetStore}. One step looks at C{step} records.
+        """
+
+        def drop(ids: Iterable[Any]) -> int:
+            return len([self.data[kind].pop(id) for id in ids])
+
+        def prune() -> Pruned:
+            if kind is Kept.AUDIT:
+                old = self._agedAudit(before)
+                return Pruned(drop(old[: self.step]), after="more" if len(old) > self.step else "")
+            made: Any = rollingFrom if kind is Kept.ROLLINGS else orderFrom
+            records = sorted(map(made, self.data[kind].values()), key=lambda one: (one.at, one.id))
+            found = [one for one in records if one.at < before and f"{one.at:030} {one.id}" > after]
+            found, more = found[: self.step], len(found) > self.step
+            over = [one for one in found if one.ended is not None and one.ended < before]
+            removed = drop(one.id for one in over if getattr(one, "rolling", None) not in spared)
+            left = [one.id for one in found if one.ended is None and kind is Kept.ROLLINGS]
+            return Pruned(removed, left, f"{found[-1].at:030} {found[-1].id}" if more else "")
+
+        return self._write(f"prune {kind}", prune)
 
     def _claimed(self, group: str) -> frozenset[str]:
         return frozenset(server for server, _ in self.data["claims"].get(group, ()))

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from sipgrace.controller.seams import (
     IFleetStore,
+    Kept,
     NodeRecord,
     OrderRecord,
     Outcome,
@@ -237,6 +238,117 @@ class StoreContract:
         found = await store.reports("server-102", limit=1000)
         self.assertEqual([one["at"] for one in found], [1102.0 - n for n in range(100)])
         self.assertEqual(len(await store.reports("server-103")), 1)
+
+    async def pruned(self: Any, store: Any, kind: Kept, before: float, *spared: str) -> tuple[int, list[str]]:
+        """
+        Removes what is old, step by step.
+
+        @return: how much, and the rolling maintenances of that age that stay.
+        """
+        removed, left, after = 0, [], ""
+        while True:
+            step = await store.prune(kind, before, after, spared)
+            removed, after = removed + step.removed, step.after
+            left += step.left
+            if not after:
+                return removed, left
+
+    async def test_pruneOrders(self: Any) -> None:
+        """
+        Orders go that have come to their end long ago, whenever they were given; wherever they can be found.
+        """
+        store = await self.opened()
+        old = replace(anOrder("old", 1000.0, outcome=Outcome.DONE), ended=1010.0)
+        waiting = anOrder("waiting", 1001.0, outcome=Outcome.QUEUED)
+        late = replace(anOrder("late", 1002.0, outcome=Outcome.FAILED), ended=2000.0)
+        part = replace(anOrder("part", 1003.0, outcome=Outcome.DONE), ended=1010.0, rolling="r1")
+        parted = replace(part, id="parted", at=1004.0, rolling="r2")
+        undated = anOrder("undated", 1005.0, outcome=Outcome.REFUSED)
+        new = replace(anOrder("new", 2000.0, outcome=Outcome.DONE), ended=2000.0)
+        for record in (old, waiting, late, part, parted, undated, new):
+            await store.putOrder(record)
+        self.assertEqual(await self.pruned(store, Kept.ORDERS, 2000.0, "r1", "r3"), (3, []))
+        store = await self.reopened(store)
+        self.assertEqual(await store.orders(), [new, part, late, waiting])
+        self.assertEqual(await store.orders(node="server-102"), [new, part, late, waiting])
+        self.assertEqual(await store.openOrders(), [waiting])
+        self.assertIsNone(await store.order("old"))
+        self.assertEqual(await self.pruned(store, Kept.ORDERS, 2000.0, "r1"), (0, []))
+        self.assertEqual(await self.pruned(store, Kept.ORDERS, 2001.0), (3, []))
+        self.assertEqual(await store.orders(), [waiting])
+
+    async def test_pruneRollings(self: Any) -> None:
+        """
+        So do rolling maintenances; those that have not ended stay, and are told of.
+        """
+        store = await self.opened()
+        old = replace(aRolling("old", 1000.0), ended=1010.0)
+        open_ = aRolling("open", 1001.0)
+        late = replace(aRolling("late", 1002.0), ended=2000.0)
+        new = aRolling("new", 2000.0)
+        for record in (old, open_, late, new):
+            await store.putRolling(record)
+        self.assertEqual(await self.pruned(store, Kept.ROLLINGS, 2000.0), (1, ["open"]))
+        self.assertEqual(await store.rollings(), [new, late, open_])
+        self.assertEqual(await store.rollings(before=2000.0), [late, open_])
+        self.assertEqual(await store.rollings(limit=1, before=2000.0), [late])
+
+    async def test_pruneAudit(self: Any) -> None:
+        """
+        So do records of the audit log.
+        """
+        store = await self.opened()
+        for number, at in enumerate((1000.0, 1001.0, 1001.0, 1002.0, 1003.0)):
+            await store.addAudit({"at": at, "n": number})
+        self.assertEqual(await store.aged(1002.0), 3)
+        self.assertEqual(await self.pruned(store, Kept.AUDIT, 1002.0), (3, []))
+        self.assertEqual((await store.aged(1002.0), await store.aged(1002.1)), (0, 1))
+        self.assertEqual(await self.pruned(store, Kept.AUDIT, 1002.0), (0, []))
+        store = await self.reopened(store)
+        self.assertEqual([facts["n"] for facts in await store.audit()], [4, 3])
+        await store.addAudit({"at": 1004.0, "n": 5})
+        self.assertEqual([facts["n"] for facts in await store.audit()], [5, 4, 3])
+
+    async def test_pruneMany(self: Any) -> None:
+        """
+        However much there is, one step is small, and all of them together leave out nothing.
+        """
+        store = await self.opened()
+        many = 501
+        writes = []
+        for number in range(many):
+            at = 1000.0 + number // 3
+            writes.append(store.addAudit({"at": at, "n": number}))
+            outcome, ended = (Outcome.SENT, None) if number % 10 == 0 else (Outcome.DONE, at)
+            order = replace(anOrder(f"o{number:04}", at, outcome=outcome), ended=ended)
+            writes.append(store.putOrder(order))
+            rolling = aRolling(f"r{number:04}", at)
+            writes.append(store.putRolling(replace(rolling, ended=ended)))
+        await gatherResults(writes)
+        for kind in Kept:
+            step = await store.prune(kind, 5000.0)
+            self.assertTrue(0 < step.removed <= 200, step)
+            self.assertTrue(step.after)
+        await self.pruned(store, Kept.ORDERS, 5000.0)
+        _, left = await self.pruned(store, Kept.ROLLINGS, 5000.0)
+        await self.pruned(store, Kept.AUDIT, 5000.0)
+        stay = {f"{number:04}" for number in range(0, many, 10)}
+        self.assertEqual({record.id[1:] for record in await store.openOrders()}, stay)
+        self.assertEqual({record.id[1:] for record in await store.orders(limit=1000)}, stay)
+        self.assertEqual({record.id[1:] for record in await store.rollings(limit=1000)}, stay)
+        self.assertEqual({id[1:] for id in left}, stay)
+        self.assertEqual(await store.audit(), [])
+
+    async def test_turn(self: Any) -> None:
+        """
+        The turn to do that can be taken, left, and taken again.
+        """
+        store = await self.opened()
+        await store.leaveTurn()
+        self.assertIs(await store.takeTurn(), True)
+        await store.leaveTurn()
+        store = await self.reopened(store)
+        self.assertIs(await store.takeTurn(), True)
 
     async def test_notJSON(self: Any) -> None:
         """

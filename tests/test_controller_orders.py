@@ -17,6 +17,7 @@ from sipgrace.control.remote import Unreachable
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.controller import Controller
 from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.retention import FOR_EVER
 from sipgrace.controller.seams import Notice, OrderRecord, Outcome, Person
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
 from sipgrace.lifecycle.authorization import Role
@@ -41,6 +42,7 @@ class OrdersCase(SynchronousTestCase):
 
     maxDiff = None
     budgets: tuple[Budget, ...] = ()
+    keep = FOR_EVER
 
     def setUp(self) -> None:
         """
@@ -72,6 +74,7 @@ class OrdersCase(SynchronousTestCase):
             signer,
             self.budgets,
             wallClock=self.clock.seconds,
+            keep=self.keep,
         )
         self.successResultOf(self.controller.start())
         for node in self.nodes.values():

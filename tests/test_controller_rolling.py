@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from sipgrace.controller import rollings
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.seams import Hello, Person, Progress, RollingRecord
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
@@ -702,6 +703,27 @@ class Asked(RollingCase):
         self.assertEqual(self.steps(), ["waiting"])
         self.assertEqual(self.obeyed()["server-101"], [])
         self.assertIsNotNone(self.stands().ended)
+
+    def test_longAgo(self) -> None:
+        """
+        However many came after it: one that has not ended is found, and taken up.
+        """
+        self.patch(rollings, "PAGE", 2)
+        self.nodes["server-101"].refuses = "no"
+        first = self.roll(settle=1, servers=["server-101"])
+        for _ in range(3):
+            self.roll(settle=1, servers=["server-102"])
+            self.pass_(20)
+        self.assertEqual(len(self.store.data["rollings"]), 4)
+        self.kill()
+        self.begin()
+        self.pass_(10)
+        self.successResultOf(self.controller.proceed(first.id, ALICE))
+        self.pass_(20)
+        (record,) = [one for one in self.successResultOf(self.controller.rollings()) if one.id == first.id]
+        self.assertEqual(record.progress, Progress.DONE)
+        failure = self.failureResultOf(self.controller.proceed(first.id, ALICE), OrderRefused)
+        self.assertEqual(str(failure.value), "it is done, and has ended")
 
     def test_stopRestarted(self) -> None:
         """

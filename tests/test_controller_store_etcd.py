@@ -8,6 +8,7 @@ import itertools
 import json
 from base64 import b64decode
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from treq.client import HTTPClient
@@ -20,13 +21,14 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.controller import Controller
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import Outcome
+from sipgrace.controller.seams import Kept, Outcome, Pruned
 from sipgrace.controller.store.etcd import EtcdStore
+from sipgrace.controller.store.etcdkeys import beyond, timed
 from sipgrace.controller.store.gateway import Gateway, isNew, put
 from sipgrace.errors import OrderRefused, StoreError
 from tests.etcdprocess import Etcd, etcd, program
 from tests.fleetfakes import SimulatedNode, signer
-from tests.storecontract import StoreContract, anOrder
+from tests.storecontract import StoreContract, anOrder, aRolling
 from tests.test_controller_orders import ALICE
 
 _prefixes = itertools.count(1)
@@ -114,6 +116,54 @@ class Shared(EtcdCase):
         await a.addAudit({"at": 1.0, "by": "a"})
         await b.addAudit({"at": 1.0, "by": "b"})
         self.assertEqual({facts["by"] for facts in await a.audit()}, {"a", "b"})
+
+    async def test_pruneTurn(self) -> None:
+        """
+        One of them at a time removes what is old; when it has ended, another can.
+        """
+        a, b = await self.started("controller-120"), await self.started("controller-121", lease=1)
+        self.assertEqual([await b.takeTurn(), await a.takeTurn(), await b.takeTurn()], [True, False, False])
+        await a.leaveTurn()
+        self.assertIs(await a.takeTurn(), False)
+        await b.stop()
+        self.assertIs(await a.takeTurn(), True)
+
+    async def test_pruneChanged(self) -> None:
+        """
+        What another changes in the moment in which it would be removed stays.
+        """
+        a, b = await self.started("controller-120"), await self.started("controller-121")
+        order = replace(anOrder("a", 1000.0, outcome=Outcome.DONE), ended=1001.0)
+        rolling = replace(aRolling("r", 1000.0), ended=1001.0)
+        await a.putOrder(order)
+        await a.putRolling(rolling)
+        changed = replace(order, result={"forced": 0})
+        transact = a._gateway.transact
+
+        async def late(*parts: Any, when: Any = ()) -> Any:
+            await b.putOrder(changed)
+            await b.putRolling(replace(rolling, text="again"))
+            return await transact(*parts, when=when)
+
+        a._gateway.transact = late  # type: ignore[method-assign]
+        for kind in (Kept.ORDERS, Kept.ROLLINGS):
+            self.assertEqual((await a.prune(kind, 2000.0)).removed, 0)
+        del a._gateway.transact
+        self.assertEqual(await a.orders(), [changed])
+        self.assertEqual([record.text for record in await a.rollings()], ["again"])
+        for kind in (Kept.ORDERS, Kept.ROLLINGS):
+            self.assertEqual((await a.prune(kind, 2000.0)).removed, 1)
+
+    async def test_pruneWhole(self) -> None:
+        """
+        Nothing of an order is left behind; what cannot be read keeps nothing else from going.
+        """
+        store = await self.started("controller-120")
+        await store.putOrder(replace(anOrder("a/b", 1000.0, outcome=Outcome.DONE), ended=1001.0))
+        await store._gateway.transact(put(f"{self.prefix}orders/{timed(1.0)}/x", "no"))
+        self.assertEqual(await store.prune(Kept.ORDERS, 2000.0), Pruned(1))
+        left = await store._gateway.read(self.prefix, beyond(self.prefix))
+        self.assertEqual([found.value for found in left], [b"no"])
 
     async def test_sameInstant(self) -> None:
         """

@@ -8,14 +8,16 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from sipgrace.controller.seams import Kept, Pruned
 from sipgrace.controller.store.sqlite import SQLiteStore
 from sipgrace.errors import StoreError
-from tests.storecontract import StoreContract, anOrder
+from tests.storecontract import StoreContract, anOrder, aRolling
 
 
 class SQLite(StoreContract, TestCase):
@@ -65,7 +67,9 @@ class SQLite(StoreContract, TestCase):
         Nothing in the audit log can be changed or removed, by any mistake of ours.
         """
         store = await self.opened()
+        await store.addAudit({"at": 0.5, "what": "order"})
         await store.addAudit({"at": 1.0, "what": "order"})
+        await store.prune(Kept.AUDIT, 1.0)
         for sql in ("UPDATE audit SET at = 2", "DELETE FROM audit"):
             with self.assertRaises(StoreError) as caught:
                 await store._do(sql)
@@ -86,22 +90,40 @@ class SQLite(StoreContract, TestCase):
         A file of a later version is left alone.
         """
         with sqlite3.connect(self.path) as connection:
-            connection.execute("PRAGMA user_version = 3")
-        self.assertIn("of version 3; this program knows those up to 2", await self.refused())
+            connection.execute("PRAGMA user_version = 4")
+        self.assertIn("of version 4; this program knows those up to 3", await self.refused())
 
     async def test_formerVersion(self) -> None:
         """
-        A file of the former version gets what it lacks, and keeps what it has.
+        A file of a former version gets what it lacks, and keeps what it has.
         """
         store = await self.opened()
         await store.putOrder(anOrder("a", 1000.0))
+        await store.addAudit({"at": 1.0, "what": "order"})
         await store.stop()
         with sqlite3.connect(self.path) as connection:
             connection.execute("DROP TABLE nodes")
+            connection.execute("DROP TABLE audit_going")
+            connection.execute("DROP TRIGGER audit_lasts")
+            connection.execute(
+                "CREATE TRIGGER audit_lasts BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'stays'); END"
+            )
             connection.execute("PRAGMA user_version = 1")
         store = await self.opened()
         self.assertEqual(await store.orders(), [anOrder("a", 1000.0)])
         self.assertEqual(await store.nodes(), [])
+        self.assertEqual(await store.prune(Kept.AUDIT, 2.0), Pruned(1))
+
+    async def test_pruneUnreadable(self) -> None:
+        """
+        A record that somebody has put there by hand, and that is none, keeps nothing else from going.
+        """
+        store = await self.opened()
+        await store._do("INSERT INTO orders VALUES ('a', 'n', 1.0, 1, 'no')")
+        await store._do("INSERT INTO rollings VALUES ('a', 1.0, 'no')")
+        await store.putRolling(replace(aRolling("r1", 1000.0), ended=1001.0))
+        self.assertEqual((await store.prune(Kept.ROLLINGS, 2000.0)).removed, 1)
+        self.assertEqual((await store.prune(Kept.ORDERS, 2000.0)).removed, 0)
 
     async def test_noStore(self) -> None:
         """

@@ -194,6 +194,14 @@ class StoreSection(Section):
     prefix: Annotated[str, Field(min_length=1, max_length=200)] = "/sipgrace/"
     """With etcd: what the names of all keys begin with."""
 
+    orderDays: Annotated[int, Field(ge=0, le=36500)] = 90
+    """Orders, rolling maintenances and schedules are removed so many days after their end; 0 keeps them for
+    ever. Of several controllers with one store, this and the next are best set alike: the shortest holds."""
+
+    auditDays: Annotated[int, Field(ge=0, le=36500)] = 400
+    """Records of the audit log are removed after so many days, which is written into it first; 0 keeps them
+    for ever."""
+
     @model_validator(mode="after")
     def _decided(self) -> Self:
         away = ("urls", "ca", "certificate", "key", "insecure")

@@ -24,6 +24,7 @@ from sipgrace.controller.claims import Claims
 from sipgrace.controller.desk import Desk
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.records import misdated, storable
+from sipgrace.controller.retention import FOR_EVER, Keep, Retention
 from sipgrace.controller.rollings import Rollings
 from sipgrace.controller.roster import Roster
 from sipgrace.controller.schedules import Schedules
@@ -98,6 +99,7 @@ class Controller:
         wallClock: Callable[[], float] = time.time,
         warmUp: float = 5.0,
         alertAfter: float = 0.0,
+        keep: Keep = FOR_EVER,
     ) -> None:
         """
         @param store: is started and stopped with the controller.
@@ -106,6 +108,7 @@ class Controller:
         @param warmUp: for so many seconds after its start no server of a group with a limit of servers that
             are away is taken out of service: those that are may not have linked up yet.
         @param alertAfter: seconds for which a server must be overdue before that is an alert.
+        @param keep: for how long things are kept; by default for ever.
         """
         self.name = name
         self.fleet = fleet
@@ -124,6 +127,9 @@ class Controller:
             name, clock, fleet, store, self._desk, self._book, self._auditing, self._wallClock
         )
         self._schedules = Schedules(name, clock, fleet, store, self, self._auditing, self._wallClock)
+        self._retention = Retention(
+            clock, store, self._auditing, self._schedules.prune, self._wallClock, keep
+        )
         self.passing: Passing | None = None
         self.windows: Sequence[ScheduleRecord] = ()
         self.alerts = Alerts(name, clock, fleet, self._wallClock, alertAfter)
@@ -147,6 +153,7 @@ class Controller:
         await self._desk.start()
         await self._rollings.start()
         await self._schedules.start(self.windows)
+        self._retention.start()
 
     def stop(self) -> Deferred[None]:
         """
@@ -161,7 +168,7 @@ class Controller:
         self.alerts.stop()
         self._roster.stop()
         self._auditing.stop()
-        return self._store.stop()
+        return self._retention.stop().addCallback(lambda _: self._store.stop())
 
     # ------------------------------------------------------------------ orders
 

@@ -4,7 +4,7 @@ All rolling maintenances of a controller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -47,6 +47,9 @@ TIMEOUT: Final = 600.0
 #: What goes into each order to drain.
 _ORDER: Final = ("why", "guard", "retryAfter", "announce", "over", "then")
 
+#: So many are read at once.
+PAGE: Final = 200
+
 #: Seconds between a change in the fleet and a look at it, which does for all that changes meanwhile.
 SOON: Final = 0.2
 
@@ -85,9 +88,19 @@ class Rollings:
         Takes up what has not ended.
         """
         self._fleet.observe(self._noticed)
-        for record in await self._store.rollings(limit=1000):
+        async for record in self._all():
             if record.by == self._name and record.ended is None:
                 self._make(record).start()
+
+    async def _all(self) -> AsyncIterator[RollingRecord]:
+        """
+        All that are kept, newest first.
+        """
+        before = None
+        while found := await self._store.rollings(PAGE, before):
+            for record in found:
+                yield record
+            before = found[-1].at
 
     def stop(self) -> None:
         """
@@ -133,9 +146,10 @@ class Rollings:
         """
         allow(person, Role.OPERATOR, "a rolling maintenance")
         found = self._read(values, person)
-        for record in await self._store.rollings(limit=1000) if id else ():
-            if record.id == id:
-                return record
+        if id:
+            async for record in self._all():
+                if record.id == id:
+                    return record
         servers = self._servers(found)
         # Before anything is waited for: another that is asked for meanwhile must see it.
         id = id or newNonce()
@@ -238,7 +252,7 @@ class Rollings:
         allow(person, Role.OPERATOR, "a rolling maintenance")
         rolling = self._open.get(id)
         if rolling is None:
-            for record in await self._store.rollings(limit=1000):
+            async for record in self._all():
                 if record.id == id and record.ended is None:
                     raise OrderRefused(f"it is carried out by {record.by}; ask there")
                 if record.id == id:

@@ -219,6 +219,17 @@ class Schedules:
         self._mine.pop(id, None)
         self._fleet.publish("schedule", "", {"id": id, "removed": True})
 
+    async def prune(self, before: float) -> None:
+        """
+        Forgets those for once whose time was before that.
+        """
+        for record in list(self._mine.values()):
+            over = record.next is None and record.at is not None and record.at < before
+            if over and not self._stopped and record.id in self._mine:
+                await self._store.removeSchedule(record.id)
+                self._mine.pop(record.id, None)
+                self._fleet.publish("schedule", "", {"id": record.id, "removed": True})
+
     def _publish(self, record: ScheduleRecord, error: str = "") -> None:
         """
         @param error: why what was due was not done.

@@ -7,7 +7,7 @@ All facts are dataclasses whose fields fit JSON; times are seconds since the epo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -22,12 +22,14 @@ __all__ = [
     "IController",
     "IFleetStore",
     "INodeLink",
+    "Kept",
     "NodeRecord",
     "Notice",
     "OrderRecord",
     "Outcome",
     "Person",
     "Progress",
+    "Pruned",
     "RollingRecord",
     "ScheduleRecord",
 ]
@@ -225,6 +227,31 @@ class NodeRecord:
     seen: float = 0.0
 
 
+class Kept(StrEnum):
+    """
+    What a store has more and more of, unless it is removed some time.
+    """
+
+    ORDERS = "orders"
+    ROLLINGS = "rollings"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """
+    What one step of L{IFleetStore.prune} has come to.
+
+    @ivar removed: how many records were removed.
+    @ivar left: the ids of the rolling maintenances of that age that have not ended, and stay.
+    @ivar after: where the next step goes on; empty where nothing is left to look at.
+    """
+
+    removed: int
+    left: Sequence[str] = ()
+    after: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """
@@ -327,9 +354,9 @@ class IFleetStore(Interface):
         Keeps a rolling maintenance as it stands.
         """
 
-    def rollings(limit: int = 100) -> Deferred[list[RollingRecord]]:
+    def rollings(limit: int = 100, before: float | None = None) -> Deferred[list[RollingRecord]]:
         """
-        The latest, newest first.
+        The latest, newest first, begun before that time.
         """
 
     def putSchedule(record: ScheduleRecord) -> Deferred[None]:
@@ -364,7 +391,7 @@ class IFleetStore(Interface):
 
     def addAudit(facts: Mapping[str, Any]) -> Deferred[None]:
         """
-        Adds a record; none is ever changed or removed.
+        Adds a record; none is ever changed, nor removed but by L{prune}.
         """
 
     def audit(limit: int = 100, before: float | None = None) -> Deferred[list[dict[str, Any]]]:
@@ -380,6 +407,35 @@ class IFleetStore(Interface):
     def reports(node: str = "", limit: int = 20) -> Deferred[list[dict[str, Any]]]:
         """
         The latest, newest first: C{node}, C{at}, C{report}.
+        """
+
+    def takeTurn() -> Deferred[bool]:
+        """
+        Takes the turn to remove what is old, which one controller has at a time, until it leaves it or has
+        ended.
+
+        @return: fires with whether it has it.
+        """
+
+    def leaveTurn() -> Deferred[None]:
+        """
+        Leaves it to others.
+        """
+
+    def aged(before: float) -> Deferred[int]:
+        """
+        How many records of the audit log are older than that.
+        """
+
+    def prune(
+        kind: Kept, before: float, after: str = "", spared: Collection[str] = ()
+    ) -> Deferred[Pruned]:
+        """
+        Removes what is old, in small steps: orders and rolling maintenances that have come to their end
+        before that time, records of the audit log that are older. What has not ended stays, however old.
+
+        @param after: where the step before this one ended; empty for the first.
+        @param spared: the ids of rolling maintenances whose orders stay.
         """
 
     def claim(group: str, server: str, allowed: Callable[[frozenset[str]], str]) -> Deferred[None]:

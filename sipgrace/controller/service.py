@@ -35,6 +35,7 @@ from sipgrace.controller.links import Accepted, Links
 from sipgrace.controller.localnode import ControllerNode
 from sipgrace.controller.peers import Neighbour, Peers
 from sipgrace.controller.records import misdated
+from sipgrace.controller.retention import DAY, Keep
 from sipgrace.controller.schedules import CONFIGURED
 from sipgrace.controller.seams import IFleetStore, OrderRecord, Person, ScheduleRecord
 from sipgrace.controller.store.etcd import EtcdStore
@@ -144,6 +145,13 @@ def windowOf(name: str, section: MaintenanceSection) -> ScheduleRecord:
     )
 
 
+def keepOf(section: StoreSection) -> Keep:
+    """
+    @return: for how long things are kept, as configured.
+    """
+    return Keep(orders=section.orderDays * DAY, audit=section.auditDays * DAY)
+
+
 def budgetOf(section: GroupSection) -> Budget:
     """
     @return: a group's budget, as configured.
@@ -189,6 +197,7 @@ class ControllerService(Service):
             [budgetOf(section) for section in config.groups],
             wallClock,
             alertAfter=config.alerts.after,
+            keep=keepOf(config.store),
         )
         self._webhook: Webhook | None = None
         if config.alerts.webhook is not None:

@@ -15,9 +15,9 @@ controller has claims of its own: a server is claimed as long as any of them cla
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, DeferredLock, fail, maybeDeferred
@@ -30,11 +30,15 @@ from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFr
 from sipgrace.controller.seams import (
     ENDED,
     IFleetStore,
+    Kept,
     NodeRecord,
     OrderRecord,
+    Pruned,
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.store.etcdkeys import END_OF_TIME, beyond, keyOf, named, older, placesOf, timed
+from sipgrace.controller.store.etcdpruning import EtcdPruning
 from sipgrace.controller.store.gateway import Found, Gateway, delete, isAt, isNew, lookUp, put
 from sipgrace.controller.store.sqlite import KEPT
 from sipgrace.errors import OrderRefused, StoreError
@@ -57,20 +61,6 @@ PARTS: Final = 100
 
 #: A report without its course stays below what etcd takes in one request (1.5 MiB), in bytes.
 LARGEST: Final = 700_000
-
-#: No time is later, in microseconds since the epoch: the year 33658.
-_END_OF_TIME: Final = 10**18
-
-
-def _when(at: float) -> str:
-    """
-    @return: a time as it stands in keys: the later, the smaller.
-    """
-    return f"{_END_OF_TIME - round(at * 1_000_000):019d}"
-
-
-def _name(text: str) -> str:
-    return quote(text, safe="")
 
 
 @implementer(IFleetStore)
@@ -112,9 +102,10 @@ class EtcdStore:
         self._keeping.clock = clock
         self._writing = DeferredLock()
         self._numbers = itertools.count(1)
+        self._pruning = EtcdPruning(self._gateway, prefix)
 
     def _key(self, *parts: str) -> str:
-        return self._prefix + "/".join(parts)
+        return keyOf(self._prefix, *parts)
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -165,12 +156,12 @@ class EtcdStore:
         """
 
         async def write() -> None:
-            text, at, id = toText(record), _when(record.at), _name(record.id)
+            text, at, id = toText(record), timed(record.at), named(record.id)
+            pointer, *places = placesOf(self._prefix, record)
             waiting = self._key("open", at, id)
             await self._gateway.transact(
-                put(self._key("order", id), at),
-                put(self._key("orders", at, id), text),
-                put(self._key("node", _name(record.node), at, id), text),
+                put(pointer, at),
+                *(put(place, text) for place in places),
                 delete(waiting) if record.outcome in ENDED else put(waiting, text),
             )
 
@@ -182,7 +173,7 @@ class EtcdStore:
         """
         See L{IFleetStore}.
         """
-        place = ("node", _name(node)) if node else ("orders",)
+        place = ("node", named(node)) if node else ("orders",)
         return self._list(orderFrom, limit, before, *place)
 
     def order(self, id: str) -> Deferred[OrderRecord | None]:
@@ -191,9 +182,9 @@ class EtcdStore:
         """
 
         async def read() -> OrderRecord | None:
-            for found in await self._gateway.read(self._key("order", _name(id))):
+            for found in await self._gateway.read(self._key("order", named(id))):
                 at = found.value.decode("ascii")
-                for record in await self._gateway.read(self._key("orders", at, _name(id))):
+                for record in await self._gateway.read(self._key("orders", at, named(id))):
                     return orderFrom(record.value)
             return None
 
@@ -215,16 +206,16 @@ class EtcdStore:
         async def write() -> None:
             text = toText(record)
             await self._gateway.transact(
-                put(self._key("rollings", _when(record.at), _name(record.id)), text)
+                put(self._key("rollings", timed(record.at), named(record.id)), text)
             )
 
         return self._write(write)
 
-    def rollings(self, limit: int = 100) -> Deferred[list[RollingRecord]]:
+    def rollings(self, limit: int = 100, before: float | None = None) -> Deferred[list[RollingRecord]]:
         """
         See L{IFleetStore}.
         """
-        return self._list(rollingFrom, limit, None, "rollings")
+        return self._list(rollingFrom, limit, before, "rollings")
 
     def putSchedule(self, record: ScheduleRecord) -> Deferred[None]:
         """
@@ -232,7 +223,7 @@ class EtcdStore:
         """
 
         async def write() -> None:
-            await self._gateway.transact(put(self._key("schedules", _name(record.id)), toText(record)))
+            await self._gateway.transact(put(self._key("schedules", named(record.id)), toText(record)))
 
         return self._write(write)
 
@@ -242,7 +233,7 @@ class EtcdStore:
         """
 
         async def write() -> None:
-            await self._gateway.transact(delete(self._key("schedules", _name(id))))
+            await self._gateway.transact(delete(self._key("schedules", named(id))))
 
         return self._write(write)
 
@@ -278,10 +269,10 @@ class EtcdStore:
         """
         See L{IFleetStore}.
         """
-        return self._list(nodeFrom, 0, None, "roster", _name(self._name))
+        return self._list(nodeFrom, 0, None, "roster", named(self._name))
 
     def _node(self, name: str) -> str:
-        return self._key("roster", _name(self._name), _name(name))
+        return self._key("roster", named(self._name), named(name))
 
     # ------------------------------------------------------------------ audit, reports
 
@@ -293,8 +284,8 @@ class EtcdStore:
         async def write() -> None:
             text = toText(facts)
             # Of the same instant, the later comes first.
-            number = f"{_END_OF_TIME - next(self._numbers):019d}"
-            key = self._key("audit", _when(facts["at"]), number, _name(self._name))
+            number = f"{END_OF_TIME - next(self._numbers):019d}"
+            key = self._key("audit", timed(facts["at"]), number, named(self._name))
             if await self._gateway.transact(put(key, text), when=[isNew(key)]) is None:
                 raise StoreError("there is an audit record in the place of the new one")
 
@@ -315,15 +306,15 @@ class EtcdStore:
             text = toText({"node": node, "at": at, "report": facts})
             if len(text) > LARGEST:
                 text = toText({"node": node, "at": at, "report": {**facts, "timeline": None}})
-            when = _when(at)
-            of = self._key("reporter", _name(node), "")
+            stood = timed(at)
+            of = self._key("reporter", named(node), "")
             await self._gateway.transact(
-                put(self._key("reports", when, _name(node)), text), put(of + when, "")
+                put(self._key("reports", stood, named(node)), text), put(of + stood, "")
             )
-            kept = await self._gateway.read(of, _after(of), KEPT + PARTS // 2, keysOnly=True)
+            kept = await self._gateway.read(of, beyond(of), KEPT + PARTS // 2, keysOnly=True)
             old = [found.key for found in kept[KEPT:]]
             if old:
-                reports = [self._key("reports", key.removeprefix(of), _name(node)) for key in old]
+                reports = [self._key("reports", key.removeprefix(of), named(node)) for key in old]
                 await self._gateway.transact(*(delete(key) for key in [*old, *reports]))
 
         return self._write(write)
@@ -336,9 +327,9 @@ class EtcdStore:
             return self._list(fromText, limit, None, "reports")
 
         async def read() -> list[dict[str, Any]]:
-            of = self._key("reporter", _name(node), "")
-            pointers = await self._gateway.read(of, _after(of), limit, keysOnly=True)
-            keys = [self._key("reports", one.key.removeprefix(of), _name(node)) for one in pointers]
+            of = self._key("reporter", named(node), "")
+            pointers = await self._gateway.read(of, beyond(of), limit, keysOnly=True)
+            keys = [self._key("reports", one.key.removeprefix(of), named(node)) for one in pointers]
             found = []
             for at in range(0, len(keys), PARTS):
                 parts = await self._gateway.transact(*map(lookUp, keys[at : at + PARTS]))
@@ -347,10 +338,51 @@ class EtcdStore:
 
         return self._run(read)
 
+    # ------------------------------------------------------------------ what is old
+
+    def takeTurn(self) -> Deferred[bool]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def take() -> bool:
+            key = self._key("pruning")
+            return await self._leased(put(key, self._name, await self._lasting()), isNew(key))
+
+        return self._run(take)
+
+    def leaveTurn(self) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+
+        async def leave() -> None:
+            key = self._key("pruning")
+            for found in await self._gateway.read(key):
+                if found.value.decode("utf-8") == self._name:
+                    await self._gateway.transact(delete(key), when=[isAt(key, found.revision)])
+
+        return self._run(leave)
+
+    def aged(self, before: float) -> Deferred[int]:
+        """
+        See L{IFleetStore}.
+        """
+        start = self._key(Kept.AUDIT, "")
+        return self._run(lambda: self._gateway.count(*older(start, before)))
+
+    def prune(
+        self, kind: Kept, before: float, after: str = "", spared: Collection[str] = ()
+    ) -> Deferred[Pruned]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._run(lambda: self._pruning.prune(kind, before, after, spared))
+
     # ------------------------------------------------------------------ claims
 
     def _place(self, group: str, *parts: str) -> str:
-        return self._key("claims", _name(group), *map(_name, parts), "")
+        return self._key("claims", named(group), *map(named, parts), "")
 
     def claim(
         self, group: str, server: str, allowed: Callable[[frozenset[str]], str]
@@ -361,9 +393,9 @@ class EtcdStore:
 
         async def claim() -> None:
             place = self._place(group)
-            turn, key = self._key("group", _name(group)), self._place(group, server) + _name(self._name)
+            turn, key = self._key("group", named(group)), self._place(group, server) + named(self._name)
             for _ in range(TRIES):
-                parts = await self._gateway.transact(lookUp(turn), lookUp(place, _after(place)))
+                parts = await self._gateway.transact(lookUp(turn), lookUp(place, beyond(place)))
                 assert parts is not None
                 claims = {one.key: one for one in parts[1]}
                 why = allowed(frozenset(map(_serverIn, claims)) - {server})
@@ -382,12 +414,23 @@ class EtcdStore:
         """
         @return: whether it was done; not, where the group has changed since, or the lease has ended.
         """
+        claim = put(key, "", await self._lasting())
+        return await self._leased(claim, isAt(turn, revision), put(turn, self._name))
+
+    async def _lasting(self) -> int:
         if not self._lease:
             self._lease = await self._gateway.grant(self._seconds)
+        return self._lease
+
+    async def _leased(
+        self, part: Mapping[str, Any], when: Mapping[str, Any], *more: Mapping[str, Any]
+    ) -> bool:
+        """
+        @param part: writes what goes with the lease.
+        @return: whether it was done; not, where the condition does not hold, or the lease has ended.
+        """
         try:
-            done = await self._gateway.transact(
-                put(key, "", self._lease), put(turn, self._name), when=[isAt(turn, revision)]
-            )
+            done = await self._gateway.transact(part, *more, when=[when])
         except StoreError as error:
             if "lease not found" not in str(error):
                 raise
@@ -402,7 +445,7 @@ class EtcdStore:
         """
 
         async def hold() -> None:
-            key = self._place(group, server) + _name(self._name)
+            key = self._place(group, server) + named(self._name)
             for found in await self._gateway.read(key):
                 # Without a lease, where it is there still.
                 lasting, unchanged = put(key, HELD), isAt(key, found.revision)
@@ -418,7 +461,7 @@ class EtcdStore:
         """
 
         async def release() -> None:
-            key = self._place(group, server) + _name(owner or self._name)
+            key = self._place(group, server) + named(owner or self._name)
             await self._gateway.transact(delete(key))
 
         return self._run(release)
@@ -430,7 +473,7 @@ class EtcdStore:
 
         async def read() -> frozenset[str]:
             place = self._place(group)
-            found = await self._gateway.read(place, _after(place), keysOnly=True)
+            found = await self._gateway.read(place, beyond(place), keysOnly=True)
             return frozenset(_serverIn(one.key) for one in found)
 
         return self._run(read)
@@ -442,7 +485,7 @@ class EtcdStore:
 
         async def read() -> list[tuple[str, str, str]]:
             place = self._key("claims", "")
-            found = [one.key for one in await self._gateway.read(place, _after(place)) if _isHeld(one)]
+            found = [one.key for one in await self._gateway.read(place, beyond(place)) if _isHeld(one)]
             return [(unquote(key.split("/")[-3]), _serverIn(key), _last(key)) for key in found]
 
         return self._run(read)
@@ -467,23 +510,14 @@ class EtcdStore:
     ) -> Deferred[list[T]]:
         async def read() -> list[T]:
             start = self._key(*place, "")
-            # After the slash comes 0: all of that very time are left out.
-            first = start if before is None else f"{start}{_when(before)}0"
-            return _all(made, await self._gateway.read(first, _after(start), limit))
+            first, end = (start, beyond(start)) if before is None else older(start, before)
+            return _all(made, await self._gateway.read(first, end, limit))
 
         return self._run(read)
 
 
 def _all(made: Callable[[bytes], T], found: Iterable[Found]) -> list[T]:
     return [made(one.value) for one in found]
-
-
-def _after(start: str) -> str:
-    """
-    @param start: a key's beginning, with its slash.
-    @return: what comes after all keys that begin so.
-    """
-    return start[:-1] + "0"
 
 
 def _last(key: str) -> str:

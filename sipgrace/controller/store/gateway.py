@@ -155,6 +155,13 @@ class Gateway:
             await self.call("/v3/kv/range", lookUp(key, end, limit, keysOnly)["request_range"])
         )
 
+    async def count(self, key: str, end: str) -> int:
+        """
+        @return: how many keys there are from there up to C{end}.
+        """
+        asked = lookUp(key, end)["request_range"] | {"count_only": True}
+        return int((await self.call("/v3/kv/range", asked)).get("count", 0))
+
     async def grant(self, seconds: int) -> int:
         """
         @return: a new lease, which ends after so many seconds unless it is kept alive.

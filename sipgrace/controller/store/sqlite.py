@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,11 +23,14 @@ from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFr
 from sipgrace.controller.seams import (
     ENDED,
     IFleetStore,
+    Kept,
     NodeRecord,
     OrderRecord,
+    Pruned,
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.store.sqlitepruning import prune
 from sipgrace.errors import OrderRefused, SIPGraceError, StoreError
 
 __all__ = ["KEPT", "SQLiteStore"]
@@ -35,7 +38,7 @@ __all__ = ["KEPT", "SQLiteStore"]
 T = TypeVar("T")
 
 #: The version of the tables.
-VERSION: Final = 2
+VERSION: Final = 3
 
 #: So many reports are kept of each node: the latest.
 KEPT: Final = 100
@@ -62,6 +65,16 @@ CREATE TABLE claims (budget TEXT NOT NULL, server TEXT NOT NULL, PRIMARY KEY (bu
 #: What version 2 has besides.
 _TABLES_2: Final = """
 CREATE TABLE nodes (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+#: And version 3: what is older than C{audit_going} says can be removed from the audit log; nothing stands
+#: there but while that is done.
+_TABLES_3: Final = """
+CREATE TABLE audit_going (before REAL NOT NULL);
+DROP TRIGGER audit_lasts;
+CREATE TRIGGER audit_lasts BEFORE DELETE ON audit
+    WHEN NOT EXISTS (SELECT 1 FROM audit_going WHERE OLD.at < before)
+    BEGIN SELECT RAISE(ABORT, 'the audit log stays'); END;
 """
 
 
@@ -186,11 +199,12 @@ class SQLiteStore:
             "INSERT OR REPLACE INTO rollings VALUES (?, ?, ?)", record.id, record.at, record=record
         )
 
-    def rollings(self, limit: int = 100) -> Deferred[list[RollingRecord]]:
+    def rollings(self, limit: int = 100, before: float | None = None) -> Deferred[list[RollingRecord]]:
         """
         See L{IFleetStore}.
         """
-        found = self._ask("SELECT record FROM rollings ORDER BY at DESC LIMIT ?", limit)
+        where, values = _where(before)
+        found = self._ask(f"SELECT record FROM rollings {where} ORDER BY at DESC LIMIT ?", *values, limit)
         return found.addCallback(lambda rows: [rollingFrom(row) for row, in rows])
 
     def putSchedule(self, record: ScheduleRecord) -> Deferred[None]:
@@ -277,6 +291,35 @@ class SQLiteStore:
         where, values = _where(None, node)
         found = self._ask(f"SELECT record FROM reports {where} ORDER BY at DESC LIMIT ?", *values, limit)
         return found.addCallback(lambda rows: [fromText(row) for row, in rows])
+
+    # ------------------------------------------------------------------ what is old
+
+    def takeTurn(self) -> Deferred[bool]:
+        """
+        See L{IFleetStore}. There is nobody else.
+        """
+        return succeed(True)
+
+    def leaveTurn(self) -> Deferred[None]:
+        """
+        See L{IFleetStore}.
+        """
+        return succeed(None)
+
+    def aged(self, before: float) -> Deferred[int]:
+        """
+        See L{IFleetStore}.
+        """
+        found = self._ask("SELECT COUNT(*) FROM audit WHERE at < ?", before)
+        return found.addCallback(lambda rows: int(rows[0][0]))
+
+    def prune(
+        self, kind: Kept, before: float, after: str = "", spared: Collection[str] = ()
+    ) -> Deferred[Pruned]:
+        """
+        See L{IFleetStore}.
+        """
+        return self._run(lambda cursor: prune(cursor, kind, before, after, spared))
 
     # ------------------------------------------------------------------ claims
 
@@ -395,7 +438,7 @@ def _prepare(cursor: Any) -> None:
     version = cursor.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise StoreError(f"its tables are of version {version}; this program knows those up to {VERSION}")
-    for number, tables in enumerate((_TABLES, _TABLES_2), start=1):
+    for number, tables in enumerate((_TABLES, _TABLES_2, _TABLES_3), start=1):
         # executescript() would end our transaction.
         for statement in _statements(tables) if version < number else ():
             cursor.execute(statement)
