@@ -1,51 +1,27 @@
 """
-What sipgrace is made of and what it needs; the settings of its checks are in pyproject.toml.
+What sipgrace is made of and what it needs. How it is built is in tools/building.py; the settings of its
+checks are in pyproject.toml.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 from pathlib import Path
-from typing import Any
 
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
+sys.path.insert(0, str(here / "tools"))
+
+from building import CHECKS, COMMANDS, extensions  # noqa: E402
+
 readme = here / "README.rst"
 about = (here / "sipgrace" / "__init__.py").read_text(encoding="utf-8")
 version = re.search(r'(?m)^__version__ = "(.+)"$', about)
 assert version is not None
 
-# What every message passes: compiled by mypyc where SIPGRACE_COMPILE=1 asks for it (docs/architecture.rst).
-# It is the same source either way.
-HOT = [
-    *("message/[!_]*", "transaction/[!_]*"),
-    *("proxy/acked", "proxy/best", "proxy/branch", "proxy/checks", "proxy/context"),
-    *("proxy/copies", "proxy/core", "proxy/ghost", "proxy/glance", "proxy/kept"),
-    *("proxy/lookup", "proxy/priority", "proxy/routes", "proxy/target", "proxy/trail"),
-    *("transport/intake", "transport/udp", "server/role", "server/routing", "lifecycle/ledger"),
-]
-
-
-def compiled() -> list[Any]:
-    """
-    The extension modules: none as a rule. Making them needs a C compiler, and mypy with what it looks at
-    beside setuptools: pip's C{--no-build-isolation} in an environment with the extra C{compile}.
-    """
-    if os.environ.get("SIPGRACE_COMPILE", "0") in ("", "0"):
-        return []
-    from mypyc.build import mypycify
-
-    os.environ.setdefault("CFLAGS", "-g0")
-    paths = [str(path) for name in HOT for path in sorted(here.glob(f"sipgrace/{name}.py"))]
-    settings = ["--config-file", str(here / "pyproject.toml")]
-    modules: list[Any] = mypycify(settings + paths, opt_level="2", group_name="sipgrace")
-    return modules
-
-
-# mypy-zope follows mypy's releases one by one, so the two are held together.
-checks = ["ruff>=0.9", "mypy>=1.15", "mypy-zope>=1.0.11"]
+checks = ["ruff>=0.9", *CHECKS]
 
 setup(
     name="sipgrace",
@@ -62,7 +38,8 @@ setup(
     package_dir={"": "."},
     package_data={"sipgrace": ["py.typed"], "sipgrace.controller.web": ["page/*"]},
     zip_safe=False,
-    ext_modules=compiled(),
+    ext_modules=extensions(),
+    cmdclass=COMMANDS,
     install_requires=[
         "Twisted[tls,conch]>=26.4",
         "Automat>=25.4.16",
@@ -91,7 +68,7 @@ setup(
             *checks,
         ],
         "lint": checks,
-        "compile": [*checks, "setuptools>=70.1"],
+        "compile": [*CHECKS, "setuptools>=70.1"],
         "bench": [*checks, "setuptools>=70.1", "sipmessage==0.7.1", "py-spy>=0.3.14"],
         "docs": ["sphinx>=8", "pydoctor>=25.4"],
     },

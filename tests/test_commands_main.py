@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipgrace import __version__
 from sipgrace.commands.main import VERBS, sipgrace
 from sipgrace.commands.reach import Reach
+from sipgrace.compiled import HOW
 from sipgrace.control.remote import Unreachable
 from tests.children import ROOT, Child
 from tests.controlled import SERVER, Call, ControlledCase
@@ -302,7 +303,7 @@ class CommandLine(SynchronousTestCase):
         return str(path)
 
     def test_version(self) -> None:
-        self.assertEqual(self.give("--version"), (0, f"sipgrace, version {__version__}\n"))
+        self.assertEqual(self.give("--version"), (0, f"sipgrace, version {__version__} ({HOW})\n"))
 
     def test_help(self) -> None:
         """

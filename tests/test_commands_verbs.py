@@ -25,6 +25,7 @@ from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.progress import Bar, Lines, displayFor
 from sipgrace.commands.reach import Job, Left, Reach
 from sipgrace.commands.words import calls, count, seconds, standing
+from sipgrace.compiled import HOW
 from sipgrace.control.remote import Unreachable
 from tests.controlled import SERVER, Call, ControlledCase
 
@@ -468,14 +469,14 @@ class Looking(VerbCase):
         port = service.element.associations.listeners[0].port
         self.assertEqual(
             outcome.text,
-            f"name          server-1 (server, version 0.1.0, pid {pid})\n"
+            f"name          server-1 (server, version 0.1.0, {HOW}, pid {pid})\n"
             "state         serving\n"
             "calls left    0\n"
             "associations  0\n"
             "since start   0 accepted, 0 settled, 0 of them by force, 0 refused\n"
             f"listens at    SIP/2.0/UDP 127.0.7.1:{port}",
         )
-        self.assertEqual(set(outcome.facts), {"pid", "version", *service.status()})
+        self.assertEqual(set(outcome.facts), {"compiled", "pid", "version", *service.status()})
 
     async def test_draining(self) -> None:
         service = await self.server()

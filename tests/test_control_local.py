@@ -133,7 +133,7 @@ class Status(LocalCase):
                 "order": None,
             },
         )
-        self.assertEqual(set(status), {"version", "pid", *service.status()})
+        self.assertEqual(set(status), {"version", "compiled", "pid", *service.status()})
 
     async def test_client(self) -> None:
         await self.client()

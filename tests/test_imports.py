@@ -21,7 +21,7 @@ LEVELS: list[list[str]] = [
     ["proxy", "control", "config", "lifecycle", "metrics"],
     ["transport", "transaction"],
     ["message"],
-    ["interfaces", "errors"],
+    ["interfaces", "errors", "compiled"],
 ]
 # What the levels alone would not allow.
 ALSO = {

@@ -19,6 +19,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import TestCase
 
 from sipgrace import __version__
+from sipgrace.compiled import HOW
 from tests.children import ROOT, Child
 from tests.keysmade import makeOrderKey
 
@@ -278,7 +279,7 @@ class CommandLine(TestCase):
     async def test_version(self) -> None:
         self.assertEqual(
             await self.end("sipgrace-server", "--version"),
-            (0, f"sipgrace {__version__}, Twisted {twisted}\n", ""),
+            (0, f"sipgrace {__version__} ({HOW}), Twisted {twisted}\n", ""),
         )
 
     async def test_check(self) -> None:

@@ -92,7 +92,7 @@ esac
 
 # A moved tree and another Python each need a new .venv; other settings only what is installed in it.
 made="$("$python" -c 'import sys; print(sys.version, sys.prefix)') $PWD"
-ready=$({ echo "$made"; cat setup.py pyproject.toml tools/setup.sh; } | sha256sum)
+ready=$({ echo "$made"; cat setup.py pyproject.toml tools/building.py tools/setup.sh; } | sha256sum)
 if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
     if [ "$(cat .venv/made 2>/dev/null)" != "$made" ]; then
         "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv "virtual environments for Python"

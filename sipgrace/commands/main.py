@@ -21,6 +21,7 @@ from click.core import ParameterSource
 from sipgrace import __version__
 from sipgrace.commands.access import withController
 from sipgrace.commands.outcome import Exit
+from sipgrace.compiled import HOW
 
 __all__ = ["main", "sipgrace"]
 
@@ -121,7 +122,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, "-V", "--version", prog_name="sipgrace")
+@click.version_option(f"{__version__} ({HOW})", "-V", "--version", prog_name="sipgrace")
 @withController
 @click.pass_context
 def sipgrace(

@@ -28,8 +28,11 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     """
     A status for people: headings and values.
     """
+    # What has no calls does not say how it runs, nor does an older version.
+    how = {True: ", compiled", False: ", interpreted"}.get(status.get("compiled", ""), "")
+    version = f"version {status['version']}{how}"
     found = [
-        ("name", f"{status['name']} ({status['role']}, version {status['version']}, pid {status['pid']})"),
+        ("name", f"{status['name']} ({status['role']}, {version}, pid {status['pid']})"),
         ("state", status["state"]),
     ]
     if status["role"] == "controller":

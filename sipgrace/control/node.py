@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred, fail
 
 from sipgrace import __version__
+from sipgrace.compiled import COMPILED
 from sipgrace.control.commands import (
     NotOffered,
     phrase,
@@ -231,7 +232,7 @@ class Node:
         """
         How things stand.
         """
-        return {"version": __version__, "pid": os.getpid(), **self._status()}
+        return {"version": __version__, "compiled": COMPILED, "pid": os.getpid(), **self._status()}
 
     def reroutes(self, since: int) -> tuple[list[dict[str, Any]], int]:
         """

@@ -11,6 +11,7 @@ from twisted.copyright import version as twisted
 from twisted.python import usage
 
 from sipgrace import __version__
+from sipgrace.compiled import HOW
 from sipgrace.config.sections import Section
 from sipgrace.errors import ConfigError
 
@@ -45,7 +46,7 @@ class FileOptions(usage.Options):
         """
         Print the versions of sipgrace and Twisted, and exit.
         """
-        print(f"sipgrace {__version__}, Twisted {twisted}", flush=True)
+        print(f"sipgrace {__version__} ({HOW}), Twisted {twisted}", flush=True)
         raise SystemExit(0)
 
     def postOptions(self) -> None:
