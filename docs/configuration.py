@@ -24,7 +24,7 @@ from sipgrace.config import controller, links, metrics, orders, priority, regist
 from sipgrace.config.client import ClientConfig
 from sipgrace.config.controller import ControllerConfig
 from sipgrace.config.server import ServerConfig
-from sipgrace.transport.sctp.endpoints import BOUNDS
+from sipgrace.transport.sctp.arguments import BOUNDS
 from sipgrace.transport.sctp.stack import DEFAULT_OPTIONS, SCTPOptions
 
 HERE = Path(__file__).parent
@@ -115,7 +115,7 @@ public key
 
 # The kinds of L{sipgrace.config.values}, told by the very objects of their annotations.
 KINDS = [
-    (values.Name, "name", ""),
+    (values.Name, "name", "names"),
     (values.Network, "network", "networks"),
     (values.NetworkOrName, "", "networks and client names"),
     (values.SipURI, "SIP URI", ""),
@@ -141,7 +141,7 @@ KINDS = [
     (orders.PublicKey, "public key", ""),
     (registrar.SHA256, "string", ""),
     (registrar.MD5, "string", ""),
-    (controller.URL, "string", ""),
+    (controller.URL, "string", "strings"),
     (controller.Digest, "string", ""),
     (links.Labels, "table of strings", ""),
     (links.Host, "string", ""),

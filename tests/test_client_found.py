@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -302,6 +303,24 @@ class FollowTests(FoundCase):
         self.zone.mute = {b"one.example.org"}
         self.clock.advance(20)
         self.assertEqual((list(self.discovery.places), self.discovery.trouble), (both, text))
+
+    def test_logged(self) -> None:
+        """
+        What is wrong with a look-up is logged when it begins, not at every look-up.
+        """
+        lines: list[str | None] = []
+        self.discovery.log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+        self.zone.mute = {b"one.example.org"}
+        self.found.start()
+        self.clock.advance(5)
+        self.clock.advance(5)
+        text = "trunk: DNS does not answer for one.example.org A: DNSServerError; it is looked up again"
+        self.assertEqual(lines, [text])
+        self.zone.mute = set()
+        self.clock.advance(5)
+        self.zone.mute = {b"one.example.org"}
+        self.clock.advance(20)
+        self.assertEqual(lines, [text, text])
 
     def test_stop(self) -> None:
         """

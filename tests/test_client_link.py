@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -393,6 +394,32 @@ class OpeningTests(SynchronousTestCase):
         world.outcome(Available())
         world.loseNow()
         self.assertEqual(world.link.status()["due"], 1.0)
+
+    def test_logged(self) -> None:
+        """
+        What keeps a server away is logged when it begins, and when it becomes something else, not at every
+        attempt; and again after the server was good.
+        """
+        world = World()
+        lines: list[str | None] = []
+        world.link._core.log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+        world.link.start()
+        for reason in ("refused", "refused", "timed out", "timed out"):
+            world.connecting[-1].errback(ConnectionRefusedError(reason))
+            world.clock.advance(float(str(world.link.status()["due"])))
+        name = world.link.name
+        found = [f"{name}: not opened: {why}; it is tried again" for why in ("refused", "timed out")]
+        self.assertEqual(lines, found)
+        world.openedNow()
+        world.outcome(Failed("answered 500"))
+        found.append(f"{name}: test: answered 500; it is tried again")
+        self.assertEqual(lines, found)
+        world.clock.advance(float(str(world.link.status()["due"])))
+        world.outcome(Available())
+        world.loseNow()
+        world.clock.advance(float(str(world.link.status()["due"])))
+        world.connecting[-1].errback(ConnectionRefusedError("timed out"))
+        self.assertEqual(lines, [*found, found[1]])
 
     def test_anAssociationThatDoesNotPassIsNoSuccess(self) -> None:
         """

@@ -801,6 +801,10 @@ class Words(SynchronousTestCase):
     def test_standing(self) -> None:
         self.assertEqual(standing(statusOf(state="serving", waiting=3)), "server-1: serving")
         self.assertEqual(standing(statusOf(waiting=3)), "server-1: draining, 3 calls left, 0 associations")
+        self.assertEqual(
+            standing(statusOf(state="slowing", slowLeft=9.5)),
+            "server-1: slowing, 0 calls left, 0 associations, 9.5 s until the full stop",
+        )
 
 
 class Outcomes(SynchronousTestCase):

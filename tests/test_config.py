@@ -67,6 +67,14 @@ class Wrong(SynchronousTestCase):
         error = self.assertRaises(ConfigError, loadServer, path)
         self.assertEqual(str(error), f"{path}: expected UTF-8, found another byte at offset 8")
 
+    def test_byteOrderMark(self) -> None:
+        """
+        As some editors write it.
+        """
+        path = Path(self.mktemp())
+        path.write_text(SERVER, encoding="utf-8-sig")
+        self.assertEqual(loadServer(path).server.name, "s")
+
     def test_notTOML(self) -> None:
         self.assertEqual(
             self.serverErrors("[server]\nname = s"),
@@ -263,6 +271,22 @@ class Wrong(SynchronousTestCase):
         self.assertEqual(
             self.serverErrors(SERVER + client * 2),
             ["clients[2].name: expected a name that no other client has, found 'a' again"],
+        )
+
+    def test_sameNetworkTwice(self) -> None:
+        """
+        Of two clients with the same network one would never be known; networks within others are all right.
+        """
+        client = '[[clients]]\nname = "{}"\nnetworks = {}\n'.format
+        first = client("a", '["10.0.0.0/8", "10.0.0.0/8"]')
+        inside = parseServer(SERVER + first + client("b", '["10.1.0.0/16"]'), "s.toml")
+        self.assertEqual([one.name for one in inside.clients], ["a", "b"])
+        self.assertEqual(
+            self.serverErrors(SERVER + first + client("b", '["10.1.0.0/16", "10.0.0.0/8"]')),
+            [
+                "clients[2].networks[2]: expected a network that is no other client's, found 10.0.0.0/8, "
+                "which is a's already"
+            ],
         )
 
     def test_unknownClients(self) -> None:

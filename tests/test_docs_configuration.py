@@ -10,7 +10,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipgrace.transport.sctp.endpoints import BOUNDS
+from sipgrace.transport.sctp.arguments import BOUNDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,6 +55,7 @@ class Reference(SynchronousTestCase):
         said = r"^ *``[a-z0-9_]+`` -- .+; (required|default .+|(not set|empty) by default)$"
         for at in keys:
             self.assertRegex(lines[at], said)
+            self.assertNotIn(" of ;", lines[at])
             indent = len(lines[at]) - len(lines[at].lstrip())
             self.assertRegex(lines[at + 1], rf"^ {{{indent + 4}}}[A-Z]")
             self.assertTrue(lines[at + 1].strip())

@@ -50,6 +50,14 @@ class DescriptionTests(SynchronousTestCase):
         parsed = parseDescription("udp:5060:interface=192.0.2.1")
         self.assertEqual(parsed.named(("port",), ("interface",)), {"port": "5060", "interface": "192.0.2.1"})
         self.assertRaises(ConfigError, parsed.named, ("port",), ())
+        error = self.assertRaises(
+            ConfigError, parseDescription("udp:5060:interface=::1").named, ("port",), ("interface",)
+        )
+        self.assertEqual(
+            str(error),
+            "'udp:5060:interface=::1': expected NAME=VALUE after each colon, found ''; a colon within a "
+            r"value, as in an IPv6 address, is written \: (in TOML, between single quotes)",
+        )
         self.assertRaises(ConfigError, parsed.named, (), ("interface", "port"))
         self.assertRaises(ConfigError, parseDescription("udp:5060:port=5061").named, ("port",), ())
 

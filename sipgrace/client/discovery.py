@@ -93,9 +93,7 @@ class Discovery:
             return
         self._looking = None
         self._failures = 0
-        self.trouble = "; ".join(text for _, text in located.missing)
-        if self.trouble:
-            self.log.warn("{name}: {trouble}", name=self.name, trouble=self.trouble)
+        self._troubled("; ".join(text for _, text in located.missing))
         missing = {target for target, _ in located.missing}
         kept = [place for place in self.places.values() if place.target in missing]
         places = sorted([*located.places, *kept], key=lambda place: (place.priority, -place.weight))
@@ -108,13 +106,22 @@ class Discovery:
         if self._looking is not looking:
             return
         self._looking = None
-        self.trouble = failure.getErrorMessage() or repr(failure.value)
-        if not failure.check(TransportError):
-            self.log.failure("looking {uri} up failed", failure, uri=bytes(self.uri).decode("ascii"))
+        trouble = failure.getErrorMessage() or repr(failure.value)
+        if failure.check(TransportError):
+            self._troubled(trouble)
         else:
-            self.log.warn("{name}: {trouble}", name=self.name, trouble=self.trouble)
+            self.trouble = trouble
+            self.log.failure("looking {uri} up failed", failure, uri=bytes(self.uri).decode("ascii"))
         self._next = self._clock.callLater(self._backoff.delay(self._failures, self._random), self._look)
         self._failures += 1
+
+    def _troubled(self, text: str) -> None:
+        """
+        What is wrong is logged when it begins and when it becomes something else, not at every look-up.
+        """
+        if text and text != self.trouble:
+            self.log.warn("{name}: {trouble}; it is looked up again", name=self.name, trouble=text)
+        self.trouble = text
 
     def _named(self, places: Sequence[Place]) -> dict[str, Place]:
         """

@@ -211,6 +211,7 @@ class LinkCore:
     lastDown: str = ""
     lastTrouble: str = ""
     stopWaiters: list[Deferred[None]] = field(default_factory=list)
+    _logged: str = ""
 
     _timer: IDelayedCall | None = None
     _attempt: Deferred[IAssociation] | None = None
@@ -343,7 +344,7 @@ class LinkCore:
         attempt.addCallbacks(opened, failed)
 
     def _openingFailed(self, link: Link, reason: str) -> None:
-        self.lastTrouble = f"not opened: {reason}"
+        self._troubled(f"not opened: {reason}")
         link._openFailed()
 
     def attemptTest(self, link: Link) -> None:
@@ -372,6 +373,15 @@ class LinkCore:
 
         testing.addErrback(broken).addCallback(tested)
 
+    def _troubled(self, text: str) -> None:
+        """
+        What is wrong is logged when it begins and when it becomes something else, not at every attempt.
+        """
+        self.lastTrouble = text
+        if text != self._logged:
+            self._logged = text
+            self.log.warn("{server}: {trouble}; it is tried again", server=self.link.name, trouble=text)
+
     def _judge(self, link: Link, outcome: Outcome, latency: float) -> None:
         """
         Sends the input that an outcome amounts to.
@@ -379,6 +389,7 @@ class LinkCore:
         match outcome:
             case Available():
                 self.latency, self.silent, self.testFailures = latency, 0, 0
+                self._logged = ""
                 self.good += 1
                 if self.good < self.settings.up:
                     link._promising()
@@ -392,7 +403,7 @@ class LinkCore:
                 self.good = 0
                 self.testFailures += 1
                 self.silent = self.silent + 1 if silent else 0
-                self.lastTrouble = f"test: {reason}"
+                self._troubled(f"test: {reason}")
                 if self.active and self.testFailures < self.settings.down:
                     link._doubtful()
                 elif self.settings.fresh and self.silent >= self.settings.fresh:

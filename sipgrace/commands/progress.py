@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall
 
 from sipgrace.commands.display import barOf, fitting
 from sipgrace.commands.reach import glance
-from sipgrace.commands.words import calls, count, seconds, standing
+from sipgrace.commands.words import calls, count, seconds, standing, until
 from sipgrace.control.remote import Unreachable
 
 __all__ = ["Display", "displayFor", "follow"]
@@ -86,8 +86,7 @@ class Bar:
         left = calls(status) if waiting or not status["associations"] else ""
         if not waiting and status["associations"]:
             left = f"{count(status['associations'], 'association')} left"
-        if status["guardLeft"] is not None:
-            left = f"{left}, {seconds(status['guardLeft'])} until the guard"
+        left = ", ".join([left, *until(status)])
         self._progress.update(
             self._task,
             description=f"{status['name']}: {status['state']}",

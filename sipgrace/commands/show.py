@@ -46,6 +46,9 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status.get("dialogs"):
         left += f": {status['setups']} being set up, {status['dialogs']} going on"
     found.append(("calls left", left))
+    if status.get("slowLeft") is not None:
+        share = f"{status['refusedShare']:.0%} of the new calls are refused"
+        found.append(("full stop", f"in {seconds(status['slowLeft'])}, {share}"))
     if status["guardLeft"] is not None:
         found.append(("guard", f"in {seconds(status['guardLeft'])}"))
     if status["retryAfter"] is not None:

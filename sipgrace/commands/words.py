@@ -5,10 +5,11 @@ How states, counts and times are put into words.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["calls", "count", "moment", "seconds", "segment", "standing", "table"]
+__all__ = ["calls", "count", "moment", "seconds", "segment", "standing", "table", "until"]
 
 
 def count(number: int, one: str, several: str | None = None) -> str:
@@ -64,6 +65,18 @@ def table(heads: list[str], rows: list[list[str]]) -> list[str]:
     ]
 
 
+def until(status: Mapping[str, Any]) -> list[str]:
+    """
+    What a drain is to come to next, and when, where that is known.
+    """
+    if status["guardLeft"] is not None:
+        return [f"{seconds(status['guardLeft'])} until the guard"]
+    # A controller's view is without it.
+    if status.get("slowLeft") is not None:
+        return [f"{seconds(status['slowLeft'])} until the full stop"]
+    return []
+
+
 def standing(status: dict[str, Any]) -> str:
     """
     One line of how a process stands.
@@ -72,6 +85,5 @@ def standing(status: dict[str, Any]) -> str:
     if status["state"] != "serving":
         parts.append(calls(status))
         parts.append(count(status["associations"], "association"))
-    if status["guardLeft"] is not None:
-        parts.append(f"{seconds(status['guardLeft'])} until the guard")
+    parts += until(status)
     return ", ".join(parts)

@@ -376,7 +376,20 @@ class _Own(Section):
     @field_validator("clients", mode="after")
     @classmethod
     def _once(cls, clients: tuple[ServerClient, ...]) -> tuple[ServerClient, ...]:
-        mistakes(once([client.name for client in clients], "client"))
+        found = list(once([client.name for client in clients], "client"))
+        owners: dict[IPv4Network | IPv6Network, str] = {}
+        for at, client in enumerate(clients):
+            for place, network in enumerate(client.networks):
+                owner = owners.setdefault(network, client.name)
+                if owner != client.name:
+                    found.append(
+                        (
+                            (at, "networks", place),
+                            f"expected a network that is no other client's, found {network}, which is "
+                            f"{owner}'s already",
+                        )
+                    )
+        mistakes(found)
         return clients
 
     @field_validator("schedule", mode="after")

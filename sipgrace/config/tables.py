@@ -18,7 +18,8 @@ def readText(path: str | Path) -> str:
     @raise ConfigError: where it cannot be read, or is not UTF-8.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        # Some editors put a byte order mark at the beginning.
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -43,7 +43,11 @@ class Description:
         @raise ConfigError: there is one that is not known, or too many.
         """
         if len(self.positional) > len(order):
-            raise ConfigError(f"{self.text!r}: {self.positional[len(order)]!r} has no name=")
+            part = self.positional[len(order)]
+            raise ConfigError(
+                f"{self.text!r}: expected NAME=VALUE after each colon, found {part!r}; a colon within a "
+                r"value, as in an IPv6 address, is written \: (in TOML, between single quotes)"
+            )
         values = {**dict(zip(order, self.positional, strict=False)), **self.arguments}
         for name in self.arguments:
             if name not in order and name not in known:

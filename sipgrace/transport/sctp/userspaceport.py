@@ -77,7 +77,7 @@ class UserspacePort:
                 self._stack.settleListener(self._listener)
                 self._listener = None
             self._closeSockets()
-            raise CannotListenError(wanted.host, str(wanted), error) from error
+            raise CannotListenError(wanted.host, f"{wanted.port} over UDP {wanted.encaps}", error) from error
         for each in self._sockets:
             self._listener.ports[each] = self
         first = self._sockets[0]
