@@ -1,11 +1,16 @@
 """
-The examples of deployment, C{examples/kubernetes.yaml} and C{examples/sipgrace-server@.service}: what stands
-in them fits together, and the very commands in them do what they are there for.
+The examples of deployment, C{examples/kubernetes.yaml}, C{examples/sipgrace-server@.service} and
+C{examples/logrotate.conf}: what stands in them fits together, and the very commands in them do what they are
+there for.
 """
 
 from __future__ import annotations
 
+import grp
+import gzip
+import json
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -23,11 +28,15 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from sipgrace.config.load import parseServer
 from sipgrace.config.server import ServerConfig
+from sipgrace.errors import OrderRefused
+from sipgrace.lifecycle.audit import AuditLog
+from sipgrace.lifecycle.nonces import Nonces
 from tests.scenarios.addresses import claim
 from tests.scenarios.network import ENCAPS, PORT
 from tests.scenarios.phones import Phone, answer, keepRinging
 from tests.scenarios.processes import Process
 from tests.scenarios.waiting import poll, reactor
+from tests.test_lifecycle_audit import atOnce as beside
 from tests.test_lifecycle_sdnotify import Manager
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -167,6 +176,102 @@ class Manifest(SynchronousTestCase):
             self.assertEqual(command[:2], ["sipgrace", "status"])
             self.assertEqual("--is" in command, minds)
             self.assertLess(float(command[command.index("--timeout") + 1]), probe["timeoutSeconds"])
+
+
+class Rotated(TestCase):
+    """
+    C{examples/logrotate.conf}, with a real logrotate.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        """
+        The example, for a folder of the test's own.
+        """
+        self.folder = Path(self.mktemp()).absolute()
+        # Where its group could write it, logrotate would not touch it.
+        self.folder.mkdir(mode=0o755)
+        # A file that others may write is not taken either.
+        self.config = self.folder / "logrotate.conf"
+        text = (EXAMPLES / "logrotate.conf").read_text(encoding="utf-8")
+        self.assertIn("/var/log/sipgrace/*.jsonl {", text)
+        text = text.replace("/var/log/sipgrace", os.fspath(self.folder))
+        user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+        self.config.write_text(text.replace("su sipgrace sipgrace", f"su {user} {group}"))
+        self.config.chmod(0o644)
+        self.path = self.folder / "audit.jsonl"
+
+    def rotate(self, *options: str) -> None:
+        """
+        Once.
+        """
+        unpacked = Path(__file__).parent.parent / "build" / "logrotate"
+        program = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin:{unpacked}/usr/sbin")
+        if program is None:
+            raise SkipTest("logrotate is not installed")
+        libraries = ":".join(os.fspath(one) for one in unpacked.glob("usr/lib/*-linux-gnu*"))
+        state = os.fspath(self.folder / "state")
+        done = subprocess.run(
+            [program, *options, "--state", state, os.fspath(self.config)],
+            env={**os.environ, "LD_LIBRARY_PATH": libraries},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def records(self, name: str) -> list[Any]:
+        """
+        What stands in a file.
+        """
+        path = self.folder / name
+        text = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
+        return [json.loads(line)["n"] for line in text.splitlines()]
+
+    async def test_rotated(self) -> None:
+        """
+        No record is lost, however often it is rotated; nobody else can read them; an order that was given is
+        known still.
+        """
+        log = AuditLog(self.path, beside)
+        nonces = Nonces(self.path.with_name("audit.jsonl.nonces"))
+        nonces.take("n1", 2e9, 1e9)
+        nonces.storing("n1", 2e9, 1e9)()
+        for number in range(3):
+            await log.record({"n": number})
+            self.rotate("--force")
+            self.assertFalse(self.path.exists())
+        # Nothing was added since.
+        self.rotate("--force")
+        await log.record({"n": 3})
+        names = ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2.gz", "audit.jsonl.3.gz"]
+        self.assertEqual([self.records(name) for name in names], [[3], [2], [1], [0]])
+        self.assertEqual({(self.folder / name).stat().st_mode & 0o777 for name in names}, {0o600})
+        again = Nonces(self.path.with_name("audit.jsonl.nonces"))
+        again.load(1e9)
+        self.assertRaises(OrderRefused, again.take, "n1", 2e9, 1e9)
+
+    async def test_kept(self) -> None:
+        """
+        As many as the example says, however much is written; a small one is left alone until its month is
+        over.
+        """
+        log = AuditLog(self.path, beside)
+        for number in range(17):
+            await log.record({"n": number})
+            self.rotate("--force")
+        found = sorted(path.name for path in self.folder.glob("audit.jsonl*"))
+        self.assertEqual(len(found), 14)
+        self.assertEqual(self.records("audit.jsonl.14.gz"), [3])
+        await log.record({"n": 17})
+        self.rotate()
+        self.assertEqual(self.records("audit.jsonl"), [17])
+        with self.path.open("ab") as file:
+            file.truncate(101 * 1024 * 1024)
+        self.rotate()
+        self.assertFalse(self.path.exists())
 
 
 class Running(TestCase):

@@ -58,16 +58,16 @@ case $kind in
 bench) command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside" ;;
 esac
 # What some tests look with; where it cannot be had they are skipped, and CI does not mind (tools/runtests.py).
-unpack() { # PACKAGE PROGRAM WHAT-FOR: not installed, for it would start a service
-    command -v "$2" >/dev/null || [ -x "build/$1/usr/bin/$2" ] && return
+unpack() { # PACKAGE PROGRAM WHAT-FOR [WHAT-IT-NEEDS]: not installed, for it would start a service
+    command -v "$2" >/dev/null || [ -x "build/$1/usr/bin/$2" ] || [ -x "build/$1/usr/sbin/$2" ] && return
     echo "unpacking the Debian package $1 ($3) in build/$1"
     rm -rf "build/$1"
     mkdir -p "build/$1"
-    fetch="apt-get download -qq $1"
+    fetch="apt-get download -qq $1 ${4-}"
     (
         cd "build/$1"
         $fetch >/dev/null 2>&1 || { [ "$(id -u)" = 0 ] && apt-get update -qq && $fetch >/dev/null 2>&1; }
-        dpkg-deb -x "$1"_*.deb . && rm "$1"_*.deb
+        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package" || exit 1; done
     ) </dev/null || { rm -rf "build/$1"; lack "$2" "$1" "$3"; }
 }
 lack() { # PROGRAM PACKAGE WHAT-FOR
@@ -82,6 +82,7 @@ test)
     fi
     unpack etcd-server etcd "the store of several controllers"
     unpack prometheus promtool "whether Prometheus takes rules and metrics"
+    unpack logrotate logrotate "whether audit logs are rotated" libpopt0
     command -v systemd-analyze >/dev/null || lack systemd systemd "whether it takes the units"
     ;;
 esac
