@@ -24,7 +24,6 @@ from sipgrace.lifecycle.authorization import Authority, Giver, Key, Role, Source
 from sipgrace.lifecycle.door import Door
 from sipgrace.lifecycle.orderform import sign
 from sipgrace.lifecycle.orders import Kind, Order
-from sipgrace.transport.backoff import Backoff
 from tests.linkrig import NOW, Endpoint, Rig
 from tests.test_lifecycle_door import SOCKET, DoorCase
 from tests.test_lifecycle_machine import Call, World
@@ -100,7 +99,7 @@ class LinkCase(SynchronousTestCase):
         ]
         identity = Identity(name, "server", {"site": "north"}, "core")
         return Uplinks(
-            self.clock, self.node, identity, lambda: self.facts, where, Backoff(), lambda: 0.0
+            self.clock, self.node, identity, lambda: self.facts, where, random=lambda: 0.0
         )
 
     def start(self) -> None:
@@ -213,8 +212,9 @@ class Linking(LinkCase):
 
     def test_refusedAndBack(self) -> None:
         """
-        Where nobody listens it tries again, after waits that grow from half a second to half a minute (the
-        figures with no luck at all); one line is written, not one each time.
+        Where nobody listens it tries again, after waits that grow from half a second to five (the figures
+        with no luck at all; a second to ten with all of it); one line is written, not one each time. When
+        somebody does again, it is linked up soon, however long that took.
         """
         self.endpoint.refusing = True
         self.uplinks.startService()
@@ -224,12 +224,12 @@ class Linking(LinkCase):
             self.rig.run(0.25)
             if self.endpoint.attempts > before:
                 times.append(self.clock.seconds())
-        self.assertEqual([at - 1000 for at in times[:8]], [0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 61.5, 91.5])
+        self.assertEqual([at - 1000 for at in times[:8]], [0.5, 1.5, 3.5, 7.5, 12.5, 17.5, 22.5, 27.5])
         self.assertEqual(len(self.warnings), 1, self.warnings)
         self.assertIn("no link to controller-120: Connection was refused", self.warnings[0])
         self.assertEqual(self.state(), "Waiting")
         self.endpoint.refusing = False
-        self.rig.run(30)
+        self.rig.run(5)
         self.assertEqual((self.state(), self.uplinks.status()[0]["trouble"]), ("Linked", ""))
 
     def test_lost(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
@@ -19,7 +19,11 @@ from twisted.python.failure import Failure
 from sipgrace.errors import NotAllowed, TransportError
 from sipgrace.transport.backoff import Backoff
 
-__all__ = ["UplinkCore", "UplinkUser", "Uplinking", "Upward", "plainly"]
+__all__ = ["BACKOFF", "UplinkCore", "UplinkUser", "Uplinking", "Upward", "plainly"]
+
+#: How long is waited before the next attempt. A controller that was away for long is to have its fleet back
+#: soon, and one that is not there costs a node next to nothing: a thousand nodes try 130 times a second.
+BACKOFF: Final = Backoff(1.0, 10.0)
 
 
 class Uplinking(Protocol):

@@ -20,7 +20,7 @@ from sipgrace.control.approach import connect
 from sipgrace.control.node import Node
 from sipgrace.control.outbox import Outbox
 from sipgrace.control.uplink import NodeUplink
-from sipgrace.control.uplinkcore import UplinkCore, Uplinking
+from sipgrace.control.uplinkcore import BACKOFF, UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
 from sipgrace.errors import TransportError
 from sipgrace.lifecycle.authorization import Giver, Role, Source
@@ -176,7 +176,7 @@ class Uplinks(Service):
         self._soon: IDelayedCall | None = None
         self._beat: IDelayedCall | None = None
         self._links = [
-            _Uplink(self, where, clock, node, backoff or Backoff(), random) for where in destinations
+            _Uplink(self, where, clock, node, backoff or BACKOFF, random) for where in destinations
         ]
         node.door.authority.confirm = self._confirm
         node.door.lifecycle.observe(self)

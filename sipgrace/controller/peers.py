@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from sipgrace import __version__
 from sipgrace.control.approach import connect
 from sipgrace.control.remote import Unreachable
-from sipgrace.control.uplinkcore import UplinkCore, Uplinking
+from sipgrace.control.uplinkcore import BACKOFF, UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.hearsay import eventFrom, viewFrom
@@ -32,7 +32,6 @@ from sipgrace.controller.peerlink import Passed, PeerUplink, Serving
 from sipgrace.controller.records import orderFrom, toText
 from sipgrace.controller.seams import Notice, OrderRecord, Person
 from sipgrace.lifecycle.authorization import Role
-from sipgrace.transport.backoff import Backoff
 
 __all__ = ["Neighbour", "Peers"]
 
@@ -74,7 +73,7 @@ class _Peer:
             clock=clock,
             connect=self._connect,
             user=self,
-            backoff=Backoff(),
+            backoff=BACKOFF,
             random=random,
             log=Peers.log,
         )
