@@ -53,10 +53,12 @@ class TrailTests(SynchronousTestCase):
             for name in ("branch", "sentBy", "viaTransport"):
                 self.assertEqual(getattr(request, name), getattr(read, name))
             self.assertEqual(read.elements(b"Via")[1], came)
-            self.assertTrue(request.branch.endswith(b".000000ff"))
+            self.assertIn(b"m255n", request.branch)
             self.assertTrue(request.elements(b"Via")[0].endswith(request.branch + offer))
             self.assertEqual((read.sentBy, read.viaTransport), (b"192.0.2.100:5060", b"SCTP"))
             self.assertTrue(trail.looped(read, 255))
+            self.assertFalse(trail.looped(read, 25) or trail.looped(read, 55))
+            self.assertFalse(trail.looped(request.copy(), 256))
             branches.add(request.branch)
         self.assertEqual(len(branches), 2)
 

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import TransportError
+from sipgrace.interfaces import IAssociation
 from sipgrace.lifecycle.gate import Gate
 from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
@@ -36,6 +37,10 @@ class Pool:
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, str, int]] = []
+        self.there: dict[tuple[bytes, str, int], IAssociation] = {}
+
+    def found(self, key: tuple[bytes, str, int]) -> IAssociation | None:
+        return self.there.get(key)
 
     def reach(self, transport: bytes, host: str, port: int) -> Deferred[Any]:
         self.asked.append((transport, host, port))
@@ -361,7 +366,8 @@ class TargetTests(RoleCase):
 
     def test_towards(self) -> None:
         """
-        The association that a client has opened from there, or the address itself.
+        The association that a client has opened from there, or one that we have opened before, or the address
+        itself.
         """
         hop = Hop(b"SCTP", "192.0.2.11", 5066)
         target = self.role.towards(hop, "network")
@@ -369,6 +375,8 @@ class TargetTests(RoleCase):
         for other in (Hop(b"TCP", "192.0.2.11", 5060), Hop(b"SCTP", "h.example", 5060)):
             target = self.role.towards(other, "network")
             self.assertEqual((target.association, target.hop), (None, other))
+            self.pool.there[other] = self.west
+            self.assertIs(self.role.towards(other, "network").association, self.west)
 
     def test_reach(self) -> None:
         self.role.reach(Target(hop=Hop(b"SCTP", "192.0.2.11", 5062)))

@@ -105,7 +105,7 @@ class MatchingTests(SynchronousTestCase):
                 "nonInviteServers": 2,
                 "inviteClients": 1,
                 "nonInviteClients": 1,
-                "timers": 1 + 2 + 2 + 2,
+                "timers": 1 + 2 + 1 + 1,
                 "shed": 0,
             },
         )

@@ -56,7 +56,8 @@ HOT = [
     *("proxy/acked", "proxy/best", "proxy/branch", "proxy/checks", "proxy/context"),
     *("proxy/copies", "proxy/core", "proxy/ghost", "proxy/glance", "proxy/kept"),
     *("proxy/lookup", "proxy/priority", "proxy/routes", "proxy/target", "proxy/trail"),
-    *("transport/intake", "transport/udp", "server/role", "server/routing", "lifecycle/ledger"),
+    *("transport/intake", "transport/pool", "transport/udp"),
+    *("server/clients", "server/role", "server/routing", "server/rules", "lifecycle/ledger"),
 ]
 
 #: mypy-zope follows mypy's releases one by one, so the two are held together.

@@ -6,6 +6,7 @@ Messages made from others: responses (RFC 3261 §8.2.6), and the ACK and CANCEL 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sipgrace.message.message import Request, Response
 from sipgrace.message.names import (
@@ -25,6 +26,10 @@ from sipgrace.message.status import reasonOf
 from sipgrace.message.values import headerLine
 
 __all__ = ["ackFor", "cancelFor", "respond"]
+
+
+_TIMESTAMP: Final = codeOf(b"Timestamp")
+_EMPTY: Final = b"Content-Length: 0"
 
 
 def respond(
@@ -50,8 +55,12 @@ def respond(
         raise ValueError("line break in the reason phrase")
     if 0x0D in toTag or 0x0A in toTag:
         raise ValueError("line break in the tag")
-    lines = [line for line, code in zip(request.lines, request.codes, strict=True) if FROM <= code <= VIA]
-    codes = [code for code in request.codes if FROM <= code <= VIA]
+    lines: list[bytes] = []
+    codes: list[int] = []
+    for place, code in enumerate(request.codes):
+        if FROM <= code <= VIA:
+            lines.append(request.lines[place])
+            codes.append(code)
     toValue = request.toValue
     theTag: bytes = request.toTag
     if status > 100 and not theTag:
@@ -61,15 +70,13 @@ def respond(
         toValue = toValue + b";tag=" + theTag
         place = codes.index(TO)
         lines[place] = lines[place].rstrip() + b";tag=" + theTag
-    if status == 100:
-        timestamp = request.get(b"Timestamp")
-        if timestamp is not None:
-            lines.append(b"Timestamp: " + timestamp)
-            codes.append(codeOf(b"Timestamp"))
+    if status == 100 and request.has(b"Timestamp"):
+        lines.append(b"Timestamp: " + (request.get(b"Timestamp") or b""))
+        codes.append(_TIMESTAMP)
     for name, value in headers:
         lines.append(headerLine(name, value))
         codes.append(codeOf(name))
-    lines.append(b"Content-Length: 0")
+    lines.append(_EMPTY)
     codes.append(CONTENT_LENGTH)
     response = Response()
     response.startLine = b"SIP/2.0 %d %b" % (status, reason)

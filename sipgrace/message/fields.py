@@ -136,6 +136,15 @@ class HeaderFields:
         if code <= LAST_READ:
             self._read(code)
 
+    def addLine(self, code: int, line: bytes) -> None:
+        """
+        The same for a whole line, of a field that the parser does not read at once.
+
+        @param code: that of its name, see L{codeOf}.
+        """
+        self.lines.append(line)
+        self.codes.append(code)
+
     def insert(self, name: bytes, value: bytes) -> None:
         """
         Puts a field before the first of that name, or at the top when there is none.

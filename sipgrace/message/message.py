@@ -30,6 +30,7 @@ from sipgrace.message.values import headerLine, isToken, readContentLength, read
 __all__ = ["Message", "Request", "Response"]
 
 _HOPS: Final = [b"Max-Forwards: %d" % count for count in range(256)]
+_BARE: Final = len(b"Via: SIP/2.0/ ;branch=")
 _NO_BLANKS: Final = re.compile(rb"[^\x00-\x20\x7f]+")
 
 
@@ -150,16 +151,18 @@ class Message(HeaderFields):
         self.lines.insert(place, b"Via: " + value)
         codes.insert(place, VIA)
 
-    def pushOwnVia(self, value: bytes, branch: bytes, sentBy: bytes, transport: bytes) -> None:
+    def pushOwnVia(self, line: bytes, branch: bytes, sentBy: bytes, transport: bytes) -> None:
         """
         The same for one of our own making, of which we know what it says.
+
+        @param line: the whole line.
         """
         self.branch = branch
         self.sentBy = sentBy
         self.viaTransport = transport
         codes = self.codes
         place = codes.index(VIA) if VIA in codes else 0
-        self.lines.insert(place, b"Via: " + value)
+        self.lines.insert(place, line)
         codes.insert(place, VIA)
 
     def popVia(self, likely: Message | None = None) -> None:
@@ -200,6 +203,13 @@ class Message(HeaderFields):
         else:
             self.branch, self.sentBy, self.viaTransport = readTopVia(valueOf(line))
 
+    def hasOneVia(self) -> bool:
+        """
+        Whether there is a single Via, as in the requests of users.
+        """
+        codes = self.codes
+        return codes.count(VIA) == 1 and 0x2C not in self.lines[codes.index(VIA)]
+
     def markReceived(self, host: bytes, port: int) -> None:
         """
         Notes in the top Via where the request came from: RFC 3261 §18.2.1, RFC 3581 §4.
@@ -211,7 +221,12 @@ class Message(HeaderFields):
             return
         place = self.codes.index(VIA)
         line = self.lines[place]
-        if wantsMarks(line, self.sentBy, host):
+        sentBy = self.sentBy
+        # As a rule there is its branch and nothing else, sent by the very address that it came from.
+        bare = self.branch and len(line) <= _BARE + len(self.viaTransport) + len(sentBy) + len(self.branch)
+        if bare and len(sentBy) > len(host) and sentBy[len(host)] == 0x3A and sentBy.startswith(host):
+            return
+        if wantsMarks(line, sentBy, host):
             self.lines[place] = b"Via: " + markedVia(valueOf(line), self.sentBy, host, port)
 
     def setMaxForwards(self, count: int) -> None:

@@ -51,6 +51,7 @@ Request-URIs that were found to be right; emptied when it is full.
 # Lines as most elements write them.
 _HOPS: Final = {b"Max-Forwards: %d" % number: number for number in range(256)}
 _LENGTHS: Final = {b"Content-Length: %d" % number: number for number in range(2048)}
+_LENGTHS_BOUND: Final = 8192
 _CSEQS: Final = {
     b"CSeq: %d %b" % (number, name): (number, name) for number in range(1, 256) for name in METHODS
 }
@@ -126,6 +127,9 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
         length = _LENGTHS.get(line, -1)
         if length < 0:
             length = readContentLength(valueOf(line))
+            # However it is filled up with blanks.
+            if len(_LENGTHS) < _LENGTHS_BOUND and len(line) <= _MEMO_LENGTH:
+                _LENGTHS[line] = length
         if len(body) != length:
             if len(body) < length:
                 raise ParseError("Body shorter than Content-Length")

@@ -35,6 +35,9 @@ _MARKS: Final = re.compile(
 _MARK_NAMES: Final = (b"received", b"rport")
 _RPORT: Final = re.compile(rb";\s*rport\s*(?=[;,]|\Z)", re.IGNORECASE)
 
+#: What a branch is made of, nearly always.
+_PLAIN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_"
+
 #: What may follow the branch: nothing, the wish for a port (RFC 3581), or the offer that every request of a
 #: client bears which can be asked for less (RFC 7339 §4).
 _FOLLOWING: Final = frozenset((b"rport", b'oc;oc-algo="loss"'))
@@ -61,10 +64,10 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
         if 0x2C in rest:
             # Several in one line, as SIPp answers: what stands before the comma decides alone.
             rest = rest.partition(b",")[0]
-        if rest.translate(None, b".-_").isalnum():
+        if rest.isalnum() or (rest and not rest.translate(None, _PLAIN)):
             return rest, known[0], known[1]
         branch, _, more = rest.partition(b";")
-        if more in _FOLLOWING and branch.translate(None, b".-_").isalnum():
+        if more in _FOLLOWING and branch and not branch.translate(None, _PLAIN):
             return branch, known[0], known[1]
         # Whatever else it is takes a slower way to the same result.
         match = _USUAL.fullmatch(rest)

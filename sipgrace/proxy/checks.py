@@ -5,6 +5,7 @@ What a request must be before it is sent on (RFC 3261 §16.3).
 from __future__ import annotations
 
 from sipgrace.message.message import Request
+from sipgrace.message.names import codeOf
 from sipgrace.proxy.target import Answer
 
 #: What we let pass in a Request-URI.
@@ -16,7 +17,9 @@ _SERVICE = b"urn:service:"
 #: The most branches that all elements after us may have at a time together for one request (RFC 5393 §5.3.3).
 #: We try one place after another, and so take none of them for ourselves.
 _BREADTH = 60
-_BREADTH_LINE = b"%d" % _BREADTH
+_MAX_BREADTH = codeOf(b"Max-Breadth")
+_BREADTH_VALUE = b"%d" % _BREADTH
+_BREADTH_LINE = b"Max-Breadth: " + _BREADTH_VALUE
 
 
 def check(request: Request) -> Answer | None:
@@ -44,13 +47,13 @@ def limitBreadth(request: Request) -> Answer | None:
     Sees to it that the request says how far it may be forked (RFC 5393 §5.3.3); by a number of ours where its
     own is none or too great.
     """
-    value = request.get(b"Max-Breadth")
-    if value is None:
-        request.add(b"Max-Breadth", _BREADTH_LINE)
+    if not request.has(b"Max-Breadth"):
+        request.addLine(_MAX_BREADTH, _BREADTH_LINE)
         return None
+    value = request.get(b"Max-Breadth") or b""
     number = int(value) if value.isdigit() and len(value) < 4 else _BREADTH + 1
     if number == 0:
         return Answer(440)
     if number > _BREADTH:
-        request.set(b"Max-Breadth", _BREADTH_LINE)
+        request.set(b"Max-Breadth", _BREADTH_VALUE)
     return None

@@ -276,21 +276,20 @@ class ProxyCore:
         if target.uri is not None:
             request.uri = target.uri
         request.setMaxForwards(request.maxForwards - 1 if request.maxForwards >= 0 else 70)
-
-        def send(reached: IAssociation) -> None:
-            if request.contentLength < 0 and reached.reliable:
-                request.ensureContentLength()
-            self.trail.sign(request, reached, mark)
-            reached.send(request.toBytes())
-
         if target.association is not None:
-            send(target.association)
+            self._sendACK(target.association, request, mark)
             return
         reached = self.role.reach(target)
         if isinstance(reached, Deferred):
-            reached.addCallbacks(send, lambda failure: None)
+            reached.addCallbacks(self._sendACK, lambda failure: None, callbackArgs=(request, mark))
         else:
-            send(reached)
+            self._sendACK(reached, request, mark)
+
+    def _sendACK(self, reached: IAssociation, request: Request, mark: int) -> None:
+        if request.contentLength < 0 and reached.reliable:
+            request.ensureContentLength()
+        self.trail.sign(request, reached, mark)
+        reached.send(request.toBytes())
 
     def _targetOfACK(self, request: Request, association: IAssociation) -> tuple[Target | None, int]:
         """

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.interfaces import IAssociation, IAssociationUser
 
@@ -22,7 +22,6 @@ _REMEMBERED = 10_000
 _SHOWN = 32
 
 
-@implementer(IAssociationUser)
 class Clients:
     """
     The clients of a server by name, each known by the addresses it comes from, with the associations
@@ -139,7 +138,13 @@ class Clients:
         @param host: an IP address; a name finds nothing.
         @param transport: a Via transport token.
         """
+        if transport == b"UDP":
+            # Nobody opens those, and their peers are not told of.
+            return None
         for association in reversed(self._associations.get(self.nameAt(host), ())):
             if association.up and association.transport == transport and association.peerHost == host:
                 return association
         return None
+
+
+classImplements(Clients, IAssociationUser)

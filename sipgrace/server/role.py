@@ -166,21 +166,29 @@ class ServerRole:
         if outZone is None or not request.toTag:
             route = self._table.find(request.uri)
         if route is not None:
-            for to in route.ways:
-                if isinstance(to, str):
-                    yield Target(self._clients.associationTo(to), self._hops.get(to), token=to)
-                else:
-                    yield self.towards(to, zone)
-        elif request.toTag:
+            if len(route.ways) == 1:
+                # As most have it; a generator takes longer.
+                return iter((self._way(route.ways[0], zone),))
+            return (self._way(to, zone) for to in route.ways)
+        if request.toTag:
             uri = parseURI(request.uri)
             if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
-                yield self.towards(hopOf(uri), zone)
+                return iter((self.towards(hopOf(uri), zone),))
+        return iter(())
+
+    def _way(self, to: str | Hop, zone: str) -> Target:
+        if isinstance(to, str):
+            return Target(self._clients.associationTo(to), self._hops.get(to), token=to)
+        return self.towards(to, zone)
 
     def towards(self, hop: Hop, zone: str) -> Target:
         """
-        The association that the client at this address has opened, or else the address itself.
+        The association that the client at this address has opened, or one that is there already, or else the
+        address itself.
         """
         association = self._clients.associationFrom(hop.host, hop.transport)
+        if association is None:
+            association = self._pool.found(hop)
         return Target(association, hop)
 
     def reach(self, target: Target) -> IAssociation | Deferred[IAssociation]:

@@ -121,12 +121,10 @@ class InviteClient:
             layer.timers.soon(self.lost)
             return
         if self.state == CALLING:
-            values = layer.values
             if not self.association.reliable:
                 self._last = data
-                self._interval = values.a
-                layer.timers.after(values.a, self._timerA)
-            layer.timers.after(values.b, self._timerB)
+            # Most are answered before: these cost no Timer B.
+            layer.timers.after(layer.values.a, self._unanswered)
 
     def cancel(self, reason: bytes = b"") -> None:
         """
@@ -220,6 +218,16 @@ class InviteClient:
         headers = ((b"Reason", self._reason),) if self._reason else ()
         layer.request(derive.cancelFor(self.request, headers), self.association, None)
         layer.timers.after(layer.values.b, self._timerCancel)
+
+    def _unanswered(self) -> None:
+        """
+        Timer A for the first time; or, on a reliable transport, nothing but the time at which Timer B is set.
+        """
+        if self.state == CALLING:
+            values = self._layer.values
+            self._layer.timers.after(values.b - values.a, self._timerB)
+            self._interval = values.a
+            self._timerA()
 
     def _timerA(self) -> None:
         if self.state == CALLING and self._last:

@@ -87,12 +87,10 @@ class NonInviteClient:
             layer.timers.soon(self.lost)
             return
         if self.state == TRYING:
-            values = layer.values
             if not self.association.reliable:
                 self._last = data
-                self._interval = values.e
-                layer.timers.after(values.e, self._timerE)
-            layer.timers.after(values.f, self._timerF)
+            # Most are answered before: these cost no Timer F.
+            layer.timers.after(layer.values.e, self._unanswered)
 
     def abandon(self) -> None:
         """
@@ -132,6 +130,16 @@ class NonInviteClient:
         The association has gone.
         """
         self._end("" if self.finalStatus else "lost")
+
+    def _unanswered(self) -> None:
+        """
+        Timer E for the first time; or, on a reliable transport, nothing but the time at which Timer F is set.
+        """
+        if self.state <= PROCEEDING:
+            values = self._layer.values
+            self._layer.timers.after(values.f - values.e, self._timerF)
+            self._interval = values.e
+            self._timerE()
 
     def _timerE(self) -> None:
         if self.state <= PROCEEDING and self._last:

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from sipgrace.errors import SIPGraceError, TransportError
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
@@ -129,6 +129,13 @@ class AssociationPool:
             del self._listeners[key]
         self._peers.clear()
 
+    def found(self, key: Key) -> IAssociation | None:
+        """
+        @return: what L{reach} would return at once without opening anything; C{None} for all else.
+        """
+        association = self._up.get(key) or self._peers.get(key) or self._adopted.get(key)
+        return association if association is not None and association.up else None
+
     def reach(self, transport: bytes, host: str, port: int) -> IAssociation | Deferred[IAssociation]:
         """
         @param transport: as in L{IAssociation}.
@@ -138,8 +145,8 @@ class AssociationPool:
             L{TransportError}. All who wait for the same share one attempt, and may cancel their wait.
         """
         key = (transport, host, port)
-        association = self._up.get(key) or self._peers.get(key) or self._adopted.get(key)
-        if association is not None and association.up:
+        association = self.found(key)
+        if association is not None:
             return association
         if transport == b"UDP" and isLiteral(host):
             try:
@@ -339,7 +346,6 @@ class AssociationPool:
             self._sweeping = self._clock.callLater(self._idle / _PARTS, self._sweep)
 
 
-@implementer(IAssociationUser)
 class _Above:
     """
     Between an association opened here and the pool's user.
@@ -364,3 +370,6 @@ class _Above:
         """
         self._pool.lost(association)
         self._user.associationLost(association, reason)
+
+
+classImplements(_Above, IAssociationUser)
