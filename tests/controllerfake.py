@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from sipgrace.control.remote import Unreachable
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.seams import (
     Hello,
@@ -256,6 +257,15 @@ class FakeController:
             return succeed(self._one(self.kept, id))
         except Unknown:
             return fail()
+
+    def status(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        See L{IController}.
+        """
+        if not self.fleet.roleOf(node):
+            return fail(Unknown(f"{node!r} is no node"))
+        link = self.fleet.linkOf(node)
+        return fail(Unreachable(f"{node} has no link")) if link is None else link.status()
 
     def rolling(self, values: Mapping[str, Any], person: Person) -> Deferred[RollingRecord]:
         """

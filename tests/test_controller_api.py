@@ -231,7 +231,9 @@ class Asking(WebCase):
         assert link is not None
         fleet.lost("server-102", link, "no sign of life")
         status, problem, _ = await self.ask("GET", "/api/v1/nodes/server-102/status")
-        self.assertEqual((status, problem["detail"]), (502, "server-102 has no link to this controller now"))
+        self.assertEqual((status, problem["detail"]), (502, "server-102 has no link"))
+        status, _, _ = await self.ask("GET", "/api/v1/nodes/other/status")
+        self.assertEqual(status, 404)
 
     async def test_forget(self) -> None:
         """

@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
+from twisted.protocols.amp import UnknownRemoteError
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.control.link import Link
 from sipgrace.control.remote import Unreachable
 from sipgrace.controller.links import Accepted
-from sipgrace.controller.peercommands import PassOrder, PeerHello, PeerTold
+from sipgrace.controller.peercommands import AskStatus, PassOrder, PeerHello, PeerTold
 from sipgrace.controller.peers import Neighbour, Peers
 from sipgrace.controller.seams import Hello, OrderRecord, Outcome, Person
 from sipgrace.errors import NotAllowed, OrderRefused, Unknown
@@ -99,6 +100,12 @@ class Side(User):
     def passedWithdrawal(self, id: str, person: Person) -> Deferred[OrderRecord]:
         self.asked.append((id, person.name, str(person.role)))
         return succeed(replace(self.record("server-2"), id=id, outcome=Outcome.REFUSED))
+
+    def passedStatus(self, node: str) -> Deferred[dict[str, Any]]:
+        self.asked.append((node,))
+        if isinstance(self.outcome, Exception):
+            return fail(self.outcome)
+        return self.outcome or succeed({"name": node, "state": "serving", "text": "x" * 100_000})
 
     def record(self, node: str, **values: Any) -> OrderRecord:
         return OrderRecord(
@@ -267,6 +274,65 @@ class PeersTests(SynchronousTestCase):
         record = self.outcome(self.a.peers.withdraw(self.b.record("server-2"), ALICE))
         self.assertEqual(record.outcome, Outcome.REFUSED)
         self.assertEqual(self.b.asked, [("0" * 32, "alice at controller-120", "operator")])
+
+    def status(self) -> Any:
+        return self.outcome(self.a.peers.statusOf("server-2"))
+
+    def test_status(self) -> None:
+        """
+        So is what a node tells of itself; whatever keeps it from that is said.
+        """
+        self.start()
+        found = self.status()
+        self.assertEqual((found["state"], len(found["text"])), ("serving", 100_000))
+        self.assertEqual(self.b.asked, [("server-2",)])
+        node = "server-2 is a node of controller-121"
+        for error, expected in [
+            (Unreachable("server-2 has no link to controller-121 now"), None),
+            (Unknown("no such node"), None),
+            (ConnectionLost("cable"), "server-2 cannot answer: "),
+            (UnknownRemoteError("odd"), "server-2 cannot answer: Code<UNKNOWN>: odd"),
+        ]:
+            self.b.outcome = error
+            found = self.status()
+            self.assertIsInstance(found, type(error) if expected is None else Unreachable)
+            self.assertIn(str(error) if expected is None else expected, str(found))
+        self.b.outcome = succeed("odd")
+        self.assertEqual(str(self.status()), f"{node}, which answers what cannot be read")
+        self.assertEqual(self.warnings, [])
+
+    def test_statusSilent(self) -> None:
+        """
+        It is not waited for longer than a person would.
+        """
+        self.start()
+        self.b.outcome = Deferred()
+        asked = self.a.peers.statusOf("server-2")
+        self.rig.run(14)
+        self.assertNoResult(asked)
+        self.rig.run(2)
+        why = str(self.failureResultOf(asked, Unreachable).value)
+        self.assertEqual(why, "server-2 is a node of controller-121, and controller-121 has not answered")
+
+    def test_statusOlder(self) -> None:
+        """
+        A controller of a former version does not know the question, and is not lost by it.
+        """
+        self.patch(AskStatus, "commandName", b"never-heard-of")
+        self.start()
+        self.assertEqual(
+            str(self.status()), "server-2 is a node of controller-121, whose version cannot be asked that"
+        )
+        self.assertEqual(self.order().outcome, Outcome.OBEYED)
+
+    def test_statusLost(self) -> None:
+        """
+        Nor is it passed on where there is no way.
+        """
+        self.start()
+        self.a.peers.stopService()
+        expected = "server-2 is a node of controller-121, and controller-121 cannot be reached: "
+        self.assertIn(expected, str(self.status()))
 
     def test_announced(self) -> None:
         """

@@ -239,7 +239,7 @@ class Passed(TwoCase, Commanding):
 
     async def test_drain(self) -> None:
         """
-        A drain, waited for, and a rehearsal; all as for its own, but for the node's own word.
+        A drain, waited for, and a rehearsal, and the node's own word; all as for its own.
         """
         self.take()
         first, second = self.controllers
@@ -258,7 +258,12 @@ class Passed(TwoCase, Commanding):
         outcome = await self.give("rehearse", "--node", "server-2", "--wait", "--json", "--guard", "1")
         self.assertEqual((outcome.status, "found" in outcome.facts), (Exit.DONE, True), outcome.text)
         outcome = await self.give("status", "--node", "server-2")
-        self.assertEqual(
-            (outcome.status, outcome.text),
-            (Exit.UNREACHABLE, "server-2 has its link to controller-121: ask that controller"),
+        self.assertEqual(outcome.status, Exit.DONE, outcome.text)
+        self.assertEqual((outcome.facts["name"], outcome.facts["state"]), ("server-2", "serving"))
+        await second.stopService()
+        await self.until(lambda: not self.linked(first, "server-2"))
+        outcome = await self.give("status", "--node", "server-2")
+        self.assertEqual(outcome.status, Exit.UNREACHABLE)
+        self.assertIn(
+            "server-2 is a node of controller-121, and controller-121 cannot be reached: ", outcome.text
         )

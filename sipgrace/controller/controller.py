@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipgrace.control.remote import Unreachable
 from sipgrace.controller.alerts import Alerts
 from sipgrace.controller.announcing import Announcing
 from sipgrace.controller.auditing import Auditing, increasing
@@ -63,6 +64,11 @@ class Passing(Protocol):
     def withdraw(self, record: OrderRecord, person: Person) -> Deferred[OrderRecord]:
         """
         Withdraws one that was passed on.
+        """
+
+    def statusOf(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        Asks how things stand at one of their nodes.
         """
 
     def announce(self, values: Mapping[str, Any], person: Person) -> Deferred[list[str]]:
@@ -226,6 +232,25 @@ class Controller:
             return found
 
         return self._store.order(id).addCallback(known)
+
+    def status(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        See L{IController}.
+        """
+        if not self.fleet.roleOf(node):
+            return fail(Unknown(f"{node[:100]!r} is no node of this fleet, or has not linked up yet"))
+        if self.passing is not None and self.fleet.ownerOf(node):
+            return self.passing.statusOf(node)
+        return self.ownStatus(node)
+
+    def ownStatus(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        The same of a node that has its link here.
+        """
+        link = self.fleet.linkOf(node)
+        if link is None:
+            return fail(Unreachable(f"{node[:100]} has no link to {self.name} now"))
+        return link.status()
 
     # ------------------------------------------------------------------ rolling maintenances
 

@@ -11,7 +11,7 @@ from sipgrace.control.commands import JSON, Command
 from sipgrace.control.remote import Unreachable
 from sipgrace.errors import NotAllowed, OrderRefused, StoreError, Unknown
 
-__all__ = ["PassAnnouncement", "PassOrder", "PassWithdrawal", "PeerHello", "PeerTold"]
+__all__ = ["AskStatus", "PassAnnouncement", "PassOrder", "PassWithdrawal", "PeerHello", "PeerTold"]
 
 
 class PeerHello(Command):
@@ -69,6 +69,17 @@ class PassWithdrawal(_Passing):
     commandName = b"pass-withdrawal"
     arguments = [(b"id", amp.Unicode()), (b"person", amp.Unicode()), (b"role", amp.Unicode())]
     response = [(b"record", JSON())]
+    errors = _Passing.errors
+
+
+class AskStatus(_Passing):
+    """
+    Somebody asks what a node of yours tells of itself now; see L{sipgrace.control.commands.GetStatus}.
+    """
+
+    commandName = b"ask-status"
+    arguments = [(b"node", amp.Unicode())]
+    response = [(b"status", JSON())]
     errors = _Passing.errors
 
 

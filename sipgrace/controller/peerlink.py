@@ -9,12 +9,23 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IReactorTime
 from twisted.protocols import amp
+from twisted.protocols.amp import AmpError
+from twisted.python.failure import Failure
 
 from sipgrace.control.approach import Approach
 from sipgrace.control.commands import Alive
-from sipgrace.controller.peercommands import PassAnnouncement, PassOrder, PassWithdrawal, PeerHello, PeerTold
+from sipgrace.control.remote import Unreachable
+from sipgrace.controller.peercommands import (
+    AskStatus,
+    PassAnnouncement,
+    PassOrder,
+    PassWithdrawal,
+    PeerHello,
+    PeerTold,
+)
 from sipgrace.controller.seams import OrderRecord, Person
 from sipgrace.errors import NotAllowed
 from sipgrace.lifecycle.authorization import Role
@@ -53,6 +64,11 @@ class Passed(Protocol):
         See L{PassAnnouncement}.
         """
 
+    def passedStatus(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        See L{AskStatus}.
+        """
+
     def past(self) -> Deferred[list[tuple[str, str, Any]]]:
         """
         What a peer may have missed: our latest orders (C{past}) and reports (C{report}); each with the node
@@ -67,6 +83,9 @@ class PeerUplink(Approach):
 
     #: So many seconds an order may take that is passed on.
     PATIENCE = 30.0
+
+    #: So many a question may take. The other's node has ten to answer.
+    ANSWER = 15.0
 
     def __init__(self, name: str, secure: bool, clock: IReactorTime, user: Told) -> None:
         super().__init__(name, secure)
@@ -109,6 +128,13 @@ class PeerUplink(Approach):
         )
         told = asked.addTimeout(self.PATIENCE, self._clock)
         return told.addCallback(lambda answer: [str(name) for name in answer["told"]])
+
+    def status(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        Asks how things stand at a node of the other's.
+        """
+        asked: Deferred[Any] = self.callRemote(AskStatus, node=node)  # type: ignore[no-untyped-call]
+        return asked.addTimeout(self.ANSWER, self._clock).addCallback(lambda answer: answer["status"])
 
     def _pass(self, command: type[amp.Command], **values: Any) -> Deferred[dict[str, Any]]:
         asked: Deferred[Any] = self.callRemote(command, **values)  # type: ignore[no-untyped-call]
@@ -157,6 +183,15 @@ class Serving(amp.CommandLocator):
             raise NotAllowed("an announcement is an object")
         told = self._user.passedAnnouncement(values, self._person(person, role))
         return told.addCallback(lambda names: {"told": list(names)})
+
+    @AskStatus.responder
+    def _status(self, node: str) -> Deferred[dict[str, Any]]:
+        def failed(failure: Failure) -> Failure:
+            failure.trap(ConnectionClosed, AmpError)
+            return Failure(Unreachable(f"{node[:100]} cannot answer: {failure.getErrorMessage()}"))
+
+        asked = self._user.passedStatus(node).addErrback(failed)
+        return asked.addCallback(lambda status: {"status": status})
 
     @Alive.responder
     def _alive(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, TimeoutError, fail, gatherResults, 
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
-from twisted.protocols.amp import AmpError
+from twisted.protocols.amp import AmpError, UnhandledCommand
 from twisted.python.failure import Failure
 
 from sipgrace import __version__
@@ -256,9 +256,33 @@ class Peers(Service):
         ]
         return gatherResults(asked).addCallback(lambda told: [name for names in told for name in names])
 
+    def statusOf(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        Asks how things stand at a node of another controller's.
+
+        @return: fails with L{Unreachable} where the node is, or that controller.
+        """
+        owner = self.fleet.ownerOf(node)
+        what = f"{node} is a node of {owner}"
+
+        def checked(status: Any) -> dict[str, Any]:
+            if not isinstance(status, dict):
+                raise Unreachable(f"{what}, which answers what cannot be read")
+            return status
+
+        return self._ask(owner, what, lambda link: link.status(node), "").addCallback(checked)
+
     def _pass(
         self, owner: str, what: str, ask: Callable[[PeerUplink], Deferred[dict[str, Any]]]
     ) -> Deferred[OrderRecord]:
+        return self._ask(owner, what, ask, "; it may have obeyed").addCallback(self._kept)
+
+    def _ask(
+        self, owner: str, what: str, ask: Callable[[PeerUplink], Deferred[dict[str, Any]]], doubt: str
+    ) -> Deferred[dict[str, Any]]:
+        """
+        @param doubt: what is to be said where no answer came.
+        """
         peer = self._peers.get(owner)
         if peer is None or peer.link is None:
             why = "it is no peer of this one" if peer is None else peer.core.trouble or "there is no link yet"
@@ -266,13 +290,14 @@ class Peers(Service):
 
         def failed(failure: Failure) -> Failure:
             if failure.check(TimeoutError):
-                return Failure(Unreachable(f"{what}, and {owner} has not answered; it may have obeyed"))
+                return Failure(Unreachable(f"{what}, and {owner} has not answered{doubt}"))
+            if failure.check(UnhandledCommand):
+                return Failure(Unreachable(f"{what}, whose version cannot be asked that"))
             if failure.check(ConnectionClosed, AmpError):
-                why = "and the link to it was lost; it may have obeyed"
-                return Failure(Unreachable(f"{what}, {why}"))
+                return Failure(Unreachable(f"{what}, and the link to it was lost{doubt}"))
             return failure
 
-        return ask(peer.link).addCallbacks(self._kept, failed)
+        return ask(peer.link).addErrback(failed)
 
     def _kept(self, facts: Any) -> Deferred[OrderRecord]:
         record = orderFrom(toText(facts))

@@ -513,6 +513,13 @@ class IController(Interface):
         One order; fails with L{sipgrace.errors.Unknown} where there is none of that id.
         """
 
+    def status(node: str) -> Deferred[dict[str, Any]]:
+        """
+        All that a node tells of itself, asked of it now; of another controller's node, by way of that.
+
+        @return: fails with L{sipgrace.control.remote.Unreachable} where there is no way to it, or no answer.
+        """
+
     def rolling(values: Mapping[str, Any], person: Person) -> Deferred[RollingRecord]:
         """
         Begins a rolling maintenance: C{servers} (names), or C{select} (labels; C{{}} for all),

@@ -345,6 +345,12 @@ class ControllerService(Service):
         times = (values["retryAfter"], values.get("back"))
         return self.controller.announce(server, *times, why, person, passed=True)
 
+    def passedStatus(self, node: str) -> Deferred[dict[str, Any]]:
+        """
+        See L{sipgrace.controller.peerlink.Passed}: for nodes of our own alone.
+        """
+        return self.controller.ownStatus(node)
+
     def past(self) -> Deferred[list[tuple[str, str, Any]]]:
         """
         See L{sipgrace.controller.peerlink.Passed}.

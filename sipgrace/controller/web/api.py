@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
-from sipgrace.control.remote import Unreachable
 from sipgrace.controller.seams import IController, Person
 from sipgrace.controller.web.bodies import bodyOf, queryOf
 from sipgrace.controller.web.events import Feed
@@ -184,15 +183,9 @@ class API:
 
     def nodeStatus(self, request: Any, name: str, person: Person, query: Any) -> Any:
         """
-        See L{sipgrace.controller.seams.INodeLink.status}.
+        See L{IController.status}.
         """
-        view = self._controller.fleet.node(name)
-        link = self._controller.fleet.linkOf(name)
-        if link is None and view.get("controller"):
-            raise Unreachable(f"{name} has its link to {view['controller']}: ask that controller")
-        if link is None:
-            raise Unreachable(f"{name} has no link to this controller now")
-        return link.status()
+        return self._controller.status(name)
 
     def orders(self, request: Any, person: Person, query: Any) -> Any:
         """
