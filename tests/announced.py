@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import DatagramProtocol
-from twisted.internet.task import LoopingCall
 
 from sipgrace.client.service import ClientService
 from sipgrace.config.load import parseClient, parseServer
@@ -20,41 +18,16 @@ from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.server.service import ServerService
 from sipgrace.testing import makeRequest, makeResponse
-
-reactor: Any = _reactor
-
-#: Seconds after which what is waited for is taken not to come.
-LIMIT = 20.0
+from tests.scenarios.waiting import poll, reactor
 
 
-def until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Deferred[float]:
+async def until(condition: Callable[[], Any], what: str) -> float:
     """
-    @return: fires when the condition is true, with the seconds that took.
+    @return: the seconds it took until the condition was true.
     """
-    done: Deferred[float] = Deferred()
     begun = reactor.seconds()
-
-    def look() -> None:
-        took = reactor.seconds() - begun
-        if condition():
-            loop.stop()
-            done.callback(took)
-        elif took > limit:
-            loop.stop()
-            done.errback(AssertionError(f"{what} has not come within {limit:g} seconds"))
-
-    loop = LoopingCall(look)
-    loop.start(0.002, now=True)
-    return done
-
-
-def moment(seconds: float) -> Deferred[None]:
-    """
-    Fires after a while, where time itself is the matter.
-    """
-    done: Deferred[None] = Deferred()
-    reactor.callLater(seconds, done.callback, None)
-    return done
+    await poll(condition, what)
+    return float(reactor.seconds() - begun)
 
 
 class Callee(DatagramProtocol):

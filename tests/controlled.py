@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
 
 from sipgrace.client.service import ClientService
 from sipgrace.config.load import parseClient, parseServer
@@ -21,6 +17,7 @@ from sipgrace.control.local import LocalControl, connectLocal
 from sipgrace.control.node import Node
 from sipgrace.control.remote import RemoteNode
 from sipgrace.server.service import ServerService
+from tests.scenarios.waiting import PollingCase
 
 SERVER = """
 [server]
@@ -76,7 +73,7 @@ class Call:
         return True
 
 
-class ControlledCase(TestCase):
+class ControlledCase(PollingCase):
     """
     Tests over a real socket.
 
@@ -127,19 +124,3 @@ class ControlledCase(TestCase):
         self.addCleanup(node.whenLost)
         self.addCleanup(node.end)
         return node
-
-    def pause(self, seconds: float = 0.0) -> Deferred[None]:
-        """
-        Lets the reactor run.
-        """
-        return deferLater(IReactorTime(reactor), seconds, lambda: None)
-
-    async def until(self, condition: Any) -> None:
-        """
-        Waits until something has come about.
-        """
-        for _ in range(1000):
-            if condition():
-                return
-            await self.pause(0.01)
-        self.fail("it has not come about within ten seconds")

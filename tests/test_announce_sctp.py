@@ -15,7 +15,8 @@ from sipgrace.element import Element
 from sipgrace.message.message import Message, Request
 from sipgrace.testing import Recorder, makeResponse, nameOf
 from sipgrace.transport.listen import listen
-from tests.announced import Network, moment, reactor, until
+from tests.announced import Network, until
+from tests.scenarios.waiting import moment, reactor
 from tests.sctppackets import MISSING
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.lifecycle.orders import Kind
-from tests.announced import moment, until
+from tests.announced import until
+from tests.scenarios.waiting import moment
 from tests.sctppackets import MISSING
 from tests.test_announce_sctp import Scenario
 

@@ -32,6 +32,7 @@ from sipgrace.controller.seams import Outcome as Ended
 from sipgrace.controller.seams import Person, Progress
 from sipgrace.errors import OrderRefused, StoreError
 from sipgrace.lifecycle.authorization import Role
+from tests.scenarios.waiting import moment
 from tests.webcase import WebCase
 
 ALICE = Person("alice", Role.OPERATOR)
@@ -58,7 +59,7 @@ class ControllerCase(WebCase):
         self.controller.server("server-104", clients=["client-110"])
         self.controller.client("client-110", {"server-102": {}, "server-104": {}})
         # A stream of events is let go of at the end of a verb, and its connection a moment later.
-        self.addCleanup(self.pause, 0.05)
+        self.addCleanup(moment, 0.05)
 
     def give(self, *words: str, before: bool = False, role: str = "operator") -> Deferred[Outcome]:
         """
@@ -141,7 +142,7 @@ class Ordering(ControllerCase):
         given = self.give("drain", "--node", "server-102", "--wait", "--json")
         await self.until(lambda: self.controller.asked)
         self.event("server-102", 1, "draining", waiting=3)
-        await self.pause(0.3)
+        await moment(0.3)
         self.assertFalse(given.called)
         self.event("server-102", 2, "drained", forced=2)
         self.event("server-102", 3, "offline")
@@ -159,7 +160,7 @@ class Ordering(ControllerCase):
         await self.until(lambda: self.controller.asked)
         self.event("server-102", 1, "draining")
         self.event("server-102", 2, "offline")
-        await self.pause(1.2)
+        await moment(1.2)
         self.assertFalse(given.called)
         done = {"command": "upgrade", "exit_status": 3, "signal": None, "seconds": 1.0, "timed_out": False}
         link.facts |= {"maintenance": "exit status 3 after 1.0 s", "maintained": {"number": 3, **done}}
@@ -174,7 +175,7 @@ class Ordering(ControllerCase):
         await self.until(lambda: self.controller.kept)
         self.event("server-102", 1, "draining", change="extended")
         self.controller.orderEnds(next(iter(self.controller.kept)), Ended.DONE, "")
-        await self.pause(0.3)
+        await moment(0.3)
         self.assertFalse(given.called)
         self.event("server-102", 2, "offline")
         self.assertEqual(((await given).status, (await given).facts["state"]), (Exit.DONE, "offline"))
@@ -234,7 +235,7 @@ class Ordering(ControllerCase):
         # Of another order, before.
         self.event("server-102", 1, "offline")
         self.event("server-102", 2, "serving")
-        await self.pause(0.1)
+        await moment(0.1)
         self.assertFalse(given.called)
 
         (*_, record) = self.controller.kept.values()
@@ -272,7 +273,7 @@ class Ordering(ControllerCase):
         """
         given = self.give("drain", "--node", "server-102", "--wait", "--json")
         await self.until(lambda: self.controller.kept)
-        await self.pause(0.05)
+        await moment(0.05)
         given.cancel()
         try:
             await given
@@ -379,7 +380,6 @@ class Ordering(ControllerCase):
         with mock.patch("click.echo", lambda text: out.write(f"{text}\n")):
             given = self.give("watch", "--node", "server-102")
             await self.until(lambda: self.site.feed.readers)
-            await self.pause(0.1)
             self.event("server-104", 1, "draining")
             self.event("server-102", 1, "draining", waiting=3)
             await self.until(out.getvalue)
@@ -494,7 +494,6 @@ class Fleets(ControllerCase):
         with mock.patch("click.echo", lambda text: out.write(f"{text[9:]}\n")):
             given = self.give("fleet", "--watch")
             await self.until(lambda: self.site.feed.readers)
-            await self.pause(0.1)
             await self.controller.order({"node": "server-102", "kind": "drain", "why": "disk"}, ALICE)
             self.event("server-102", 1, "draining", waiting=3)
             await self.controller.rolling({"servers": ["server-104"]}, ALICE)
@@ -646,7 +645,7 @@ class Rolling(ControllerCase):
     async def test_left(self) -> None:
         given = self.give("rolling", "--all", "--wait", "--json")
         await self.until(lambda: self.controller.rolls)
-        await self.pause(0.05)
+        await moment(0.05)
         given.cancel()
         try:
             await given

@@ -26,6 +26,7 @@ from sipgrace.compiled import HOW
 from sipgrace.control.remote import Unreachable
 from tests.children import ROOT, Child
 from tests.controlled import SERVER, Call, ControlledCase
+from tests.scenarios.waiting import moment
 
 SIPGRACE = ("-m", "sipgrace.commands.main")
 
@@ -509,5 +510,5 @@ class Configured(ControlledCase):
                 node = await self.connect()
                 break
             except Unreachable:
-                await self.pause(0.05)
+                await moment(0.05)
         self.assertEqual((await node.status())["pid"], second.transport.pid)

@@ -28,6 +28,7 @@ from sipgrace.commands.words import calls, count, seconds, standing
 from sipgrace.compiled import HOW
 from sipgrace.control.remote import Unreachable
 from tests.controlled import SERVER, Call, ControlledCase
+from tests.scenarios.waiting import moment
 
 
 class VerbCase(ControlledCase):
@@ -101,7 +102,7 @@ class Ordering(VerbCase):
         service.element.ledger.accept(call)
         given = self.give("drain", "--wait", "--json")
         await self.until(lambda: service.status()["state"] == "draining")
-        await self.pause(0.3)
+        await moment(0.3)
         self.assertFalse(given.called)
         service.element.ledger.settle(call)
         outcome = await given
@@ -174,7 +175,7 @@ class Ordering(VerbCase):
         await self.give("drain", "--guard", "10")
         given = self.give("extend", "30", "--wait", "--json")
         offline = self.give("status", "--is", "offline", "--wait")
-        await self.pause(0.5)
+        await moment(0.5)
         self.assertEqual((given.called, offline.called), (False, False))
         service.element.ledger.settle(call)
         self.assertRegex((await given).text, r"\Aserver-1: offline after 0\.\d s\Z")
@@ -199,7 +200,7 @@ class Ordering(VerbCase):
     async def test_leftStatus(self) -> None:
         await self.server()
         given = self.give("status", "--is", "offline", "--wait")
-        await self.pause(0.1)
+        await moment(0.1)
         given.cancel()
         await self.assertFailure(given, Left)
 
@@ -227,9 +228,9 @@ class Ordering(VerbCase):
         service.element.ledger.accept(call)
         first = self.give("drain", "--wait", "--json")
         await self.until(lambda: service.status()["state"] == "draining")
+        before = service.element.lifecycle.number
         second = self.give("drain", "--wait", "--json")
-        await self.until(lambda: len(self.control._factory._node._watchers) == 2)
-        await self.pause(0.1)
+        await self.until(lambda: service.element.lifecycle.number > before)
         service.element.ledger.settle(call)
         self.assertEqual([(await one).status for one in (first, second)], [0, 0])
 
@@ -304,7 +305,7 @@ class Ordering(VerbCase):
         service.element.ledger.accept(call)
         given = self.give("drain", "--wait", "--json")
         await self.until(lambda: service.status()["state"] == "draining")
-        await self.pause(0.05)
+        await moment(0.05)
         given.cancel()
         try:
             await given
@@ -712,7 +713,9 @@ class Displays(ControlledCase):
         answer = await node.drain()
         waiting = node.when({"offline"}, answer)
         given = Deferred.fromCoroutine(progress.follow(reactor, node, waiting, Broken(), 10))
-        await self.pause(0.6)
+        await self.until(lambda: shown)
+        # Two looks more, had it gone on.
+        await moment(0.6)
         self.assertEqual(shown, ["draining"])
         service.element.ledger.settle(call)
         self.assertEqual((await given)["state"], "offline")

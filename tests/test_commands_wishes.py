@@ -14,6 +14,7 @@ from sipgrace.commands.reach import Left
 from sipgrace.lifecycle.orders import Announce
 from sipgrace.server.service import ServerService
 from tests.controlled import SERVER, Call
+from tests.scenarios.waiting import moment
 from tests.test_commands_verbs import VerbCase
 
 #: All that can be said of a drain, but for C{--back}.
@@ -184,7 +185,7 @@ class Rehearsing(VerbCase):
         self.assertTrue(
             self.lines[0].startswith("name          server-1: goes on serving\nguard         20 s")
         )
-        await self.pause(0.2)
+        await moment(0.2)
         self.assertFalse(given.called)
         service.element.ledger.accept(Call())
         service.element.ledger.settle(call)

@@ -27,6 +27,7 @@ from sipgrace.control.nodelink import NodeLink
 from sipgrace.control.remote import Answer, Unreachable
 from sipgrace.errors import ConfigError, OrderRefused
 from tests.controlled import SERVER, Call, ControlledCase
+from tests.scenarios.waiting import moment
 
 
 def freePort() -> int:
@@ -571,7 +572,7 @@ class Garbage(LocalCase):
         (link,) = await self.untilLinks(1)
         await self.until(lambda: link._clogged)
         for _ in range(5):
-            await self.pause()
+            await moment(0)
         # What waits to be sent is bounded, though there would be much more.
         waiting = sum(map(len, link.transport._tempDataBuffer)) + len(link.transport.dataBuffer)
         self.assertTrue(65536 <= waiting < 200_000, waiting)
@@ -689,7 +690,7 @@ class Stopping(LocalCase):
         await self.server()
         await self.control.stopService()
         self.control.startService()
-        await (await self.connect()).status()
+        self.assertEqual((await (await self.connect()).status())["state"], "serving")
 
     async def test_prepared(self) -> None:
         """

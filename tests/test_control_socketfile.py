@@ -226,6 +226,7 @@ class SocketFile(TestCase):
         port = self.listen()
         self.path.unlink()
         await maybeDeferred(port.stopListening)
+        self.assertFalse(self.path.exists())
 
     async def test_replaced(self) -> None:
         """

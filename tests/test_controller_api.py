@@ -29,6 +29,7 @@ from sipgrace.controller.web.tokens import Attempts, Tokens, digestOf, newToken
 from sipgrace.errors import OrderRefused, StoreError
 from sipgrace.lifecycle.authorization import Role
 from tests.controllerfake import FakeController, Token
+from tests.scenarios.waiting import moment
 from tests.webcase import WebCase
 
 
@@ -361,10 +362,10 @@ class Asking(WebCase):
         await self.until(lambda: pending)
         raw.transport.abortConnection()
         await raw.ended
-        await self.pause(0.05)
+        await moment(0.05)
         self.assertFalse(pending[0].called)
         pending[0].errback(OrderRefused("too late to be told"))
-        await self.pause()
+        await moment(0)
 
 
 class Raw(Protocol):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -122,6 +122,8 @@ class Refusals(SynchronousTestCase):
             .endswith("and 8 are (s0 offline, s1 offline, s2 offline, s3 offline, s4 offline and 3 others)")
         )
 
+    # How long one takes says how busy the machine is.
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(st.booleans(), min_size=1, max_size=12),
         st.integers(0, 12),

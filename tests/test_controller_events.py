@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.controller.fleet import KEPT, Fleet
 from sipgrace.controller.web.events import HEARTBEAT, MOST, PATIENCE, Feed
+from tests.scenarios.waiting import moment
 from tests.test_controller_api import Raw, rawTo
 from tests.webcase import WebCase
 
@@ -330,7 +331,7 @@ class Streaming(WebCase):
             self.controller.fleet.publish("event", "a", {"text": text})
             sent += 1
             self.assertLess(sent, 2000)
-            await self.pause()
+            await moment(0)
         self.assertEqual(self.site.feed.readers, 1)
         await self.until(lambda: quick.data.count(b"event: event") == sent)
 

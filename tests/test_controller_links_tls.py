@@ -14,9 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
-from twisted.trial.unittest import TestCase
 
 from sipgrace.client.service import ClientService
 from sipgrace.commands.certificates import Authority
@@ -32,6 +31,7 @@ from sipgrace.tap.control import nodeOf, uplinksBeside
 from sipgrace.transport.peernames import linkOptions
 from tests.controlled import CLIENT, NOWHERE, SERVER
 from tests.linkrig import User
+from tests.scenarios.waiting import PollingCase
 from tests.test_commands_keys import makeAuthority
 from tests.test_control_local import Raw
 from tests.test_lifecycle_door import DoorCase
@@ -62,7 +62,7 @@ class RealUser(User):
         return succeed(None)
 
 
-class TLSTests(TestCase):
+class TLSTests(PollingCase):
     """
     One controller with a certificate by one CA; a second CA is a stranger's.
     """
@@ -135,15 +135,11 @@ class TLSTests(TestCase):
             one.startService()
             self.addCleanup(one.stopService)
 
-    async def until(self, condition: Any) -> None:
+    def story(self) -> str:
         """
-        Waits until something has come about.
+        See L{PollingCase}.
         """
-        for _ in range(2000):
-            if condition():
-                return
-            await deferLater(IReactorTime(reactor), 0.01)
-        self.fail(f"it has not come about; warnings: {self.warnings}")
+        return f"warnings: {self.warnings}"
 
     def linked(self, name: str) -> bool:
         return any(one["name"] == name and one["linked"] for one in self.user.fleet.nodes())

@@ -15,6 +15,7 @@ from sipgrace.controller.seams import Outcome, Person
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.authorization import Role
 from tests.chromium import Browser, chromium
+from tests.scenarios.waiting import moment
 from tests.webcase import WebCase
 
 BUILD = Path(__file__).parent.parent / "build"
@@ -111,7 +112,7 @@ class Looking(PageCase):
         )
         for waiting in (23, 22, 19, 16, 12, 9):
             self.draining(waiting, began)
-            await self.pause(0.25)
+            await moment(0.25)
         for client, countdown in (("client-110", 57.0), ("client-112", 59.0)):
             self.client(client, active=False, countdown=countdown, state="Counting")
         card = "document.querySelector('article.card[aria-label=\"server-102: draining\"]')"

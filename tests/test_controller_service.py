@@ -14,7 +14,6 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
-from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.client.service import ClientService
@@ -31,6 +30,7 @@ from sipgrace.server.service import ServerService
 from sipgrace.tap.control import nodeOf, uplinksBeside
 from tests.controlled import CLIENT, NOWHERE, SERVER
 from tests.keysmade import DIGEST, TOKEN, makeOrderKey
+from tests.scenarios.waiting import PollingCase
 from tests.test_commands_keys import makeAuthority
 
 CONTROLLER = """
@@ -63,7 +63,7 @@ insecure = true
 ALICE = Person("alice", Role.OPERATOR)
 
 
-class ControllerCase(TestCase):
+class ControllerCase(PollingCase):
     """
     Controllers and nodes, all in this process.
     """
@@ -161,15 +161,11 @@ class ControllerCase(TestCase):
     def linked(self, controller: ControllerService, name: str) -> bool:
         return any(one["name"] == name and one["linked"] for one in controller.fleet.nodes())
 
-    async def until(self, condition: Any) -> None:
+    def story(self) -> str:
         """
-        Waits until something has come about.
+        See L{PollingCase}.
         """
-        for _ in range(2000):
-            if condition():
-                return
-            await deferLater(IReactorTime(reactor), 0.01)
-        self.fail(f"it has not come about; warnings: {self.warnings}")
+        return f"warnings: {self.warnings}"
 
 
 class Whole(ControllerCase):

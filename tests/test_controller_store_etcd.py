@@ -28,6 +28,7 @@ from sipgrace.controller.store.gateway import Gateway, isNew, put
 from sipgrace.errors import OrderRefused, StoreError
 from tests.etcdprocess import Etcd, etcd, program
 from tests.fleetfakes import SimulatedNode, signer
+from tests.scenarios.waiting import poll
 from tests.storecontract import StoreContract, anOrder, aRolling
 from tests.test_controller_orders import ALICE
 
@@ -363,8 +364,7 @@ class Leases(EtcdCase):
         """
         a, b = await self.started("controller-120", lease=2), await self.started("controller-121")
         await b._gateway.revoke(a._lease)
-        await self.later(1.5)
-        self.assertEqual(a._lease, 0)
+        await poll(lambda: a._lease == 0, "the end of the lease")
         await a.claim("default", "server-102", one)
         self.assertNotEqual(a._lease, 0)
 

@@ -15,12 +15,12 @@ from random import randrange
 
 import treq
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.demo.plan import CLIENTS, SERVERS
 from tests.children import Child
+from tests.scenarios.waiting import poll
 
 
 def prefix() -> str:
@@ -178,10 +178,7 @@ class Runs(TestCase):
         """
         child = self.demo()
         await child.printed(b"starting")
-        for _ in range(100):
-            if running(self.directory):
-                break
-            await deferLater(reactor, 0.05)
+        await poll(lambda: running(self.directory), "the first process")
         child.signal(signal.SIGINT)
         self.assertEqual(await child.ended, 130, child.errors)
         self.assertEqual(running(self.directory), [])

@@ -5,21 +5,20 @@ What follows a drain, with real commands.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle import afterdrain
 from sipgrace.lifecycle.afterdrain import AfterDrain, Done
 from sipgrace.lifecycle.events import Change, Event, State
 from sipgrace.lifecycle.orders import Kind, Order
+from tests.scenarios.waiting import PollingCase
 
 
 def order(kind: Kind = Kind.DRAIN, **values: Any) -> Order:
@@ -123,7 +122,7 @@ class ChoiceTests(SynchronousTestCase):
         self.flushLoggedErrors(ZeroDivisionError)
 
 
-class CommandTests(TestCase):
+class CommandTests(PollingCase):
     """
     Commands that are run.
     """
@@ -142,13 +141,6 @@ class CommandTests(TestCase):
         self.after.done = self.ended.callback
         self.after.onChange(offline(order() if given is None else given))
         return self.ended
-
-    async def until(self, condition: Callable[[], Any]) -> None:
-        for _ in range(1000):
-            if condition():
-                return
-            await deferLater(reactor, 0.01, lambda: None)
-        self.fail("it has not come about within ten seconds")
 
     def alive(self, pid: int) -> bool:
         try:

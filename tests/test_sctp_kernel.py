@@ -18,7 +18,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from sipgrace.errors import ConfigError
 from sipgrace.transport.sctp.kernel import KernelStack
-from tests.sctpcontract import LIMIT, DetailedPeer, Peer, PeerFactory, SCTPContract, later
+from tests.scenarios.waiting import poll
+from tests.sctpcontract import DetailedPeer, Peer, PeerFactory, SCTPContract, later
 from tests.sctpguest import LOSS, NEEDS_GUEST, NEEDS_KERNEL, Loss, addAddress, removeAddress, routeIntoNothing
 
 IPPROTO_SCTP = 132
@@ -84,17 +85,6 @@ class KernelCase:
     pair = SCTPContract.pair
     serverString = KernelTests.serverString
     clientString = KernelTests.clientString
-
-
-async def until(condition: Any) -> None:
-    """
-    Waits for what no event announces.
-    """
-    end = reactor.seconds() + LIMIT
-    while not condition():
-        if reactor.seconds() > end:
-            raise AssertionError("it did not come about")
-        await later(0.02)
 
 
 class OptionTests(KernelCase, TestCase):
@@ -349,7 +339,7 @@ class PathTests(KernelCase, TestCase):
         self.assertEqual(client.transport.getPeer().hosts, HERE)
         self.assertEqual(server.transport.getHost().hosts, HERE)
         self.assertEqual(server.transport.getPeer().hosts, THERE)
-        await until(lambda: set(self.states(client).values()) == {"active"})
+        await poll(lambda: set(self.states(client).values()) == {"active"}, "both paths")
         self.assertEqual(
             [(path.host, path.primary) for path in client.transport.paths()],
             [(HERE[0], True), (HERE[1], False)],
@@ -361,7 +351,7 @@ class PathTests(KernelCase, TestCase):
         change is logged and shown, and so is the path's return.
         """
         client, server = await self.pairOf(Echo)
-        await until(lambda: set(self.states(client).values()) == {"active"})
+        await poll(lambda: set(self.states(client).values()) == {"active"}, "both paths")
         sent = []
 
         async def talk(count: int) -> None:
@@ -376,11 +366,11 @@ class PathTests(KernelCase, TestCase):
         await talk(20)
         await client.heard(len(sent))
         self.assertLess(reactor.seconds() - begun, 10.0)
-        await until(lambda: self.states(client)[HERE[0]] == "inactive")
+        await poll(lambda: self.states(client)[HERE[0]] == "inactive", "the loss of a path")
         self.assertEqual(self.states(client)[HERE[1]], "active")
-        await until(lambda: any("unreachable" in line for line in self.logged))
+        await poll(lambda: any("unreachable" in line for line in self.logged), "the line in the log")
         addAddress(HERE[0])
-        await until(lambda: self.states(client)[HERE[0]] == "active")
+        await poll(lambda: self.states(client)[HERE[0]] == "active", "the path")
         await talk(20)
         await client.heard(60)
         self.assertEqual(server.messages, sent)
@@ -402,7 +392,7 @@ class PathTests(KernelCase, TestCase):
             [(path.host, path.primary) for path in client.transport.paths()],
             [(HERE[0], False), (HERE[1], True)],
         )
-        await until(lambda: client.transport.getPeer().host == HERE[1])
+        await poll(lambda: client.transport.getPeer().host == HERE[1], "the other address")
         self.assertEqual(client.transport.getPeer().hosts, (HERE[1], HERE[0]))
         self.assertRaises(OSError, client.transport.setPrimary, "10.77.0.99")
         client.transport.write(b"this way")

@@ -10,10 +10,6 @@ from typing import Any
 import treq
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
@@ -21,11 +17,12 @@ from sipgrace.controller.web.site import webSite
 from sipgrace.controller.web.tokens import digestOf
 from sipgrace.lifecycle.authorization import Role
 from tests.controllerfake import FakeController, Token
+from tests.scenarios.waiting import PollingCase
 
 PEOPLE = [Token(str(role), role, digestOf(f"{role}'s")) for role in Role]
 
 
-class WebCase(TestCase):
+class WebCase(PollingCase):
     """
     @ivar controller: what is behind the site.
     @ivar url: where the site is.
@@ -69,19 +66,3 @@ class WebCase(TestCase):
         content = await response.content()
         kind = (response.headers.getRawHeaders("content-type") or [""])[0]
         return response.code, json.loads(content) if content and "json" in kind else content, response.headers
-
-    def pause(self, seconds: float = 0.0) -> Deferred[None]:
-        """
-        Lets the reactor run.
-        """
-        return deferLater(IReactorTime(reactor), seconds, lambda: None)
-
-    async def until(self, condition: Any) -> None:
-        """
-        Waits until something has come about.
-        """
-        for _ in range(1000):
-            if condition():
-                return
-            await self.pause(0.01)
-        self.fail("it has not come about within ten seconds")

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
 
 reactor: Any = _reactor
 
@@ -78,10 +79,13 @@ def moment(seconds: float) -> Deferred[None]:
     return done
 
 
-async def poll(look: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
+async def poll(
+    look: Callable[[], Any], what: str, limit: float = LIMIT, story: Callable[[], str] = lambda: ""
+) -> Any:
     """
     For what tells nobody when it happens.
 
+    @param story: gives what did happen, for the message of a failure.
     @return: what C{look} returns, or its C{Deferred} fires with, once that is true.
     """
     deadline = reactor.seconds() + limit
@@ -92,5 +96,23 @@ async def poll(look: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
         if found:
             return found
         if reactor.seconds() > deadline:
-            raise AssertionError(f"{what} has not come within {limit:g} seconds")
-        await moment(0.02)
+            raise AssertionError(f"{what} has not come within {limit:g} seconds: {story()}")
+        await moment(0.01)
+
+
+class PollingCase(TestCase):
+    """
+    Tests that wait for what tells nobody when it happens.
+    """
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """
+        Waits until something has come about.
+        """
+        await poll(condition, "what is waited for", story=self.story)
+
+    def story(self) -> str:
+        """
+        @return: what did happen, for the message of a failure.
+        """
+        return ""
