@@ -722,6 +722,12 @@ class Wrong(SynchronousTestCase):
             self.wrong("fleet", SIPGRACE_CONTROLLER=here),
             "a token is needed: give --token-file FILE, or set SIPGRACE_TOKEN",
         )
+        printed = Path(self.mktemp())
+        printed.write_text("sgt_x\nis the token of alice, shown this once\n")
+        self.assertEqual(
+            self.wrong("fleet", "--token-file", str(printed), SIPGRACE_CONTROLLER=here),
+            f"{printed}: a token alone is expected, the one line that begins with sgt_, found more than that",
+        )
         self.assertEqual(
             self.wrong("drain", SIPGRACE_CONTROLLER=here, **token),
             "which node? Give --node NAME; 'sipgrace fleet' shows those of the controller",

@@ -251,10 +251,21 @@ class Schedules(OrdersCase):
                 "takes the role admin",
             ),
             ({"what": "rolling", "values": {}, "at": 2e6}, Malformed, "servers, or select, is expected"),
+            (
+                {"what": "order", "values": {"node": "nobody", "kind": "drain"}, "at": 2e6},
+                Unknown,
+                "'nobody' is no node of this fleet",
+            ),
+            (
+                {"what": "rolling", "values": {"servers": ["nobody"]}, "at": 2e6},
+                Unknown,
+                "'nobody' is no node of this fleet",
+            ),
         ]:
             failure = self.failureResultOf(self.controller.schedule(values, ALICE), expected)
             self.assertIn(why, str(failure.value))
-            self.assertEqual(problemOf(failure.value).status, 400 if expected is Malformed else 403)
+            status = {Malformed: 400, Unknown: 404}.get(expected, 403)
+            self.assertEqual(problemOf(failure.value).status, status)
         failure = self.failureResultOf(
             self.controller.schedule({"what": "rolling", "values": {"select": {}}, "at": 2e6}, VIEWER),
             NotAllowed,

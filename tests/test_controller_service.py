@@ -218,6 +218,22 @@ class Whole(ControllerCase):
         # No SIP is spoken here: the client's server is nowhere.
         self.assertEqual([one for one in self.warnings if "not opened" not in one], [])
 
+    async def test_result(self) -> None:
+        """
+        What a node answers to an order that is carried out at once is kept with it.
+        """
+        controller = await self.controller()
+        await self.server("server-1", controller)
+        await self.client(controller)
+        for kind, skipped in (("skip", True), ("unskip", False)):
+            record = await controller.controller.order(
+                {"node": "client-1", "kind": kind, "server": "server-1"}, ALICE
+            )
+            said = {"server": "server-1", "skipped": skipped, "kept": False}
+            self.assertEqual((record.outcome, record.result), (Outcome.DONE, said))
+            await self.until(lambda id=record.id: id not in controller.controller._book.cases)
+            self.assertEqual((await controller.controller.orderOf(record.id)).result, said)
+
     async def test_verifiedByController(self) -> None:
         """
         A node that asks the controller is told that the order is right.
@@ -309,6 +325,7 @@ guard = 20
             {key: status[key] for key in ("role", "name", "state", "linked", "lost")},
             {"role": "controller", "name": "controller-120", "state": "serving", "linked": 1, "lost": []},
         )
+        self.assertEqual(status["links"], f"127.0.7.4:{self.port(controller)}")
         json.dumps(status)
         refused = controller.node.order(None, "drain", "")  # type: ignore[arg-type]
         with self.assertRaises(OrderRefused) as caught:

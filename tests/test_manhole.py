@@ -376,7 +376,7 @@ class Server(TestCase):
         (folder / "server.toml").write_text(SERVER, encoding="utf-8")
         command = ("-m", "twisted", "--log-format=text", "sipgrace-server", "--config")
         child = Child(self, *command, str(folder / "server.toml"))
-        match = await child.printed(rb"manhole at .*port=(\d+)")
+        match = await child.printed(rb"manhole at 127\.0\.0\.1:(\d+)")
         client = await logIn(self, int(match[1]), key)
         shell = await client.opened
         for typed, expected in [

@@ -380,7 +380,8 @@ class LinkCore:
         self.lastTrouble = text
         if text != self._logged:
             self._logged = text
-            self.log.warn("{server}: {trouble}; it is tried again", server=self.link.name, trouble=text)
+            said = text.rstrip(".")
+            self.log.info("{server}: {trouble}; it is tried again", server=self.link.name, trouble=said)
 
     def _judge(self, link: Link, outcome: Outcome, latency: float) -> None:
         """

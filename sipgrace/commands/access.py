@@ -160,8 +160,13 @@ def found(
         except (OSError, UnicodeDecodeError) as error:
             raise click.UsageError(f"{path}: no token can be read from it: {error}") from None
     token = token.strip()
-    if not token or not token.isprintable() or " " in token:
+    if not token:
         raise click.UsageError("a token is needed: give --token-file FILE, or set SIPGRACE_TOKEN")
+    if not token.isprintable() or " " in token:
+        where = "SIPGRACE_TOKEN" if path is None else str(path)
+        raise click.UsageError(
+            f"{where}: a token alone is expected, the one line that begins with sgt_, found more than that"
+        )
     return Access(url, token, vouching), explicit
 
 

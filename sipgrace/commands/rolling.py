@@ -238,7 +238,7 @@ async def listed(controller: Any) -> Outcome:
     """
     records = (await controller.ask("GET", "rollings"))["rollings"]
     text = "\n".join(f"{moment(one['at'])} {rollingLine(one)}" for one in records)
-    return Outcome(Exit.DONE, text, {"rollings": records})
+    return Outcome(Exit.DONE, text or "there has been no rolling maintenance yet", {"rollings": records})
 
 
 @click.command()

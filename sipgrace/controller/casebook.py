@@ -141,6 +141,11 @@ class Casebook:
         """
         record = case.record
         outcome, text = verdict
+        if case.ended and result is not None and record.result is None and record.outcome is outcome:
+            # Its end was told as an event before the answer came, and the answer says more.
+            case.record = replace(record, result=result)
+            self.keep(case)
+            return
         if case.ended or (record.outcome is Outcome.OBEYED and outcome is Outcome.SENT):
             return
         ended = self._wallClock() if outcome in ENDED else None

@@ -35,6 +35,7 @@ from sipgrace.controller.peercommands import PeerHello
 from sipgrace.controller.seams import Hello, INodeLink
 from sipgrace.errors import NotAllowed, OrderRefused
 from sipgrace.lifecycle.orderform import SignedOrder
+from sipgrace.transport.address import addressOf
 from sipgrace.transport.keepalive import watchPeer
 from sipgrace.transport.peernames import peerNames
 
@@ -376,7 +377,7 @@ class Links(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self.port = port
-        self.log.info("links at {address}", address=port.getHost())
+        self.log.info("links at {address}", address=addressOf(port))
 
     def stopService(self) -> Deferred[Any]:
         """

@@ -162,6 +162,9 @@ class Schedules:
         if "at" in wanted:
             raise Malformed("the schedule: its time stands beside its values, not in them")
         self._doing.check(what, wanted, person)
+        # A mistake in a name is better found now than in the night.
+        for name in [wanted["node"]] if what == "order" else wanted.get("servers", ()):
+            self._fleet.member(name)
         now = self._wallClock()
         record = ScheduleRecord(
             id=newNonce(),

@@ -47,6 +47,7 @@ from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import SignedOrder, sign, signedBytes
 from sipgrace.lifecycle.orders import Order
 from sipgrace.metrics.exposition import registryOf
+from sipgrace.transport.address import addressOf
 from sipgrace.transport.description import parseDescription
 from sipgrace.transport.httpstrust import HTTPSTrust
 from sipgrace.transport.linkcertificates import LinkCertificates
@@ -245,7 +246,7 @@ class ControllerService(Service):
         await self.links.startService()
         self.http = await self._site.listen(self.site)
         self.peers.startService()
-        self.log.info("the API at {address}", address=self.http.getHost())
+        self.log.info("the API at {address}", address=addressOf(self.http))
 
     def stopService(self) -> Deferred[None]:
         """
@@ -405,8 +406,8 @@ class ControllerService(Service):
             "linked": sum(bool(node["linked"]) for node in nodes),
             "peers": self.peers.status(),
             "lost": [node["name"] for node in nodes if not node["linked"]],
-            "links": None if self.links.port is None else str(self.links.port.getHost()),
-            "http": None if self.http is None else str(self.http.getHost()),
+            "links": None if self.links.port is None else addressOf(self.links.port),
+            "http": None if self.http is None else addressOf(self.http),
         }
 
     def orders(self) -> dict[str, object]:

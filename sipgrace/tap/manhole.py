@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from sipgrace.config.sections import ManholeSection
 from sipgrace.errors import ConfigError, SIPGraceError
+from sipgrace.transport.address import addressOf
 
 __all__ = ["Manhole", "hostKey", "manholeBeside"]
 
@@ -190,7 +191,7 @@ class Manhole(Service):
 
     def _listening(self, port: IListeningPort) -> None:
         self.port = port
-        self._log.info("manhole at {address}", address=port.getHost())
+        self._log.info("manhole at {address}", address=addressOf(port))
 
     def _prompt(self) -> ServerProtocol:
         return ServerProtocol(_Prompt, dict(self._namespace))

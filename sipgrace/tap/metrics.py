@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from sipgrace import __version__
 from sipgrace.config.metrics import MetricsSection, addressAndPort
 from sipgrace.errors import ConfigError
+from sipgrace.transport.address import addressOf
 
 __all__ = ["Metrics", "metricsBeside"]
 
@@ -91,7 +92,7 @@ class Metrics(Service):
 
     def _listens(self, port: IListeningPort) -> None:
         self.port = port
-        self._log.info("metrics at {address}", address=port.getHost())
+        self._log.info("metrics at {address}", address=addressOf(port))
 
     def _failed(self, failure: Any) -> None:
         failure.trap(CannotListenError)

@@ -4,11 +4,14 @@ Addresses as they stand in a Via, in a configuration, and as sockets give them.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.interfaces import IListeningPort
 
 from sipgrace.errors import ConfigError
 
-__all__ = ["hostPort", "isLiteral", "isWildcard", "plainHost", "splitHostPort", "viaOf"]
+__all__ = ["addressOf", "hostPort", "isLiteral", "isWildcard", "plainHost", "splitHostPort", "viaOf"]
 
 
 def hostPort(host: str, port: int) -> str:
@@ -16,6 +19,14 @@ def hostPort(host: str, port: int) -> str:
     @return: C{host:port}, an IPv6 address in brackets (RFC 3261 §25.1).
     """
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def addressOf(port: IListeningPort) -> str:
+    """
+    @return: where one of TCP's listens, as people write it.
+    """
+    host: Any = port.getHost()
+    return hostPort(host.host, host.port)
 
 
 def viaOf(transport: bytes, host: str, port: int) -> bytes:
