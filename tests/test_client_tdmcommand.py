@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -22,6 +21,7 @@ from sipgrace.config.load import parseClient
 from sipgrace.errors import ConfigError
 from sipgrace.message.message import Request
 from sipgrace.proxy.target import Hop
+from tests.scenarios.waiting import poll
 
 INVITE = Request.make(
     b"INVITE",
@@ -131,8 +131,7 @@ class CommandTests(TestCase):
         route = self.route(program, str(path), most=1)
         found = route.target(INVITE, ())
         self.assertEqual(await route.target(INVITE, ()), None)
-        while not (path.exists() and path.read_text()):
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        await poll(lambda: path.exists() and path.read_text(), "the program")
         found.addErrback(lambda failure: None)
         found.cancel()
         await self.until(path.read_text)
@@ -146,13 +145,15 @@ class CommandTests(TestCase):
         Waits for the end of a process.
         """
         number = int(pid())
-        for _ in range(1000):
+
+        def ended() -> bool:
             try:
                 os.kill(number, 0)
             except ProcessLookupError:
-                return
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
-        self.fail(f"{number} still runs")
+                return True
+            return False
+
+        await poll(ended, f"the end of {number}")
 
 
 TEXT = """

@@ -407,7 +407,7 @@ class Refused(ControllerCase):
             (StoreError("the disk is full"), Exit.UNREACHABLE, "the disk is full"),
             (Unreachable("it has not answered"), Exit.UNREACHABLE, "it has not answered"),
         ):
-            self.controller.trouble = trouble  # type: ignore[assignment]
+            self.controller.trouble = trouble
             outcome = await self.give("drain", "--node", "server-102")
             self.assertEqual((outcome.status, outcome.text), (status, text))
 

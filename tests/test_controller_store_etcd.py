@@ -59,7 +59,7 @@ class EtcdCase(TestCase):
         """
         A controller's store, not yet started.
         """
-        return EtcdStore(name, reactor, self.client, urls or [self.etcd.url], self.prefix, lease)  # type: ignore[arg-type]
+        return EtcdStore(name, reactor, self.client, urls or [self.etcd.url], self.prefix, lease)
 
     async def started(self, *args: Any, **kw: Any) -> EtcdStore:
         """
@@ -74,7 +74,7 @@ class EtcdCase(TestCase):
         """
         Time passes, since it does so at etcd.
         """
-        return deferLater(reactor, seconds)  # type: ignore[arg-type]
+        return deferLater(reactor, seconds)
 
 
 class Contract(StoreContract, EtcdCase):

@@ -172,7 +172,7 @@ class IntakeTests(SynchronousTestCase):
         The line names the peer and the fault, and repeats none of the peer's bytes.
         """
         self.intake.receive(b"evil \x1b[31m words\r\n\r\n", self.source)
-        text = formatEvent(self.lines[0])  # type: ignore[arg-type]
+        text = formatEvent(self.lines[0])
         self.assertTrue(text.startswith("refused a message from 192.0.2.7: "), text)
         self.assertGreater(len(text), len("refused a message from 192.0.2.7: "))
         self.assertNotIn("evil", text)
@@ -221,7 +221,7 @@ class IntakeTests(SynchronousTestCase):
         """
 
         class Odd(bytes):
-            def partition(self, separator: object, /) -> tuple[bytes, bytes, bytes]:  # type: ignore[override]
+            def partition(self, separator: object, /) -> tuple[bytes, bytes, bytes]:
                 raise RecursionError("a bug below")
 
         self.intake.receive(Odd(makeRequest(b"INVITE")), self.source)

@@ -16,7 +16,7 @@ from sipgrace.errors import ParseError
 from sipgrace.message.derive import ackFor, cancelFor, respond
 from sipgrace.message.framing import Limits, StreamFramer
 from sipgrace.message.headers import Date, Event, NameAddr, Reason, RetryAfter, SubscriptionState, Via
-from sipgrace.message.message import Message, Request
+from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.message.uri import parseURI, sameURI
 
@@ -36,7 +36,7 @@ def tolerate(read: Callable[..., object], *arguments: object) -> object:
         return None
 
 
-def readAll(message: Message) -> None:
+def readAll(message: Request | Response) -> None:
     """
     Everything that can be asked of a message, and everything that can be done to it.
     """
@@ -53,7 +53,7 @@ def readAll(message: Message) -> None:
             if uri is not None:
                 assert sameURI(uri, uri)  # type: ignore[arg-type]
         tolerate(message.elements, name)
-        tolerate(message.copy().popFirst, name)  # type: ignore[attr-defined]
+        tolerate(message.copy().popFirst, name)
     if isinstance(message, Request):
         assert parseURI(message.uri) is not None
         # What is derived from an acceptable request is acceptable.
@@ -62,7 +62,7 @@ def readAll(message: Message) -> None:
         parse(respond(message, 100).toBytes())
         parse(cancelFor(message).toBytes())
         parse(ackFor(message, response).toBytes())
-    copy = message.copy()  # type: ignore[attr-defined]
+    copy = message.copy()
     copy.markReceived(b"192.0.2.1", 5060)
     copy.pushVia(b"SIP/2.0/SCTP h;branch=z9hG4bKh")
     copy.setMaxForwards(5)
@@ -177,7 +177,7 @@ class FuzzTests(SynchronousTestCase):
             for whole in results[0][0]:
                 message = tolerate(parse, whole)
                 if message is not None:
-                    assert isinstance(message, Message)
+                    assert isinstance(message, Request | Response)
                     self.assertEqual(len(message.body), message.contentLength)
                     self.assertTrue(whole.endswith(b"\r\n\r\n" + message.body))
 
@@ -210,15 +210,15 @@ class WorkTests(SynchronousTestCase):
         started = time.process_time()
         message = tolerate(parse, data, limits)
         if message is not None:
-            assert isinstance(message, Message)
+            assert isinstance(message, Request | Response)
             for name in (b"Via", b"To", b"X-Own"):
                 for value in message.getAll(name)[:3]:
                     for cls in VALUES:
                         tolerate(cls.parse, value)
                     tolerate(parseURI, value)
                 tolerate(message.elements, name)
-                tolerate(message.copy().popFirst, name)  # type: ignore[attr-defined]
-            copy = message.copy()  # type: ignore[attr-defined]
+                tolerate(message.copy().popFirst, name)
+            copy = message.copy()
             tolerate(copy.markReceived, b"192.0.2.1", 5)
             tolerate(copy.popVia)
         return time.process_time() - started

@@ -550,7 +550,7 @@ class InTheRole(SynchronousTestCase):
             self.links[name] = ServerLink(
                 name,
                 lambda association=association: succeed(association),  # type: ignore[misc]
-                lambda association: succeed(None),  # type: ignore[arg-type,return-value]
+                lambda association: succeed(None),  # type: ignore[arg-type]
                 self.clock,
                 cast(Any, Servers(active)),
                 LinkSettings(testNew=False),

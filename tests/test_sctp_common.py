@@ -222,7 +222,7 @@ class PaperTests(SynchronousTestCase):
         self.transport.registerProducer(producer, True)
         self.transport.room = 0
         self.transport.write(b"a")
-        producer.resumeProducing = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        producer.resumeProducing = lambda: 1 / 0  # type: ignore[method-assign,assignment]
         self.transport.room = 1
         self.transport.writable()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -272,7 +272,7 @@ class PaperTests(SynchronousTestCase):
         """
         An error in C{connectionLost} is logged.
         """
-        self.protocol.connectionLost = lambda reason: 1 / 0  # type: ignore[method-assign,assignment]
+        self.protocol.connectionLost = lambda reason: 1 / 0  # type: ignore[method-assign]
         self.transport.end(ConnectionDone())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

@@ -38,7 +38,7 @@ class RoutingTests(SynchronousTestCase):
             ("example", self.table.addDomain, b"Example.com"),
             ("ipv6", self.table.addDomain, b"[2001:db8::1]"),
         ):
-            add(argument, Route((name,)))  # type: ignore[operator]
+            add(argument, Route((name,)))
 
     def found(self, uri: bytes) -> str | None:
         route = self.table.find(uri)

@@ -15,13 +15,16 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from sipgrace.errors import ParseError
 from sipgrace.message.framing import StreamFramer
 from sipgrace.message.headers import Date, NameAddr, RetryAfter, SubscriptionState, Via
-from sipgrace.message.message import Message, Request, Response
+from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.message.uri import SIPURI, OtherURI, parseURI, sameURI
 
 ROOT = Path(__file__).resolve().parent.parent
 RFC4475 = ROOT.parent / "shared" / "rfc4475"
 OWN = ROOT / "tests" / "messages"
+
+#: Asserts what holds of a message that was taken.
+Check = Callable[[SynchronousTestCase, Request | Response], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Accepted:
     @ivar rest: how many bytes after the message are dropped.
     """
 
-    check: Callable[[SynchronousTestCase, Message], None]
+    check: Check
     why: str = ""
     rest: int = 0
 
@@ -58,12 +61,12 @@ class Dropped:
     reason: str
 
 
-def values(**expected: object) -> Callable[[SynchronousTestCase, Message], None]:
+def values(**expected: object) -> Check:
     """
     A check of the message's attributes.
     """
 
-    def check(test: SynchronousTestCase, message: Message) -> None:
+    def check(test: SynchronousTestCase, message: Request | Response) -> None:
         found = {name: getattr(message, name) for name in expected}
         test.assertEqual(found, expected)
 
@@ -75,7 +78,7 @@ def raises(name: bytes, reader: Callable[[bytes], object], reason: str) -> Calla
     A check that the message passes and that whoever reads this header field has C{ParseError}.
     """
 
-    def check(test: SynchronousTestCase, message: Message) -> None:
+    def check(test: SynchronousTestCase, message: Request | Response) -> None:
         value = message.get(name)
         assert value is not None
         error = test.assertRaises(ParseError, reader, value)
@@ -84,7 +87,7 @@ def raises(name: bytes, reader: Callable[[bytes], object], reason: str) -> Calla
     return check
 
 
-def wsinv(test: SynchronousTestCase, message: Message) -> None:
+def wsinv(test: SynchronousTestCase, message: Request | Response) -> None:
     values(
         uri=b"sip:vivekg@chair-dnrc.example.com;unknownparam",
         branch=b"390skdjuw",
@@ -115,14 +118,14 @@ def wsinv(test: SynchronousTestCase, message: Message) -> None:
     test.assertEqual(contact.displayName, b'Quoted string ""')
     test.assertEqual(contact.params, ((b"newparam", b"newvalue"), (b"secondparam", None), (b"q", b"0.33")))
     test.assertEqual(NameAddr.parse(message.fromValue).displayName, b'J Rosenberg \\"')
-    copy = message.copy()  # type: ignore[attr-defined]
+    copy = message.copy()
     for branch in (b"z9hG4bK9ikj8", b"z9hG4bK30239", b""):
         copy.popVia()
         test.assertEqual(copy.branch, branch)
     test.assertFalse(copy.has(b"Via"))
 
 
-def intmeth(test: SynchronousTestCase, message: Message) -> None:
+def intmeth(test: SynchronousTestCase, message: Request | Response) -> None:
     method = b"!interesting-Method0123456789_*+`.%indeed'~"
     values(method=method, cseqMethod=method, cseq=139122385, branch=b"z9hG4bK-.!%66*_+`'~")(test, message)
     values(fromTag=b"_token~1'+`*%!-.", callId=b"intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{")(test, message)
@@ -134,7 +137,7 @@ def intmeth(test: SynchronousTestCase, message: Message) -> None:
     test.assertEqual(message.get(b"extensionHeader-!.%*+_`'~"), "\ufeff\u5927\u505c\u96fb".encode())
 
 
-def esc01(test: SynchronousTestCase, message: Message) -> None:
+def esc01(test: SynchronousTestCase, message: Request | Response) -> None:
     values(uri=b"sip:sips%3Auser%40example.com@example.net", maxForwards=87)(test, message)
     user = NameAddr.parse(message.toValue).uri
     test.assertTrue(sameURI(user, parseURI(b"sip:user@example.com")))
@@ -142,25 +145,25 @@ def esc01(test: SynchronousTestCase, message: Message) -> None:
     test.assertTrue(sameURI(contact, parseURI(b"sip:caller@host5.example.net;lr;name=value%2541")))
 
 
-def escnull(test: SynchronousTestCase, message: Message) -> None:
+def escnull(test: SynchronousTestCase, message: Request | Response) -> None:
     contacts = [NameAddr.parse(value).uri for value in message.elements(b"Contact")]
     test.assertEqual([getattr(uri, "user", None) for uri in contacts], [b"%00", b"%00%00"])
     test.assertFalse(sameURI(contacts[0], contacts[1]))
 
 
-def esc02(test: SynchronousTestCase, message: Message) -> None:
+def esc02(test: SynchronousTestCase, message: Request | Response) -> None:
     values(method=b"RE%47IST%45R", cseqMethod=b"RE%47IST%45R", branch=b"z9hG4bK209%fzsnel234")(test, message)
     test.assertEqual(NameAddr.parse(message.toValue).displayName, b"%Z%45")
     test.assertEqual(len(message.elements(b"Contact")), 2)
     test.assertEqual(message.get(b"C%6Fntact"), b"<sip:alias2@host2.example.com>")
 
 
-def lwsdisp(test: SynchronousTestCase, message: Message) -> None:
+def lwsdisp(test: SynchronousTestCase, message: Request | Response) -> None:
     source = NameAddr.parse(message.fromValue)
     test.assertEqual((source.display, bytes(source.uri)), (b"caller", b"sip:caller@example.com"))
 
 
-def longreq(test: SynchronousTestCase, message: Message) -> None:
+def longreq(test: SynchronousTestCase, message: Request | Response) -> None:
     test.assertEqual(len(message.getAll(b"Via")), 34)
     test.assertEqual((message.branch, message.sentBy), (b"", b"sip33.example.com"))
     test.assertTrue(re.fullmatch(rb"1(298){40,60}2424", message.fromTag), message.fromTag)
@@ -169,41 +172,41 @@ def longreq(test: SynchronousTestCase, message: Message) -> None:
     test.assertTrue(re.fullmatch(rb"very(long){40,60}branchvalue", branch), branch)
 
 
-def semiuri(test: SynchronousTestCase, message: Message) -> None:
+def semiuri(test: SynchronousTestCase, message: Request | Response) -> None:
     assert isinstance(message, Request)
     uri = SIPURI.parse(message.uri)
     test.assertEqual((uri.user, uri.host, uri.params), (b"user;par=u%40example.net", b"example.com", ()))
     test.assertEqual(len(message.elements(b"Accept")), 6)
 
 
-def transports(test: SynchronousTestCase, message: Message) -> None:
+def transports(test: SynchronousTestCase, message: Request | Response) -> None:
     vias = [Via.parse(value).transport for value in message.elements(b"Via")]
     test.assertEqual(vias, [b"UDP", b"SCTP", b"TLS", b"UNKNOWN", b"TCP"])
 
 
-def mpart01(test: SynchronousTestCase, message: Message) -> None:
+def mpart01(test: SynchronousTestCase, message: Request | Response) -> None:
     values(contentLength=553, hasRoute=True, method=b"MESSAGE")(test, message)
     test.assertEqual(len(message.body), 553)
     test.assertTrue(message.body.endswith(b"--7a9cbec02ceef655--\r\n"))
 
 
-def unreason(test: SynchronousTestCase, message: Message) -> None:
+def unreason(test: SynchronousTestCase, message: Request | Response) -> None:
     assert isinstance(message, Response)
     test.assertEqual(message.status, 200)
     test.assertTrue(message.reason.decode().startswith("= 2**3 * 5**2 \u043d\u043e"))
 
 
-def baddate(test: SynchronousTestCase, message: Message) -> None:
+def baddate(test: SynchronousTestCase, message: Request | Response) -> None:
     raises(b"Date", Date.parse, "Malformed Date header field")(test, message)
 
 
-def badaspec(test: SynchronousTestCase, message: Message) -> None:
+def badaspec(test: SynchronousTestCase, message: Request | Response) -> None:
     values(toTag=b"", fromTag=b"433423")(test, message)
     test.assertEqual(bytes(NameAddr.parse(message.toValue).uri), b"sip:t.watson@example.org")
 
 
-def otherURI(scheme: bytes) -> Callable[[SynchronousTestCase, Message], None]:
-    def check(test: SynchronousTestCase, message: Message) -> None:
+def otherURI(scheme: bytes) -> Check:
+    def check(test: SynchronousTestCase, message: Request | Response) -> None:
         assert isinstance(message, Request)
         uri = parseURI(message.uri)
         assert isinstance(uri, OtherURI)
@@ -214,27 +217,27 @@ def otherURI(scheme: bytes) -> Callable[[SynchronousTestCase, Message], None]:
     return check
 
 
-def unksm2(test: SynchronousTestCase, message: Message) -> None:
+def unksm2(test: SynchronousTestCase, message: Request | Response) -> None:
     fields = [message.toValue, message.fromValue, message.get(b"Contact") or b""]
     uris = [NameAddr.parse(value).uri for value in fields]
     test.assertEqual([uri.scheme for uri in uris], [b"isbn", b"http", b"name"])
     test.assertEqual(message.fromTag, b"3234233")
 
 
-def bext01(test: SynchronousTestCase, message: Message) -> None:
+def bext01(test: SynchronousTestCase, message: Request | Response) -> None:
     test.assertEqual(
         message.elements(b"Proxy-Require"), [b"noProxiesSupportThis", b"norDoAnyProxiesSupportThis"]
     )
 
 
-def bcast(test: SynchronousTestCase, message: Message) -> None:
-    message = message.copy()  # type: ignore[attr-defined]
+def bcast(test: SynchronousTestCase, message: Request | Response) -> None:
+    message = message.copy()
     message.popVia()
     test.assertEqual(message.sentBy, b"255.255.255.255")
 
 
-def cparam(uriParams: object, fieldParams: object) -> Callable[[SynchronousTestCase, Message], None]:
-    def check(test: SynchronousTestCase, message: Message) -> None:
+def cparam(uriParams: object, fieldParams: object) -> Check:
+    def check(test: SynchronousTestCase, message: Request | Response) -> None:
         contact = NameAddr.parse(message.elements(b"Contact")[0])
         assert isinstance(contact.uri, SIPURI)
         test.assertEqual((contact.uri.params, contact.params), (uriParams, fieldParams))
@@ -242,7 +245,7 @@ def cparam(uriParams: object, fieldParams: object) -> Callable[[SynchronousTestC
     return check
 
 
-def regescrt(test: SynchronousTestCase, message: Message) -> None:
+def regescrt(test: SynchronousTestCase, message: Request | Response) -> None:
     uri = NameAddr.parse(message.elements(b"Contact")[0]).uri
     assert isinstance(uri, SIPURI)
     test.assertEqual(uri.headers, ((b"Route", b"%3Csip:sip.example.com%3E"),))
@@ -315,7 +318,7 @@ TORTURE: dict[str, Accepted | Refused | Dropped] = {
 }
 
 
-def joinedvias(test: SynchronousTestCase, message: Message) -> None:
+def joinedvias(test: SynchronousTestCase, message: Request | Response) -> None:
     values(
         status=180,
         branch=b"z9hG4bK.top",
@@ -331,13 +334,13 @@ def joinedvias(test: SynchronousTestCase, message: Message) -> None:
     test.assertEqual(
         message.elements(b"Record-Route"), [b"<sip:p2.example.net;lr>", b"<sip:p1.example.net;lr>"]
     )
-    message = message.copy()  # type: ignore[attr-defined]
+    message = message.copy()
     message.popVia()
     test.assertEqual((message.branch, message.sentBy), (b"z9hG4bK.second", b"[2001:db8::9:1]:5062"))
     test.assertEqual(message.elements(b"v")[1], b"SIP/2.0/TCP last.example.com")
 
 
-def folded(test: SynchronousTestCase, message: Message) -> None:
+def folded(test: SynchronousTestCase, message: Request | Response) -> None:
     values(
         branch=b"z9hG4bKfolded",
         sentBy=b"pc33.example.com:5066",
@@ -349,7 +352,7 @@ def folded(test: SynchronousTestCase, message: Message) -> None:
     test.assertEqual(message.get(b"s"), b"I know you're there, pick up the phone and answer!")
 
 
-def compact(test: SynchronousTestCase, message: Message) -> None:
+def compact(test: SynchronousTestCase, message: Request | Response) -> None:
     values(
         branch=b"z9hG4bKcompact1", callId=b"compact-1@host.example.com", fromTag=b"a73kszlfl", maxForwards=70
     )(test, message)
@@ -358,8 +361,8 @@ def compact(test: SynchronousTestCase, message: Message) -> None:
     test.assertEqual(message.contentLength, len(message.body))
 
 
-def requestURI(host: bytes, port: int | None) -> Callable[[SynchronousTestCase, Message], None]:
-    def check(test: SynchronousTestCase, message: Message) -> None:
+def requestURI(host: bytes, port: int | None) -> Check:
+    def check(test: SynchronousTestCase, message: Request | Response) -> None:
         assert isinstance(message, Request)
         uri = SIPURI.parse(message.uri)
         test.assertEqual((uri.host, uri.port), (host, port))
@@ -367,15 +370,15 @@ def requestURI(host: bytes, port: int | None) -> Callable[[SynchronousTestCase, 
     return check
 
 
-def received(expected: bytes) -> Callable[[SynchronousTestCase, Message], None]:
-    def check(test: SynchronousTestCase, message: Message) -> None:
+def received(expected: bytes) -> Check:
+    def check(test: SynchronousTestCase, message: Request | Response) -> None:
         test.assertEqual(message.sentBy, b"[2001:db8::9:1]")
         test.assertEqual(Via.parse(message.elements(b"Via")[0]).param(b"received"), expected)
 
     return check
 
 
-def sipfrag(test: SynchronousTestCase, message: Message) -> None:
+def sipfrag(test: SynchronousTestCase, message: Request | Response) -> None:
     state = SubscriptionState.parse(message.get(b"Subscription-State") or b"")
     test.assertEqual((state.state, state.reason, state.retryAfter), (b"terminated", b"probation", 118))
     value = message.body.partition(b"Retry-After:")[2]

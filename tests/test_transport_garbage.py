@@ -134,7 +134,7 @@ class GarbageTests(SocketCase):
             await other.told("made", "200 OPTIONS")
             self.assertEqual(self.accepted(), before + 1, number)
             good.shutdown()
-            await other.until(lambda other=other: len(other.events) == 3)  # type: ignore[misc]
+            await other.until(lambda other=other: len(other.events) == 3)
         await self.until(lambda: not listener.accepted)
         self.checkLines(listener)
 

@@ -187,7 +187,7 @@ class SocketCase(TestCase):
     async def raw(self, description: str) -> Raw:
         raw = Raw()
         self.raws.append(raw)
-        await clientFromString(reactor, description).connect(Factory.forProtocol(lambda: raw))  # type: ignore[arg-type]
+        await clientFromString(reactor, description).connect(Factory.forProtocol(lambda: raw))
         return raw
 
 

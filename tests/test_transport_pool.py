@@ -107,7 +107,7 @@ class PoolTests(SynchronousTestCase):
         """
         Who asks for the very address that a peer's connection comes from gets that, as long as it is up.
         """
-        theirs: Any = Opened(self.user, "theirs")  # type: ignore[arg-type]
+        theirs: Any = Opened(self.user, "theirs")
         theirs.peerHost, theirs.peerPort = "192.0.2.10", 40001
         self.pool.adopt(theirs)
         self.assertIs(self.pool.reach(b"TCP", "192.0.2.10", 40001), theirs)
@@ -115,7 +115,7 @@ class PoolTests(SynchronousTestCase):
         for transport, port in ((b"TLS", 40001), (b"TCP", 5060)):
             self.assertIsInstance(self.pool.reach(transport, "192.0.2.10", port), Deferred)
         # Another one from the same place, before it is known that the first has gone.
-        later: Any = Opened(self.user, "later")  # type: ignore[arg-type]
+        later: Any = Opened(self.user, "later")
         later.peerHost, later.peerPort = "192.0.2.10", 40001
         self.pool.adopt(later)
         self.pool.lost(theirs)
@@ -350,7 +350,7 @@ class PoolTests(SynchronousTestCase):
         self.failureResultOf(self.reach(transport=b"UDP"), TransportError)
         listener = UDPListener(
             self.reactor, Intake(self.user, self.reactor, Bounds()), "network", "127.0.0.1", 0
-        )  # type: ignore[arg-type]
+        )
         self.addCleanup(listener.stopListening)
         self.pool.use(listener)
         peer = self.pool.reach(b"UDP", "127.0.0.2", 5060)

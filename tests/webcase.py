@@ -34,7 +34,7 @@ class WebCase(PollingCase):
     def setUp(self) -> None:
         self.controller = FakeController()
         self.site = webSite(self.controller, PEOPLE, self.clock, self.registry())
-        self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
         self.url = f"http://127.0.0.1:{self.port.getHost().port}"
         self.pool = HTTPConnectionPool(reactor, persistent=False)

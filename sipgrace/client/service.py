@@ -344,7 +344,7 @@ class ClientService(Service):
         @raise ConfigError: when the file of skipped servers cannot be read.
         """
         self.skips.load()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         if self._bindings is None:
             return self.element.start()
         # Before the first call comes it is known who is where.
@@ -359,7 +359,7 @@ class ClientService(Service):
         """
         Ends what is left, at once.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self.subscriptions.stop()
         self._servers.overdue.stop()
         if self._commands is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import click
@@ -237,4 +237,4 @@ def controlling(function: F) -> F:
             raise click.UsageError("which controller? Give --controller URL, or set SIPGRACE_CONTROLLER")
         return function(Control(access, timeout, asJSON), *values, **others)
 
-    return wrapped  # type: ignore[no-any-return]
+    return cast(F, wrapped)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
@@ -231,7 +231,7 @@ def reaching(function: F) -> F:
             )
         return function(Reach(socket, timeout, asJSON), *values, **others)
 
-    return wrapped  # type: ignore[no-any-return]
+    return cast(F, wrapped)
 
 
 def socketIn(config: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -111,4 +111,4 @@ def signing(function: F) -> F:
             raise click.UsageError("--key is for a process's own socket; a controller signs with its own key")
         return function(reach, *values, signer=_signer(keyFile, keyName), **others)
 
-    return wrapped  # type: ignore[return-value]
+    return cast(F, wrapped)

@@ -118,7 +118,7 @@ class Approach(Link):
         """
         Asks for a sign of life.
         """
-        asked: Deferred[Any] = self.callRemote(Alive)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(Alive)
         return asked
 
 

@@ -69,7 +69,7 @@ class JSON(amp.Argument):
     PIECE = 0xFFFF
 
     def __init__(self, optional: bool = False) -> None:
-        super().__init__(optional)  # type: ignore[no-untyped-call]
+        super().__init__(optional)
 
     def toBox(self, name: bytes, strings: Any, objects: Any, proto: object) -> None:
         """
@@ -111,7 +111,7 @@ class Command(amp.Command):
         See C{amp.Command}.
         """
         try:
-            return super().parseArguments(box, protocol)  # type: ignore[no-untyped-call]
+            return super().parseArguments(box, protocol)
         except Exception as error:
             name = cls.commandName.decode("ascii")
             raise amp.RemoteAmpError(

@@ -29,7 +29,7 @@ class Link(amp.AMP):
     transport: Any
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.gone = False
         self._dropped = False
         self._held = 0
@@ -84,7 +84,7 @@ class Link(amp.AMP):
         try:
             if self._held > self.LONGEST:
                 raise ValueError(f"it is longer than {self.LONGEST} bytes")
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            super().dataReceived(data)
         except Exception as error:
             self._drop(repr(error))
 
@@ -92,7 +92,7 @@ class Link(amp.AMP):
         """
         See C{amp.BinaryBoxProtocol}.
         """
-        super().lengthLimitExceeded(length)  # type: ignore[no-untyped-call]
+        super().lengthLimitExceeded(length)
         self._drop(f"a key of {length} bytes")
 
     def ampBoxReceived(self, box: Any) -> None:
@@ -100,7 +100,7 @@ class Link(amp.AMP):
         See C{amp.IBoxReceiver}.
         """
         self._held = 0
-        super().ampBoxReceived(box)  # type: ignore[no-untyped-call]
+        super().ampBoxReceived(box)
 
     def unhandledError(self, failure: Failure) -> None:
         """

@@ -126,14 +126,14 @@ class LocalControl(Service):
             self._listen()
         else:
             port.startReading()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._log.info("control socket at {path}", path=str(self._path))
 
     def stopService(self) -> Deferred[Any]:
         """
         Removes the socket, and ends the connections when all that was said on them has left.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         port, self._port = self._port, None
         stops: list[Deferred[Any]] = []
         if port is not None:

@@ -156,7 +156,7 @@ class NodeLink(Link):
     def _tellLater(self, facts: dict[str, Any], later: Deferred[Any], name: str) -> None:
         self._later.remove(later)
         if not self.gone:
-            self.callRemote(Rehearsed, id=name, facts=facts)  # type: ignore[no-untyped-call]
+            self.callRemote(Rehearsed, id=name, facts=facts)
 
     @GetStatus.responder
     def _status(self) -> dict[str, Any]:
@@ -178,4 +178,4 @@ class NodeLink(Link):
             self._node.unwatch(self._tell)
             self._drop("whoever watches here does not read")
         else:
-            self.callRemote(Happened, event=facts)  # type: ignore[no-untyped-call]
+            self.callRemote(Happened, event=facts)

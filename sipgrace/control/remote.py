@@ -266,7 +266,7 @@ class RemoteNode(Link):
 
     def _ask(self, command: type[amp.Command], **values: Any) -> Deferred[Any]:
         # What is None is left out, as AMP wants it.
-        asked: Deferred[Any] = self.callRemote(command, **values)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(command, **values)
         return asked.addTimeout(self._timeout, self._clock).addErrback(self._unanswered)
 
     def _unanswered(self, failure: Failure) -> Failure:

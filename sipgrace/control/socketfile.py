@@ -49,7 +49,7 @@ class _Port(unix.Port):
         # Nobody else can connect, from the very first moment.
         before = os.umask(0o177)
         try:
-            super().startListening()  # type: ignore[no-untyped-call]
+            super().startListening()
         finally:
             os.umask(before)
         self._made = _inode(self._path)
@@ -59,7 +59,7 @@ class _Port(unix.Port):
         See C{IListeningPort}: from now on nobody finds it.
         """
         self._remove()
-        return super().loseConnection(connDone)  # type: ignore[no-untyped-call]
+        return super().loseConnection(connDone)
 
     stopListening = loseConnection
 

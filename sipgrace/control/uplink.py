@@ -51,7 +51,7 @@ class NodeUplink(Approach, NodeLink):
         @return: fires with the number of the last event that the controller knows; fails with L{NotAllowed}
             where it does not want us.
         """
-        asked: Deferred[Any] = self.callRemote(Hello, hello=facts)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(Hello, hello=facts)
         return asked.addCallback(self._answered)
 
     def _answered(self, answer: dict[str, Any]) -> int:
@@ -76,7 +76,7 @@ class NodeUplink(Approach, NodeLink):
         if self._clogged:
             self._unsent = facts
         else:
-            self.callRemote(Standing, standing=facts)  # type: ignore[no-untyped-call]
+            self.callRemote(Standing, standing=facts)
 
     def resumeProducing(self) -> None:
         """
@@ -93,7 +93,7 @@ class NodeUplink(Approach, NodeLink):
 
         @return: fires when the controller has it.
         """
-        told: Deferred[Any] = self.callRemote(Report, at=at, report=facts)  # type: ignore[no-untyped-call]
+        told: Deferred[Any] = self.callRemote(Report, at=at, report=facts)
         return told
 
     def confirm(self, signed: SignedOrder) -> Deferred[bool]:
@@ -102,7 +102,7 @@ class NodeUplink(Approach, NodeLink):
         """
         if not self.greeted:
             return fail(TransportError(f"the link to {self.controller} is not up"))
-        asked: Deferred[Any] = self.callRemote(  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(
             Confirm, signed=signed.toJSON()
         )
         return asked.addCallback(lambda answer: bool(answer["right"]))

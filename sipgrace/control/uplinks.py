@@ -187,7 +187,7 @@ class Uplinks(Service):
         """
         Links to each.
         """
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._beat = self._clock.callLater(self.BEAT, self._push)
         for link in self._links:
             link.machine.start()
@@ -196,7 +196,7 @@ class Uplinks(Service):
         """
         Ends the links, when the reports have been taken, or it takes too long.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self._push()
         for call in (self._soon, self._beat):
             if call is not None and call.active():

@@ -367,7 +367,7 @@ class Links(Service):
         """
         @return: fires when it listens; fails with what keeps it from that.
         """
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         factory: Any = _Doorway(self)
         if self._options is not None:
             factory = TLSMemoryBIOFactory(self._options, False, factory, clock=self._clock)
@@ -383,7 +383,7 @@ class Links(Service):
         """
         Ends all links.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._looking.running:
             self._looking.stop()
         port, self.port = self.port, None

@@ -96,7 +96,7 @@ class PeerUplink(Approach):
         """
         Says who we are.
         """
-        asked: Deferred[Any] = self.callRemote(PeerHello, hello=facts)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(PeerHello, hello=facts)
         return asked.addCallback(self._greeted)
 
     def _greeted(self, answer: object) -> int:
@@ -123,7 +123,7 @@ class PeerUplink(Approach):
 
         @return: fires with the names of those who were told.
         """
-        asked: Deferred[Any] = self.callRemote(  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(
             PassAnnouncement, values=dict(values), person=person.name, role=str(person.role)
         )
         told = asked.addTimeout(self.PATIENCE, self._clock)
@@ -133,11 +133,11 @@ class PeerUplink(Approach):
         """
         Asks how things stand at a node of the other's.
         """
-        asked: Deferred[Any] = self.callRemote(AskStatus, node=node)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(AskStatus, node=node)
         return asked.addTimeout(self.ANSWER, self._clock).addCallback(lambda answer: answer["status"])
 
     def _pass(self, command: type[amp.Command], **values: Any) -> Deferred[dict[str, Any]]:
-        asked: Deferred[Any] = self.callRemote(command, **values)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(command, **values)
         return asked.addTimeout(self.PATIENCE, self._clock).addCallback(lambda answer: answer["record"])
 
     @PeerTold.responder

@@ -155,7 +155,7 @@ class _Audience:
         return self._fleet.linkOf(notice.node) is not None
 
     def _tell(self, link: Accepted, kind: str, node: str, facts: Any) -> None:
-        link.callRemote(PeerTold, kind=kind, node=node, facts=facts)  # type: ignore[no-untyped-call]
+        link.callRemote(PeerTold, kind=kind, node=node, facts=facts)
 
 
 class Peers(Service):
@@ -200,7 +200,7 @@ class Peers(Service):
         """
         Opens the links.
         """
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self.fleet.observe(self._audience.noticed)
         for peer in self._peers.values():
             peer.machine.start()
@@ -209,7 +209,7 @@ class Peers(Service):
         """
         Ends them.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self.fleet.unobserve(self._audience.noticed)
         for peer in self._peers.values():
             peer.machine.stop()

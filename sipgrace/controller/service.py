@@ -238,7 +238,7 @@ class ControllerService(Service):
 
         @return: fails with what keeps it from that.
         """
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
@@ -254,7 +254,7 @@ class ControllerService(Service):
         """
         if not self.running:
             return succeed(None)
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -47,7 +47,7 @@ class _Metrics(Resource):
     isLeaf = True
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._registry = registry
 
     def render_GET(self, request: Request) -> bytes:
@@ -72,4 +72,4 @@ def metricsSite(registry: CollectorRegistry) -> Site:
     """
     @return: a site of nothing but C{/metrics}.
     """
-    return _Site(_Metrics(registry), timeout=30)  # type: ignore[no-untyped-call]
+    return _Site(_Metrics(registry), timeout=30)

@@ -256,14 +256,14 @@ class ServerService(Service):
         @raise ConfigError: when the file of rules that were ordered cannot be read.
         """
         self.rejects.load()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         return self.element.start()
 
     def stopService(self) -> Deferred[Any]:
         """
         Ends what is left, at once.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self.element.leaveNow("stop")
         self.control.stop()
         return self.element.stop()

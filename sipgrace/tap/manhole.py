@@ -102,7 +102,7 @@ class _Interpreter(ManholeInterpreter):
     ) -> None:
         if isinstance(excValue, SIPGraceError):
             # An order that is refused says why; where in the program is no help.
-            self.write(f"{excValue}\n")  # type: ignore[no-untyped-call]
+            self.write(f"{excValue}\n")
         else:
             ManholeInterpreter.excepthook(self, excType, excValue, excTraceback)
 
@@ -110,7 +110,7 @@ class _Interpreter(ManholeInterpreter):
 class _Prompt(ColoredManhole):
     def connectionMade(self) -> None:
         ColoredManhole.connectionMade(self)
-        self.interpreter = _Interpreter(self, self.namespace)  # type: ignore[no-untyped-call]
+        self.interpreter = _Interpreter(self, self.namespace)
 
 
 class Manhole(Service):

@@ -48,7 +48,7 @@ class BoundedRequest(Request):
         if length is not None and length > LONGEST:
             self.tooLong = True
             length = 0
-        super().gotLength(length)  # type: ignore[no-untyped-call]
+        super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """
@@ -60,7 +60,7 @@ class BoundedRequest(Request):
         if self._arrived > _PATIENCE:
             self._cutOff()
         elif not self.tooLong:
-            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+            super().handleContentChunk(data)
 
     def _cutOff(self) -> None:
         channel: Any = self.channel
@@ -79,7 +79,7 @@ class BoundedRequest(Request):
         See C{twisted.web.http.Request}.
         """
         if self._lingering is None:
-            super().process()  # type: ignore[no-untyped-call]
+            super().process()
         elif self.channel is not None:
             # All has come, and nothing is left that could take the answer with it.
             self.channel.loseConnection()
@@ -90,7 +90,7 @@ class BoundedRequest(Request):
         """
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
 
 
 def abort(request: Any) -> None:

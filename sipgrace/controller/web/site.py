@@ -57,7 +57,7 @@ class _Guarded(Resource):
     isLeaf = True
 
     def __init__(self, inner: IResource) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._inner = inner
 
     def render(self, request: Any) -> Any:
@@ -133,6 +133,6 @@ def webSite(
     def failed(request: Any, failure: Failure) -> bytes:
         return api.failed(request, failure)
 
-    site = ControllerSite(_Guarded(app.resource()), timeout=60)  # type: ignore[no-untyped-call]
+    site = ControllerSite(_Guarded(app.resource()), timeout=60)
     site.feed = feed
     return site

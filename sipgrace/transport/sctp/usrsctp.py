@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-from cffi import FFI  # type: ignore[import-untyped]
+from cffi import FFI  # type: ignore[import-untyped]  # it has no annotations
 
 from sipgrace.errors import ConfigError
 
