@@ -109,7 +109,8 @@ def lacking() -> str:
         return ""
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
     # What is missing, Python's headers for one, the compiler says before setuptools says that it has failed.
-    return next((line for line in lines if "fatal error:" in line), lines[-1])
+    fatal = next((line for line in lines if "fatal error:" in line), "")
+    return fatal or f"no C compiler that works ({lines[-1].removeprefix('error: ')})"
 
 
 def interpreted(why: object) -> None:
