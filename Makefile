@@ -13,9 +13,11 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-# The tests, by the beginnings of their names, of what is compiled and of what stands right above it.
-COMPILED = message torture timers transaction proxy transport intake server_role overload collector \
-	client_role element scenario_sipp
+# The tests, by the beginnings of their names, of what is compiled and of what stands right above it, in memory
+# and over sockets. Left out are those of what no message passes, and what takes long to show no more.
+COMPILED = message torture timers transaction proxy transport intake server overload collector client element \
+	lifecycle announce subscriber priority network testing metrics control_local demo_parts demo_phone \
+	scenario_sipp scenario_calls scenario_dialogs scenario_drain scenario_garbage scenario_registrar
 
 .PHONY: bench profile demo test test-compiled test-kernel interop lint docs clean
 

@@ -15,6 +15,7 @@ from sipgrace.control.node import Node
 from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.lifecycle.orders import Kind
+from sipgrace.testing import MemoryAssociation
 from tests.memorynet import World
 from tests.test_commands_verbs import VerbCase
 from tests.test_network_memory import CLIENT, DRAIN, ROUTES, NetworkCase
@@ -106,17 +107,17 @@ class SkipTests(SkippingCase):
         One that is skipped is tested all the same, at most C{longest} apart, and not listed when it is good.
         """
         self.give("skip", "server-102")
-        options = self.world.servers["102"].element.core
-        assert options is not None
-        tests: list[object] = []
-        admit = options.role.admit
+        names = self.world.names
+        tests: list[bytes] = []
+        send = MemoryAssociation.send
 
-        def noting(request: Any, association: Any) -> Any:
-            if request.method == b"OPTIONS" and association.peerHost == "192.0.2.110":
-                tests.append(request)
-            return admit(request, association)
+        def noting(association: MemoryAssociation, data: bytes) -> bool:
+            ends = names[association.localHost], names[association.peerHost]
+            if data.startswith(b"OPTIONS ") and ends == ("110", "102"):
+                tests.append(data)
+            return send(association, data)
 
-        self.patch(options.role, "admit", noting)
+        self.patch(MemoryAssociation, "send", noting)
         self.world.run(3.5)
         self.assertEqual(len(tests), 3)
         self.assertEqual(self.active("110"), ["server-104"])
