@@ -264,6 +264,9 @@ class FakeController:
         """
         if not self.fleet.roleOf(node):
             return fail(Unknown(f"{node!r} is no node"))
+        owner = self.fleet.ownerOf(node)
+        if owner:
+            return succeed({"name": node, "listeners": [f"udp:5060, says {owner}"]})
         link = self.fleet.linkOf(node)
         return fail(Unreachable(f"{node} has no link")) if link is None else link.status()
 

@@ -1075,6 +1075,12 @@ class Budgeted(OrdersCase):
         self.assertRaises(Unknown, self.fleet.node, "server-102")
         self.assertEqual(self.claimed(), frozenset())
         self.given("drain", node="server-103")
+        # Names that come and go leave nothing behind.
+        self.successResultOf(self.controller.announce("server-103", 60.0, None, "hangs", ALICE))
+        self.client.unlink()
+        self.successResultOf(self.controller.forget("client-110", ADMIN))
+        self.assertEqual(set(self.controller._desk._dispatch._linked), {"server-101", "server-103"})
+        self.assertEqual(self.controller._announcing._told, {})
 
 
 class Announced(OrdersCase):

@@ -15,6 +15,7 @@ from sipgrace.controller.seams import Outcome, Person
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.authorization import Role
 from tests.chromium import Browser, chromium
+from tests.controllerfake import FakeController
 from tests.scenarios.waiting import moment
 from tests.webcase import WebCase
 
@@ -531,6 +532,23 @@ class Doing(PageCase):
             ],
         )
         self.assertEqual(browser.complaints, [])
+
+    async def test_peers(self) -> None:
+        """
+        A node of another controller's is asked, too.
+        """
+        browser = await self.browser()
+        other = FakeController("controller-121")
+        other.server("server-109")
+        self.controller.fleet.adopt("controller-121", other.fleet.node("server-109"))
+        name = "document.querySelector('[data-key=\"server:server-109\"]')"
+        await browser.until(name)
+        await browser.evaluate(f"{name}.click()")
+        await browser.until("document.querySelector('#dialog .more dl')")
+        self.assertIn(
+            "udp:5060, says controller-121",
+            await browser.evaluate("document.querySelector('#dialog .more').innerText"),
+        )
 
     async def test_resumed(self) -> None:
         """

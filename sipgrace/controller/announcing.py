@@ -98,6 +98,8 @@ class Announcing:
 
     def _noticed(self, notice: Notice) -> None:
         facts = notice.facts
+        if notice.kind == "node" and facts.get("forgotten"):
+            self._told.pop(notice.node, None)
         if notice.kind != "node" or facts.get("role") != "client" or not self._words:
             return
         link = self._fleet.linkOf(notice.node)

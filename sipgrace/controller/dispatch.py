@@ -137,6 +137,8 @@ class Dispatch:
                     self._book.apply(case, verdict)
         elif notice.kind == "node":
             facts = notice.facts
+            if facts.get("forgotten"):
+                self._linked.pop(notice.node, None)
             if facts.get("linked") and self._linked.get(notice.node) != (facts["boot"], facts["since"]):
                 self._linkUp(notice.node, (facts["boot"], facts["since"]))
         elif notice.kind == "report":

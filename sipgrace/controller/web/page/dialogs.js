@@ -233,10 +233,10 @@ export function details(node) {
     facts.reroutes !== undefined && ["Rerouted", `${facts.reroutes} calls, ${facts.tdm ?? 0} to TDM`],
   ].filter(Boolean);
   info(node.name, h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])),
-    h("div", { class: "more", "aria-live": "polite" }, node.linked && !node.controller ? h("p", { class: "dim" }, "Asking it…") : null),
+    h("div", { class: "more", "aria-live": "polite" }, node.linked ? h("p", { class: "dim" }, "Asking it…") : null),
     h("p", { class: "buttons left" }, buttons(node, "details:", true),
       node.role === "server" && node.linked && may("reject") ? h("button", { type: "button", class: "small", onclick: () => reject(node) }, "Refuse calls…") : null));
-  if (node.linked && !node.controller) told(node, dialog().querySelector(".more"));
+  if (node.linked) told(node, dialog().querySelector(".more"));
 }
 
 // What the node itself tells, which takes a moment longer.
