@@ -142,14 +142,8 @@ class Message(HeaderFields):
         """
         if 0x0D in value or 0x0A in value:
             raise ValueError("line break in Via")
-        self.branch, self.sentBy, self.viaTransport = readTopVia(value)
-        codes = self.codes
-        try:
-            place = codes.index(VIA)
-        except ValueError:
-            place = 0
-        self.lines.insert(place, b"Via: " + value)
-        codes.insert(place, VIA)
+        branch, sentBy, transport = readTopVia(value)
+        self.pushOwnVia(b"Via: " + value, branch, sentBy, transport)
 
     def pushOwnVia(self, line: bytes, branch: bytes, sentBy: bytes, transport: bytes) -> None:
         """
@@ -160,10 +154,19 @@ class Message(HeaderFields):
         self.branch = branch
         self.sentBy = sentBy
         self.viaTransport = transport
-        codes = self.codes
-        place = codes.index(VIA) if VIA in codes else 0
+        place = max(self._viaPlace(), 0)
         self.lines.insert(place, line)
-        codes.insert(place, VIA)
+        self.codes.insert(place, VIA)
+
+    def _viaPlace(self) -> int:
+        """
+        Where the first Via stands, -1 when there is none.
+        """
+        codes = self.codes
+        # As a rule it comes first.
+        if codes and codes[0] == VIA:
+            return 0
+        return codes.index(VIA) if VIA in codes else -1
 
     def popVia(self, likely: Message | None = None) -> None:
         """
@@ -173,11 +176,11 @@ class Message(HeaderFields):
         @param likely: a message whose top Via is probably the next one: then that is not read again.
         @raise ParseError: where what is then the top one is malformed.
         """
-        codes = self.codes
-        if VIA not in codes:
+        place = self._viaPlace()
+        if place < 0:
             return
+        codes = self.codes
         lines = self.lines
-        place = codes.index(VIA)
         line = lines[place]
         if 0x2C in line:
             # Several in one line: where the first is an ordinary one, the first comma ends it.
@@ -196,7 +199,8 @@ class Message(HeaderFields):
                 self._read(VIA)
                 return
             line = lines[place]
-        if likely is not None and VIA in likely.codes and line == likely.lines[likely.codes.index(VIA)]:
+        there = -1 if likely is None else likely._viaPlace()
+        if likely is not None and there >= 0 and line == likely.lines[there]:
             self.branch = likely.branch
             self.sentBy = likely.sentBy
             self.viaTransport = likely.viaTransport
@@ -207,8 +211,11 @@ class Message(HeaderFields):
         """
         Whether there is a single Via, as in the requests of users.
         """
-        codes = self.codes
-        return codes.count(VIA) == 1 and 0x2C not in self.lines[codes.index(VIA)]
+        count = 0
+        for code in self.codes:
+            if code == VIA:
+                count += 1
+        return count == 1 and 0x2C not in self.lines[self._viaPlace()]
 
     def markReceived(self, host: bytes, port: int) -> None:
         """
@@ -217,9 +224,9 @@ class Message(HeaderFields):
         @param host: the source IP address; IPv6 without brackets.
         @param port: the source port.
         """
-        if VIA not in self.codes:
+        place = self._viaPlace()
+        if place < 0:
             return
-        place = self.codes.index(VIA)
         line = self.lines[place]
         sentBy = self.sentBy
         # As a rule there is its branch and nothing else, sent by the very address that it came from.
@@ -234,12 +241,11 @@ class Message(HeaderFields):
         @param count: 0 to 255.
         """
         self.maxForwards = count
-        codes = self.codes
-        if MAX_FORWARDS in codes:
-            self.lines[codes.index(MAX_FORWARDS)] = _HOPS[count]
-        else:
-            self.lines.append(_HOPS[count])
-            codes.append(MAX_FORWARDS)
+        for place, code in enumerate(self.codes):
+            if code == MAX_FORWARDS:
+                self.lines[place] = _HOPS[count]
+                return
+        self.addLine(MAX_FORWARDS, _HOPS[count])
 
     def setBody(self, body: bytes, contentType: bytes) -> None:
         """
