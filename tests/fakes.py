@@ -5,7 +5,7 @@ Fakes for the tests of the transaction layer: everything that happens goes into 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -268,6 +268,22 @@ def readGrids(source: str) -> dict[tuple[str, str], list[str]]:
             rows[-1] = [" ".join(filter(None, pair)) for pair in zip(rows[-1], columns, strict=True)]
     close()
     return {key: [] if text == "-" else text.split(", ") for key, text in cells.items()}
+
+
+def drawn(module: ModuleType, states: Sequence[str]) -> dict[tuple[str, str], str]:
+    """
+    The grid as it is drawn in a module's docstring: the cells by state and input.
+    """
+    lines = (module.__doc__ or "").splitlines()
+    head = next(at for at, line in enumerate(lines) if line.split() == list(states))
+    cells: dict[tuple[str, str], str] = {}
+    for line in lines[head + 1 :]:
+        if not line.strip():
+            break
+        name, *row = line.split()
+        for state, cell in zip(states, row, strict=True):
+            cells[state, name] = cell
+    return cells
 
 
 def stateNames(module: ModuleType) -> dict[int, str]:

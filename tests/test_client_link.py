@@ -28,6 +28,7 @@ from sipgrace.testing import MemoryNetwork, Recorder
 from sipgrace.transaction.layer import TransactionLayer
 from sipgrace.transaction.timers import TimerQueue
 from sipgrace.transport.backoff import Backoff
+from tests.fakes import drawn
 
 STATES = (
     "Stopped",
@@ -271,24 +272,8 @@ CELLS: dict[tuple[str, str], tuple[str, list[Any], float | None]] = {
     ("Stopping", "_due"): ("Stopped", [("abort", A)], None),
 }
 
-
-def drawn() -> dict[tuple[str, str], str]:
-    """
-    The grid as it is drawn above the machine.
-    """
-    documented = linkmachine.__doc__
-    assert documented is not None
-    lines = documented.splitlines()
-    head = next(at for at, line in enumerate(lines) if line.split() == list(STATES))
-    cells: dict[tuple[str, str], str] = {}
-    for line in lines[head + 1 :]:
-        if not line.strip():
-            break
-        name, *row = line.split()
-        assert len(row) == len(STATES), line
-        for state, cell in zip(STATES, row, strict=True):
-            cells[state, name] = cell
-    return cells
+#: The grid as it is drawn above the machine.
+DRAWN = drawn(linkmachine, STATES)
 
 
 class GridTests(SynchronousTestCase):
@@ -306,14 +291,14 @@ class GridTests(SynchronousTestCase):
             if isfunction(value) and value.__module__ == Link.__module__
         }
         self.assertEqual(set(INPUTS), declared)
-        self.assertEqual(set(drawn()), {(state, name) for state in STATES for name in INPUTS})
+        self.assertEqual(set(DRAWN), {(state, name) for state in STATES for name in INPUTS})
 
     def test_drawnAsBuilt(self) -> None:
         """
         Each cell leads where the drawing says.
         """
         same = {".", "extend", "finish", "test", "again", "doubt"}
-        expected = {(state, name, state if cell in same else cell) for (state, name), cell in drawn().items()}
+        expected = {(state, name, state if cell in same else cell) for (state, name), cell in DRAWN.items()}
         automaton = linkmachine.linkBuilder._automaton
         built = {(before.name, name, after.name) for before, name, after, _ in automaton.allTransitions()}
         self.assertEqual(built, expected)
@@ -322,7 +307,7 @@ class GridTests(SynchronousTestCase):
         """
         The cells that L{CELLS} expects something of are those that are not dots.
         """
-        self.assertEqual({cell for cell, drawing in drawn().items() if drawing != "."}, set(CELLS))
+        self.assertEqual({cell for cell, drawing in DRAWN.items() if drawing != "."}, set(CELLS))
 
     def test_everyCell(self) -> None:
         """

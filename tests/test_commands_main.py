@@ -429,24 +429,33 @@ class Configured(ControlledCase):
 
     timeout = 60
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.config = self.folder / "server.toml"
+        self.config.write_text(SERVER + '[control]\nsocket = "control.sock"\n')
+
+    def twist(self) -> Child:
+        """
+        Starts it.
+        """
+        return Child(
+            self,
+            "-c",
+            "from twisted.application.twist._twist import Twist; Twist.main()",
+            "--log-file=/dev/null",
+            "sipgrace-server",
+            f"--config={self.config}",
+        )
+
     async def test_process(self) -> None:
         """
         It is there as long as the process is: SIGTERM drains, which those who watch hear to its end. A second
         process with the same socket does not start.
         """
-        config = self.folder / "server.toml"
-        config.write_text(SERVER + '[control]\nsocket = "control.sock"\n')
-        twist = (
-            "-c",
-            "from twisted.application.twist._twist import Twist; Twist.main()",
-            "--log-file=/dev/null",
-            "sipgrace-server",
-            f"--config={config}",
-        )
-        process = Child(self, *twist)
+        process = self.twist()
         await self.until(self.path.exists)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
-        second = Child(self, *twist)
+        second = self.twist()
         self.assertEqual(await second.ended, 1)
         self.assertEqual(
             second.errors,
@@ -467,8 +476,6 @@ class Configured(ControlledCase):
         """
         As systemd stops it: C{ExecStop=sipgrace drain --wait}, then SIGTERM.
         """
-        config = self.folder / "server.toml"
-        config.write_text(SERVER + '[control]\nsocket = "control.sock"\n')
         process = Child(
             self,
             "-c",
@@ -477,10 +484,11 @@ class Configured(ControlledCase):
             "--pidfile=",
             "--logfile=/dev/null",
             "sipgrace-server",
-            f"--config={config}",
+            f"--config={self.config}",
         )
         await self.until(self.path.exists)
-        stop = Child(self, *SIPGRACE, "drain", "--wait", "--why", "systemctl stop", "--config", str(config))
+        words = ("drain", "--wait", "--why", "systemctl stop", "--config", str(self.config))
+        stop = Child(self, *SIPGRACE, *words)
         self.assertEqual((await stop.ended, stop.errors), (0, b""))
         self.assertIsNone(process.status)
         process.signal(SIGTERM)
@@ -490,21 +498,12 @@ class Configured(ControlledCase):
         """
         What a killed process leaves behind does not keep the next one from starting.
         """
-        config = self.folder / "server.toml"
-        config.write_text(SERVER + '[control]\nsocket = "control.sock"\n')
-        twist = (
-            "-c",
-            "from twisted.application.twist._twist import Twist; Twist.main()",
-            "--log-file=/dev/null",
-            "sipgrace-server",
-            f"--config={config}",
-        )
-        first = Child(self, *twist)
+        first = self.twist()
         await self.until(self.path.exists)
         first.transport.signalProcess("KILL")
         await first.ended
         self.assertTrue(self.path.exists())
-        second = Child(self, *twist)
+        second = self.twist()
         while True:
             try:
                 node = await self.connect()

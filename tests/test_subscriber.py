@@ -28,6 +28,7 @@ from sipgrace.proxy.overload import OFFER
 from sipgrace.testing import MemoryAssociation, MemoryNetwork, Recorder, makeResponse, nameOf
 from sipgrace.transaction.layer import TransactionLayer
 from sipgrace.transaction.timers import TimerQueue
+from tests.fakes import drawn
 
 STATES = ("Idle", "Asking", "Subscribed", "Waiting", "Without")
 
@@ -278,23 +279,8 @@ CELLS: dict[tuple[str, str], tuple[str, bool, float | None]] = {
 }
 WAITS = {"Subscribed": 2700.0, "Waiting": 1.0}
 
-
-def drawn() -> dict[tuple[str, str], str]:
-    """
-    The grid as it is drawn above the machine.
-    """
-    documented = subscribermachine.__doc__
-    assert documented is not None
-    lines = documented.splitlines()
-    head = next(at for at, line in enumerate(lines) if line.split() == list(STATES))
-    cells: dict[tuple[str, str], str] = {}
-    for line in lines[head + 1 :]:
-        if not line.strip():
-            break
-        name, *row = line.split()
-        for state, cell in zip(STATES, row, strict=True):
-            cells[state, name] = cell
-    return cells
+#: The grid as it is drawn above the machine.
+DRAWN = drawn(subscribermachine, STATES)
 
 
 class Grid(SynchronousTestCase):
@@ -309,17 +295,17 @@ class Grid(SynchronousTestCase):
             if isfunction(value) and value.__module__ == Subscribing.__module__
         }
         self.assertEqual(set(INPUTS), declared)
-        self.assertEqual(set(drawn()), {(state, name) for state in STATES for name in INPUTS})
+        self.assertEqual(set(DRAWN), {(state, name) for state in STATES for name in INPUTS})
 
     def test_drawnAsBuilt(self) -> None:
         same = {".", "renew", "refresh"}
-        expected = {(state, name, state if cell in same else cell) for (state, name), cell in drawn().items()}
+        expected = {(state, name, state if cell in same else cell) for (state, name), cell in DRAWN.items()}
         automaton = subscribermachine.subscriberBuilder._automaton
         built = {(before.name, name, after.name) for before, name, after, _ in automaton.allTransitions()}
         self.assertEqual(built, expected)
 
     def test_drawnAsTested(self) -> None:
-        self.assertEqual({cell for cell, drawing in drawn().items() if drawing != "."}, set(CELLS))
+        self.assertEqual({cell for cell, drawing in DRAWN.items() if drawing != "."}, set(CELLS))
 
     def test_everyCell(self) -> None:
         for state in STATES:

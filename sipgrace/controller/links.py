@@ -89,6 +89,7 @@ class Accepted(RemoteNode):
     not read, is dropped.
 
     @cvar BEFORE: the most bytes in one box before it is known who is there; C{AFTER} then.
+    @cvar END: seconds that the other side may take to close; then the connection is aborted.
     @ivar names: the names in the certificate; C{None} where there is none to be shown.
     @ivar name: whose link it is; empty before.
     @ivar heard: when something came last, by the clock.

@@ -14,7 +14,7 @@ from sipgrace.demo.plan import GATEWAY, Plan
 
 __all__ = ["Figure", "figuresOf"]
 
-#: Milliseconds, all of them.
+#: What L{figuresOf} holds the figures against: milliseconds, all of them.
 INVITE: Final = 100.0
 GROWTH: Final = 20.0
 IDLE: Final = 200.0

@@ -31,6 +31,7 @@ Connect = Callable[..., Deferred[IAssociation]]
 #: Into so many parts the idle time is cut; an association is closed after one part more at most.
 _PARTS: Final = 4
 
+#: So many addresses of UDP peers, and so many failures, are remembered; with one more, all are forgotten.
 _KEPT: Final = 10000
 
 

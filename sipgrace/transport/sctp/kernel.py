@@ -27,7 +27,11 @@ __all__ = ["KernelPort", "KernelStack"]
 log = Logger()
 
 _BACKLOG = 1024
+"""How many associations may wait to be accepted; the kernel allows no more than C{net.core.somaxconn}."""
+
 _ACCEPTS_A_TURN = 50
+"""How many are accepted before the reactor's other descriptors have their turn."""
+
 _NO_ENCAPS = "{}={}: with stack=kernel the own UDP port is a setting of the host, net.sctp.udp_port"
 _PAUSE = 1.0
 """Seconds without accepting when the process has no descriptor left."""

@@ -40,6 +40,7 @@ __all__ = ["UserspaceStack", "userspaceStack"]
 log = Logger()
 
 BACKLOG: Final = 128
+"""How many associations may wait to be accepted; after each packet of an unknown peer none is left."""
 
 
 @implementer(ISCTPStack)

@@ -27,7 +27,11 @@ ROUNDS: Final = 3
 """How many must have come back."""
 
 KEPT: Final = 16
+"""How many of the last packets to the peer are remembered, to know those that come back."""
+
 QUOTED: Final = 64
+"""The most bytes of a packet that are compared: ICMP may quote less of it than was sent."""
+
 SHORTEST: Final = 12
 """The common header of SCTP: less of it says too little."""
 

@@ -31,7 +31,12 @@ BATCH: Final = 64
 """Datagrams read at one wake-up before the reactor's other descriptors have their turn."""
 
 BUFFER: Final = 4 * 1024 * 1024
+"""Bytes that the socket's buffers are asked for, each way: bursts decide the highest rate without loss."""
+
 LARGEST: Final = 65536
+"""Bytes; no datagram is longer."""
+
+# linux/in.h
 IP_PKTINFO: Final = 8
 
 # From Linux' headers (linux/in.h, linux/in6.h, linux/errqueue.h): errors that ICMP tells are kept in a queue.
@@ -44,6 +49,7 @@ _ORIGIN_ICMP6: Final = 3
 #: By origin, type, code: no process has the port (RFC 792, RFC 4443 §3.1).
 _PORT_UNREACHABLE: Final = frozenset(((_ORIGIN_ICMP, 3, 3), (_ORIGIN_ICMP6, 1, 4)))
 
+#: The most bytes that are read of a datagram that came back, and of what is said about it.
 _QUOTED: Final = 256
 
 UDPAddress = tuple[Any, ...]

@@ -24,6 +24,7 @@ __all__ = [
     "outOfTheBlue",
 ]
 
+# Types of chunks (RFC 9260 §3.2).
 INIT: Final = 1
 ABORT: Final = 6
 SHUTDOWN_ACK: Final = 8
@@ -33,9 +34,16 @@ COOKIE_ACK: Final = 11
 SHUTDOWN_COMPLETE: Final = 14
 
 HEADER: Final = 12
+"""Bytes of the common header (RFC 9260 §3.1)."""
+
 SHORTEST: Final = 16
+"""Bytes of a packet with one chunk that says nothing."""
+
 TAG_REFLECTED: Final = 1
+"""The T bit of ABORT and SHUTDOWN COMPLETE (RFC 9260 §8.5.1): the tag is the one that the peer has sent."""
+
 SOURCES: Final = 4096
+"""How many IP addresses are counted one by one."""
 
 
 @dataclass(frozen=True, slots=True)
