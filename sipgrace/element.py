@@ -289,6 +289,14 @@ class Element:
         return Deferred.fromCoroutine(self._leave(who))
 
     async def _leave(self, who: str) -> State:
+        self.oversight.after.leaving = True
+        try:
+            return await self._left(who)
+        except OrderRefused:
+            self.oversight.after.leaving = False
+            raise
+
+    async def _left(self, who: str) -> State:
         try:
             obeyed = await self.door.give(self.order(Kind.DRAIN, who, over=0.0), Giver(Source.SIGNAL, who))
         except OrderRefused:

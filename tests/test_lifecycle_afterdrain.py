@@ -97,6 +97,19 @@ class ChoiceTests(SynchronousTestCase):
         after.onChange(offline(order()))
         self.assertEqual(self.done(), ["run upgrade"])
 
+    def test_leaving(self) -> None:
+        """
+        Not when the process is about to end, in the middle of it.
+        """
+        after = self.after("run")
+        after.leaving = True
+        after.onChange(offline(order()))
+        after.onChange(offline(order(then="run")))
+        self.assertEqual((self.done(), after.running), ([], False))
+        after.leaving = False
+        after.onChange(offline(order()))
+        self.assertEqual(self.done(), ["run upgrade"])
+
     def test_noCommand(self) -> None:
         """
         An order that wants what there is not is refused; any other is not.

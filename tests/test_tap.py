@@ -477,6 +477,19 @@ class Roles(TestCase):
             child.signal(SIGTERM)
             self.assertEqual(await child.ended, 0)
 
+    async def test_commandNotBegun(self) -> None:
+        """
+        What is to be run after a drain is not begun where the process ends with the drain, and would be ended
+        with it.
+        """
+        ran = Path(self.mktemp()).absolute()
+        text = SERVER.format(port=1) + f'then = "run touch {ran}; sleep 60"\n'
+        child, _ = await self.start("sipgrace-server", text)
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertIn(b"is not run", child.output)
+        self.assertFalse(ran.exists())
+
     async def test_drainWithoutController(self) -> None:
         """
         With no controller there, calls and drains go on as ever.

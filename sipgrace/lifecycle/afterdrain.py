@@ -208,6 +208,7 @@ class AfterDrain:
     @ivar exit: ends the process.
     @ivar done: told what became of the command.
     @ivar running: whether the command is running.
+    @ivar leaving: whether the process ends as soon as it is offline, so that a command could not be finished.
     """
 
     _log = Logger()
@@ -236,6 +237,7 @@ class AfterDrain:
         self._running: _Command | None = None
         self._forced = 0
         self._aborted = 0
+        self.leaving = False
         self.exit: Callable[[], None] = lambda: None
         self.done: Callable[[Done], None] = lambda done: None
 
@@ -275,6 +277,10 @@ class AfterDrain:
         if then == "exit":
             self._log.info("the drain is over, and so is the process")
             self.exit()
+        elif then == "run" and self.leaving:
+            self._log.warn(
+                "the drain is over, and the process ends: {command} is not run", command=self._command
+            )
         elif then == "run" and not self.running:
             self._run(order, event)
 
