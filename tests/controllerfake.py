@@ -268,7 +268,9 @@ class FakeController:
         if owner:
             return succeed({"name": node, "listeners": [f"udp:5060, says {owner}"]})
         link = self.fleet.linkOf(node)
-        return fail(Unreachable(f"{node} has no link")) if link is None else link.status()
+        if link is None:
+            return fail(Unreachable(f"{node} has no link to {self.name} now"))
+        return link.status()
 
     def rolling(self, values: Mapping[str, Any], person: Person) -> Deferred[RollingRecord]:
         """

@@ -369,7 +369,7 @@ class Ordering(ControllerCase):
         outcome = await self.give("status", "--node", "server-102")
         self.assertEqual(
             (outcome.status, outcome.text),
-            (Exit.UNREACHABLE, "server-102 has no link to this controller now"),
+            (Exit.UNREACHABLE, "server-102 has no link to controller-120 now"),
         )
 
     async def test_watch(self) -> None:

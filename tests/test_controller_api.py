@@ -232,7 +232,7 @@ class Asking(WebCase):
         assert link is not None
         fleet.lost("server-102", link, "no sign of life")
         status, problem, _ = await self.ask("GET", "/api/v1/nodes/server-102/status")
-        self.assertEqual((status, problem["detail"]), (502, "server-102 has no link"))
+        self.assertEqual((status, problem["detail"]), (502, "server-102 has no link to controller-120 now"))
         status, _, _ = await self.ask("GET", "/api/v1/nodes/other/status")
         self.assertEqual(status, 404)
 
