@@ -63,6 +63,10 @@ class MemoryPool:
     def disuse(self, listener: MemoryElement) -> None:
         self.listeners.pop(listener.transport, None)
 
+    def found(self, key: tuple[bytes, str, int]) -> IAssociation | None:
+        association = self.opened.get(key)
+        return association if association is not None and association.up else None
+
     def reach(self, transport: bytes, host: str, port: int) -> IAssociation | Deferred[IAssociation]:
         listener = self.listeners.get(transport)
         if listener is None:

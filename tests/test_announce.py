@@ -594,7 +594,9 @@ SIP/2.0 200 OK
         """
         client = Client(self.server, 12, answers=False)
         client.subscribe()
-        self.server.tick(31)
+        # Timer F is set when Timer E has fired.
+        self.server.tick(1)
+        self.server.tick(30)
         self.assertEqual(len(self.server.announcer), 1)
         self.server.tick(2)
         self.assertEqual(len(self.server.announcer), 0)

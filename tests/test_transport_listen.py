@@ -803,7 +803,7 @@ class DescriptionErrorTests(SocketCase):
             ("udp:sip:interface=127.0.0.1", "port"),
             ("udp:65536:interface=127.0.0.1", "port"),
             ("udp:0:interface=127.0.0.1:colour=red", "colour"),
-            ("udp:0:1:interface=127.0.0.1", "no name="),
+            ("udp:0:1:interface=127.0.0.1", "expected NAME=VALUE after each colon, found '1'"),
             ("tcp:sip:interface=127.0.0.1", "expected port"),
             ("tcp:0:interface=127.0.0.1:colour=red", "colour"),
             ("tls:0:interface=127.0.0.1", "privateKey"),
