@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 
@@ -59,7 +58,7 @@ class Child(ProcessProtocol):
         """
         Sends it a signal.
         """
-        self.transport.signalProcess(signal.Signals(number).name[3:])
+        self.transport.signalProcess(int(number))
 
     def printed(self, pattern: bytes) -> Deferred[re.Match[bytes]]:
         """

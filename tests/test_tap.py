@@ -8,8 +8,9 @@ import resource
 import shutil
 import socket
 import tempfile
+import time
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGINT, SIGTERM, SIGUSR1, SIGUSR2
 
 from twisted.copyright import version as twisted
 from twisted.internet import reactor
@@ -213,6 +214,20 @@ listen = "tcp:0:interface=127.0.0.1"
 socket = "{socket}"
 """
 
+#: Twist, with a wall clock that signals set.
+CLOCK = """
+import signal, sys, time
+real, ahead = time.time, [0]
+time.time = lambda: real() + ahead[0]
+def set(seconds):
+    ahead[0] += seconds
+    print("clock set by", seconds, flush=True)
+from twisted.application.twist._twist import Twist
+signal.signal(signal.SIGUSR1, lambda *_: set(3600))
+signal.signal(signal.SIGUSR2, lambda *_: set(-3600))
+Twist.main(["twist", *sys.argv[1:]])
+"""
+
 INVITE = """\
 INVITE sip:bob@example.org SIP/2.0
 Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKtap;rport
@@ -394,7 +409,7 @@ class Phone(DatagramProtocol):
 
     def __init__(self, test: TestCase) -> None:
         self.messages: list[bytes] = []
-        self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+        self._waiting: list[tuple[bytes, bytes, Deferred[bytes]]] = []
         port = IReactorUDP(reactor).listenUDP(0, self, interface="127.0.0.1")
         self.port = port.getHost().port
         test.addCleanup(port.stopListening)
@@ -405,19 +420,19 @@ class Phone(DatagramProtocol):
         """
         self.transport.write(text.replace("\n", "\r\n").encode(), ("127.0.0.1", port))
 
-    def received(self, start: bytes) -> Deferred[bytes]:
+    def received(self, start: bytes, part: bytes = b"") -> Deferred[bytes]:
         """
-        @return: fires with the first message that begins so.
+        @return: fires with the first message that begins so, and has that part.
         """
         done: Deferred[bytes] = Deferred()
-        self._waiting.append((start, done))
+        self._waiting.append((start, part, done))
         self._look()
         return done.addTimeout(30, IReactorTime(reactor))
 
     def _look(self) -> None:
         for one in list(self._waiting):
-            start, done = one
-            found = [message for message in self.messages if message.startswith(start)]
+            start, part, done = one
+            found = [message for message in self.messages if message.startswith(start) and part in message]
             if found:
                 self._waiting.remove(one)
                 done.callback(found[0])
@@ -476,6 +491,30 @@ class Roles(TestCase):
             child, _ = await self.start(role, text.format(port=1))
             child.signal(SIGTERM)
             self.assertEqual(await child.ended, 0)
+
+    async def test_clockSet(self) -> None:
+        """
+        A wall clock that is set, forward or back, is none of a call's or a guard's business.
+        """
+        caller, callee = Phone(self), Phone(self)
+        path = Path(self.mktemp())
+        path.write_text(SERVER.format(port=callee.port), encoding="utf-8")
+        child = Child(self, "-c", CLOCK, "--log-format=text", "sipgrace-server", "--config", str(path))
+        port = int((await child.printed(rb"SIP/2\.0/UDP 127\.0\.0\.1:(\d+)"))[1])
+        caller.send(INVITE.format(port=caller.port), port)
+        await callee.received(b"INVITE sip:bob@")
+        child.signal(SIGUSR1)
+        await child.printed(b"clock set by 3600")
+        # What would expire does so before the answer to this.
+        caller.send(INVITE.format(port=caller.port).replace("tap", "late"), port)
+        await callee.received(b"INVITE", b"Call-ID: late")
+        self.assertEqual({message[:11] for message in caller.messages}, {b"SIP/2.0 100"})
+        child.signal(SIGUSR2)
+        await child.printed(b"clock set by -3600")
+        began = time.monotonic()
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertLess(time.monotonic() - began, 10)
 
     async def test_commandNotBegun(self) -> None:
         """

@@ -27,6 +27,7 @@ from sipgrace.control.commands import NotOffered
 from sipgrace.control.local import connectLocal
 from sipgrace.control.remote import RemoteNode, Unreachable
 from sipgrace.errors import ConfigError, OrderRefused
+from sipgrace.lifecycle.steadyclock import keepSteady
 
 __all__ = ["Left", "Reach", "glance", "reaching", "run", "told"]
 
@@ -134,6 +135,7 @@ def run(reactor: Any, job: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcom
     """
     Runs the reactor around a job. The first SIGINT or SIGTERM cancels what it waits for.
     """
+    keepSteady(reactor)
     outcomes: list[Outcome] = []
     signals: list[int] = []
 

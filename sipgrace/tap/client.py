@@ -12,6 +12,7 @@ from sipgrace.config.client import ClientConfig
 from sipgrace.config.load import loadClient
 from sipgrace.control.uplinks import Identity
 from sipgrace.errors import ConfigError
+from sipgrace.lifecycle.steadyclock import keepSteady
 from sipgrace.tap.collector import Collector
 from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
@@ -58,6 +59,7 @@ def makeService(options: Options) -> IService:
 
     from sipgrace.client.service import ClientService
 
+    keepSteady(reactor)
     role = ClientService(reactor, options.config)
     config = options.config
     node = nodeOf(role, role.reroutes, role.announced)

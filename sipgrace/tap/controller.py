@@ -10,6 +10,7 @@ from twisted.application.service import IService
 
 from sipgrace.config.controller import ControllerConfig
 from sipgrace.config.load import loadController
+from sipgrace.lifecycle.steadyclock import keepSteady
 from sipgrace.tap.control import controlBeside
 from sipgrace.tap.filelimit import raiseFileLimit
 from sipgrace.tap.manhole import manholeBeside
@@ -48,6 +49,7 @@ def makeService(options: Options) -> IService:
 
     from sipgrace.controller.service import ControllerService
 
+    keepSteady(reactor)
     raiseFileLimit()
     config = options.config
     role = ControllerService(reactor, config)

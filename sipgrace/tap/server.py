@@ -11,6 +11,7 @@ from twisted.application.service import IService
 from sipgrace.config.load import loadServer
 from sipgrace.config.server import ServerConfig
 from sipgrace.control.uplinks import Identity
+from sipgrace.lifecycle.steadyclock import keepSteady
 from sipgrace.tap.collector import Collector
 from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
 from sipgrace.tap.manhole import manholeBeside
@@ -50,6 +51,7 @@ def makeService(options: Options) -> IService:
 
     from sipgrace.server.service import ServerService
 
+    keepSteady(reactor)
     role = ServerService(reactor, options.config)
     config = options.config
     node = nodeOf(role)
