@@ -9,9 +9,7 @@
 #   make profile                                where a server's time goes: build/profile.speedscope.json
 #   make docs                                   docs/_build/html/index.html
 
-PYTHON ?= python3
 ARGS ?=
-export PYTHON
 
 # The tests, by the beginnings of their names, of what is compiled and of what stands right above it, in memory
 # and over sockets. Left out are those of what no message passes, and what takes long to show no more.

@@ -8,7 +8,19 @@ set -eu
 
 kind=$1
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
+
+# PYTHON says which one. Else Debian's own, where it is new enough and has what is needed: it is built with
+# profile-guided optimization, which most others are not, and which makes it a third faster at much that is done here.
+if [ -n "${PYTHON:-}" ]; then
+    python=$PYTHON
+elif /usr/bin/python3 -c 'if True:
+    import ensurepip, os, sys, sysconfig, venv
+    header = os.path.join(sysconfig.get_path("include"), "Python.h")
+    sys.exit(sys.version_info < (3, 11) or not os.path.exists(header))' 2>/dev/null; then
+    python=/usr/bin/python3
+else
+    python=python3
+fi
 
 stop() {
     echo "$1" >&2
