@@ -151,12 +151,30 @@ class _Accepted:
                 try:
                     data = self.caller.recv(65536)
                 except TimeoutError:
-                    raise Failed("a 180 of an accepted call has not come through within 5 s") from None
+                    raise Failed(
+                        f"180 number {number} of an accepted call has not come through within 5 s; "
+                        f"dropped by the kernel, by socket: {_dropped()}"
+                    ) from None
                 if mark in data:
                     break
             times.append((time.perf_counter() - begun) * 1000)
             time.sleep(_APART)
         return sorted(times)
+
+
+def _dropped() -> dict[str, int]:
+    """
+    @return: how many datagrams the kernel has dropped because a UDP socket of this host was full, by the
+        address and port of those that were.
+    """
+    drops = {}
+    for line in Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]:
+        words = line.split()
+        if words[-1] != "0":
+            address, port = words[1].split(":")
+            host = socket.inet_ntoa(int(address, 16).to_bytes(4, sys.byteorder))
+            drops[f"{host}:{int(port, 16)}"] = int(words[-1])
+    return drops
 
 
 def blow(host: str, port: int, own: str, rate: int, seconds: float) -> dict[str, float]:
