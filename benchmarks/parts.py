@@ -20,6 +20,7 @@ from benchmarks.memory import memoryPerThousand
 from benchmarks.paths import WAYS, pathCost
 from benchmarks.processes import Failed
 from benchmarks.rate import highestRate
+from benchmarks.shared import sharedCost
 from benchmarks.storm import stormOf
 from benchmarks.subjects import SIPPY, SUBJECTS
 
@@ -39,6 +40,10 @@ _WAY = 200
 
 #: INVITEs a second that are to be refused.
 _STORMS = (1000, 5000, 10_000)
+
+#: How many processes share the traffic; and how many calls a second each of them is given: a process that has
+#: less to do takes more time for a call, for it wakes up for fewer messages at once.
+_WORKERS, _SHARED = (1, 2), 500
 
 #: Nodes of one controller, and how many changes there are in a second.
 _FLEET, _CHANGES = 1000, 50
@@ -158,6 +163,29 @@ def storm(wishes: Wishes) -> dict[str, Any]:
     )
 
 
+def workers(wishes: Wishes) -> dict[str, Any]:
+    """
+    Processor time a call of a server with one process, and with workers.
+    """
+    addresses = Addresses()
+    found: dict[str, Any] = {}
+    for number in range(wishes.rounds):
+        wishes.say(f"round {number + 1} of {wishes.rounds}")
+        rows = _each(
+            wishes,
+            [str(each) for each in _WORKERS],
+            lambda name, folder: asdict(
+                sharedCost(int(name), folder, addresses, _SHARED * int(name), wishes.seconds)
+            ),
+        )
+        for name, row in rows.items():
+            found.setdefault(name, []).append(row)
+    return {
+        name: {key: median(row[key] for row in rows) for key in ("milliseconds", "rate", "share")}
+        for name, rows in found.items()
+    }
+
+
 def codec(wishes: Wishes) -> dict[str, Any]:
     """
     Parsing and writing a message, in microseconds, by us and by others.
@@ -186,6 +214,7 @@ PARTS: dict[str, tuple[str, Callable[[Wishes], dict[str, Any]]]] = {
     "memory": ("memory_kib_per_1000_open", memory),
     "way": ("way_cpu_ms_per_call", way),
     "storm": ("storm", storm),
+    "workers": ("workers_cpu_ms_per_call", workers),
     "codec": ("codec_us", codec),
     "fleet": ("fleet", fleet),
 }

@@ -125,13 +125,19 @@ class Process:
         Seconds of processor time that it has used so far, in user and system mode, its children's included:
         those that run, and those that have ended.
         """
-        ticks = 0
+        return sum(self.each().values())
+
+    def each(self) -> dict[int, float]:
+        """
+        The same of each process that runs, by its number.
+        """
+        found = {}
         for pid in self.pids():
             fields = _stat(pid)
             if fields:
                 # utime, stime, and the same of children waited for.
-                ticks += sum(int(field) for field in fields[11:15])
-        return ticks / _TICK
+                found[pid] = sum(int(field) for field in fields[11:15]) / _TICK
+        return found
 
     def memory(self) -> int:
         """

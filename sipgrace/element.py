@@ -41,7 +41,7 @@ from sipgrace.proxy.timerc import TimerC
 from sipgrace.transaction.layer import TransactionLayer
 from sipgrace.transaction.timers import TimerQueue
 from sipgrace.transaction.timers import Timers as TransactionTimers
-from sipgrace.transport.associations import Associations
+from sipgrace.transport.associations import Associations, Listen
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.description import parseDescription
 from sipgrace.transport.intake import Counters
@@ -73,6 +73,8 @@ class Element:
     @ivar associations: all there are.
     @ivar door: where orders are given.
     @ivar watchers: who else hears of associations that come and go.
+    @ivar times: how long calls took to set up.
+    @ivar places: where it listens, and the zone of what is accepted there.
     @ivar onServing: called whenever it has come into service.
     @ivar controllers: says how the links to controllers stand.
     @ivar onChanged: each is called when L{standing} may have changed other than by the lifecycle.
@@ -114,9 +116,10 @@ class Element:
         # Where every message passes there is no step in between.
         self.messageReceived = self.layer.messageReceived
         self.identity = Identity()
-        times = SetupTimes()
-        self.ledger = Ledger(times.counts, self.clock.seconds)
-        self.gate = Gate(self.clock, round(drain.spread))
+        self.times = times = SetupTimes()
+        self.places = list(places)
+        self.ledger = self._makeLedger(times)
+        self.gate = self._makeGate(round(drain.spread))
         self.pools: dict[str, AssociationPool] = {}
         # A call that rings is silent for as long as Timer C lets it.
         self._idle = max(_IDLE, timers.timerC + 2 * timers.t4)
@@ -125,8 +128,8 @@ class Element:
         self.onChanged: list[Callable[[], None]] = []
         self.controllers: Callable[[], list[dict[str, Any]]] = list
         self._timerC = TimerC(self.clock, self.ledger.setups, timers.timerC)
-        self.associations = Associations(
-            [self._place(description, zone, advertise) for description, zone in places], self
+        self.associations = self._makeAssociations(
+            [self._place(description, zone, advertise) for description, zone in self.places]
         )
         self.lifecycle = Lifecycle(
             self.clock,
@@ -154,6 +157,17 @@ class Element:
         self.associations.onListening = self._listens
         self.associations.onStopped = self._stopped
         self.core: ProxyCore | None = None
+
+    # What an element over several processes has in another way.
+
+    def _makeLedger(self, times: SetupTimes) -> Ledger:
+        return Ledger(times.counts, self.clock.seconds)
+
+    def _makeGate(self, spread: int) -> Gate:
+        return Gate(self.clock, spread)
+
+    def _makeAssociations(self, places: list[Listen]) -> Associations:
+        return Associations(places, self)
 
     def _place(
         self, description: str, zone: str, advertise: str | None
@@ -257,9 +271,15 @@ class Element:
         @raise ConfigError: when a file that is to be written cannot be.
         """
         self.oversight.start()
-        self._timerC.start()
+        self.startTimers()
         given = self.door.give(self.order(Kind.RESUME, "start"), Giver(Source.PROCESS, "start"))
         return given.addCallback(Obeyed.whenEnded)
+
+    def startTimers(self) -> None:
+        """
+        Begins to look for calls that ring for too long.
+        """
+        self._timerC.start()
 
     def stop(self) -> Deferred[Any]:
         """

@@ -142,9 +142,18 @@ class Oversight:
         audit = None if orders.audit is None else AuditLog(orders.audit, self._beside)
         return Door(name, self._clock, self._lifecycle, authority, audit, self._beside)
 
-    def drainItself(self, overload: OverloadSection | None, schedule: Sequence[WindowSection]) -> None:
+    def drainItself(
+        self,
+        overload: OverloadSection | None,
+        schedule: Sequence[WindowSection],
+        processTime: Callable[[], float] = time.process_time,
+        lag: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """
         Has the server begin drains by itself. Once, before L{start}.
+
+        @param processTime: the processor time that was used, in seconds.
+        @param lag: by how many seconds others that belong to the server were late.
         """
         if overload is not None:
             self._overload = Overload(
@@ -157,8 +166,10 @@ class Oversight:
                 self._comeback("overload"),
                 overload.guard,
                 overload.retryAfter,
+                processTime,
             )
-            self.pulse.listeners.append(self._overload)
+            watching = self._overload
+            self.pulse.listeners.append(lambda here: watching(max(here, lag())))
         if schedule:
             windows = [_window(section) for section in schedule]
             self._schedule = Schedule(self._clock, self.door, windows, self._comeback("schedule"))

@@ -98,8 +98,8 @@ class Wrong(SynchronousTestCase):
                 "routes[1]: expected exactly one of uri, prefix and domain, found none",
                 "routes[1]: expected exactly one of to and redirect, found none",
                 "server.recordroute: expected one of the keys name, listen, advertise, stack, mode, "
-                "record_route, scope, max_dialogs, longest_dialog, max_accepted, rejects, labels, group, "
-                "found an unknown one; did you mean record_route?",
+                "record_route, scope, max_dialogs, longest_dialog, max_accepted, rejects, workers, labels, "
+                "group, found an unknown one; did you mean record_route?",
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
                 "drains: expected one of the keys server, clients, routes, reject, access, drain, overload, "
@@ -695,6 +695,7 @@ class Right(SynchronousTestCase):
                     "longestDialog": 86400.0,
                     "maxAccepted": 10000,
                     "rejects": None,
+                    "workers": 1,
                     "labels": {},
                     "group": None,
                 },

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 # Each level may import those after it; rooms of one level do not import each other, except for the first.
 LEVELS: list[list[str]] = [
-    ["tap", "commands", "demo"],
+    ["tap", "commands", "demo", "workers"],
     ["server", "client", "controller"],
     # What a running server and a running client are both made of.
     ["element", "console", "oversight"],

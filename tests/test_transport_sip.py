@@ -133,6 +133,48 @@ class TCPTests(StreamCase):
             self.protocol.dataReceived(stream[place : place + 1])
         self.assertEqual(self.user.take(), ["INVITE", "BYE", "INVITE", "BYE"])
 
+    def test_held(self) -> None:
+        """
+        What comes while it is held is heard when that ends, in order, and the peer's end after it. What can
+        be sent is sent meanwhile.
+        """
+        self.user.take()
+        self.protocol.hold()
+        both = makeRequest(b"INVITE", body=b"v=0\r\n\r\n") + makeRequest(b"BYE")
+        self.protocol.dataReceived(both[:100])
+        self.protocol.dataReceived(both[100:])
+        self.protocol.readConnectionLost()
+        self.assertTrue(self.protocol.send(b"something"))
+        self.assertEqual((self.user.take(), self.wire.done), ([], [b"something"]))
+        self.protocol.release()
+        ended = [b"something", "close", "close"]
+        self.assertEqual((self.user.take(), self.wire.done), (["INVITE", "BYE"], ended))
+        self.protocol.release()
+        self.assertEqual(self.user.take(), [])
+
+    def test_heldAndLost(self) -> None:
+        """
+        What was kept is not heard any more where the association has gone, nor when it was ended here.
+        """
+        for end in (lambda test: test.lose(ConnectionDone()), lambda test: test.protocol.abort()):
+            self.setUp()
+            self.user.take()
+            self.protocol.hold()
+            self.protocol.dataReceived(makeRequest(b"BYE"))
+            end(self)
+            self.protocol.release()
+            self.assertNotIn("BYE", self.user.take())
+
+    def test_heldTooMuch(self) -> None:
+        """
+        There is a bound to what is kept.
+        """
+        self.protocol.hold()
+        self.protocol.dataReceived(bytes(1000))
+        self.assertEqual(self.wire.done, [])
+        self.protocol.dataReceived(bytes(1))
+        self.assertEqual((self.wire.done, self.counted()), (["RST"], {"overflowed": 1}))
+
     def test_received(self) -> None:
         self.protocol.dataReceived(makeRequest(b"BYE", via=b"SIP/2.0/TCP phone;rport"))
         self.assertEqual(

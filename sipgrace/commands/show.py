@@ -65,6 +65,8 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         )
     )
     found += [("listens at", listener) for listener in status["listeners"]]
+    for worker in status.get("workers", ()):
+        found.append(("worker", _worker(worker)))
     for path in status.get("paths", ()):
         chosen = ", primary" if path["primary"] else ""
         way = f"to {path['peer']} by {path['host']}"
@@ -98,6 +100,16 @@ def _controller(status: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _refuses(rule: dict[str, Any]) -> str:
     return f"{rule['name']}, by {rule['who']}" + (f": {rule['why']}" if rule["why"] else "")
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    text = f"{worker['number']}: {worker['state']}"
+    if worker["pid"]:
+        text += f", pid {worker['pid']}"
+    text += f", {count(worker['waiting'], 'call')} left, {count(worker['associations'], 'association')}"
+    if worker["starts"] > 1:
+        text += f", started {worker['starts']} times"
+    return text
 
 
 def _domain(domain: dict[str, Any]) -> str:

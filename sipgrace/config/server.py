@@ -4,6 +4,7 @@ The configuration of a server.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
@@ -95,6 +96,11 @@ class ServerSection(Section):
     """The file that keeps which calls are refused by order (sipgrace reject), so that this server still knows
     when it is started again. By default it forgets."""
 
+    workers: Annotated[int, Field(ge=1, le=255)] = 1
+    """How many processes share its traffic, at most twice as many as there are processors; each is sent the
+    calls of other peers. What is bounded here and in [limits] is so for each of them. With more than one
+    scope "dialogs" is not to be had."""
+
     labels: Labels = {}
     """By what controllers may select this server, as in { site = "north", rack = "12" }."""
 
@@ -108,8 +114,19 @@ class ServerSection(Section):
             found.append(
                 (("scope",), 'expected "setups" without record_route (and in redirect mode), found "dialogs"')
             )
+        found += self._shared()
         mistakes(found)
         return self
+
+    def _shared(self) -> Iterator[Mistake]:
+        most = 2 * (os.cpu_count() or 1)
+        if self.workers > most:
+            yield (
+                ("workers",),
+                f"expected at most {most}, twice the number of processors, found {self.workers}",
+            )
+        if self.workers > 1 and self.scope == "dialogs":
+            yield (("workers",), f'expected 1 with scope = "dialogs", found {self.workers}')
 
 
 class ServerClient(Section):

@@ -324,7 +324,7 @@ class Core:
         """
         Has C{becameIdle} follow when the ledger is empty: at once if it is.
         """
-        if not len(self.ledger):
+        if not self.ledger:
             self.post(c.becameIdle)
         else:
             self.ledger.watch(partial(self._emptied, c))
@@ -338,7 +338,7 @@ class Core:
 
     def _idle(self, c: Facts) -> None:
         self._idleCall = None
-        if not len(self.ledger):
+        if not self.ledger:
             self.post(c.becameIdle)
 
     def leaveLedger(self) -> None:

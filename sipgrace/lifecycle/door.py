@@ -110,6 +110,8 @@ class Door:
         and raises L{OrderRefused}.
     @ivar checks: what looks at an order before it is obeyed, whatever its kind, and raises L{OrderRefused}.
     @ivar approval: how clients are asked, where they are.
+    @ivar reached: fires when what was obeyed so far holds in all processes of the element, which is waited
+        for before an order is said to be obeyed; C{None} where there is but one.
     """
 
     PATIENCE = 10.0
@@ -141,6 +143,7 @@ class Door:
         self.approval: Approval | None = None
         self.checks: list[Callable[[Order], None]] = []
         self.kinds: dict[Kind, Callable[[Order], Carried]] = {}
+        self.reached: Callable[[], Deferred[None]] | None = None
 
     # ------------------------------------------------------------------ giving
 
@@ -236,6 +239,8 @@ class Door:
             raise
         self._note(grant, giver, "obeyed")
         self._follow(obeyed, ended)
+        if self.reached is not None:
+            await self.reached()
         return obeyed
 
     # ------------------------------------------------------------------ obeying

@@ -106,6 +106,7 @@ class NodeCollector(Collector):
         yield from self._clients(status)
         yield from self._servers(status)
         yield from self._users(status)
+        yield from self._workers(status)
         linked = GaugeMetricFamily(
             "sipgrace_controller_link_up", "Whether the link to a controller is up.", labels=("controller",)
         )
@@ -162,6 +163,22 @@ class NodeCollector(Collector):
             yield from gauge("registered_places", "In how many places they are.", registrar["bindings"])
             says = "Registrations with wrong credentials."
             yield CounterMetricFamily("sipgrace_registrations_refused", says, float(registrar["refused"]))
+
+    def _workers(self, status: Facts) -> Iterator[Metric]:
+        workers = status.get("workers", ())
+        if not workers:
+            return
+        up = GaugeMetricFamily("sipgrace_worker_up", "Whether a worker is up.", labels=("worker",))
+        waiting = GaugeMetricFamily("sipgrace_worker_waiting", "Calls that it has.", labels=("worker",))
+        for one in workers:
+            up.add_metric((str(one["number"]),), float(one["state"] == "up"))
+            waiting.add_metric((str(one["number"]),), float(one["waiting"]))
+        yield up
+        yield waiting
+        starts = ((str(one["number"]), one["starts"]) for one in workers)
+        yield from counter("worker_starts", "How often a worker was started.", "worker", starts)
+        used = ((str(one["number"]), one["cpu"]) for one in workers)
+        yield from counter("worker_processor_seconds", "Processor time of a worker.", "worker", used)
 
     def _servers(self, status: Facts) -> Iterator[Metric]:
         servers = status.get("servers", ())

@@ -70,6 +70,8 @@ class ProxyCore:
     @ivar heard: given each response that a target sends, our Via still on it; C{None} where nobody listens.
     @ivar busy: given each target to which an INVITE is sent, with 1, and again, with -1, when nothing more
         can come of it there; C{None} where nobody counts.
+    @ivar strays: given each response that belongs to no transaction here, and returns true where it has
+        found whose it is; C{None} where there is nobody else.
     @ivar contexts: what serves a request.
     @ivar dialogs: the calls that go on through here, for the contexts that tell it of them (see
         L{sipgrace.proxy.kept}).
@@ -101,6 +103,7 @@ class ProxyCore:
         self.marks: Callable[[Response, IAssociation], None] | None = None
         self.heard: Callable[[Response, Target], None] | None = None
         self.busy: Callable[[Target, int], None] | None = None
+        self.strays: Callable[[Response, IAssociation], bool] | None = None
         self.contexts: type[ResponseContext] = ResponseContext
         self.dialogs: Dialogs | None = None
         self.acks: Acks | None = None
@@ -311,6 +314,8 @@ class ProxyCore:
         """
         A response without a transaction is counted and dropped (RFC 6026 §7.2: it must not go on).
         """
+        if self.strays is not None and self.strays(response, association):
+            return
         self.counters["strayResponses"] += 1
 
     # ------------------------------------------------------------------ answers of our own

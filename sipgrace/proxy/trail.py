@@ -25,11 +25,19 @@ class Trail:
     @ivar offers: Via parameters for what leaves on one side, by the name of that side (RFC 7339 §4.1).
     """
 
-    __slots__ = ("_count", "_names", "_prefix", "_zones", "offers")
+    __slots__ = ("_count", "_names", "_prefix", "_shared", "_start", "_zones", "offers")
 
-    def __init__(self) -> None:
-        # The branches of one process begin alike, and nobody else's do.
-        self._prefix = b"z9hG4bK" + os.urandom(6).hex().encode() + b"m"
+    def __init__(self, shared: bytes = b"", own: bytes = b"") -> None:
+        """
+        @param shared: what the branches of several processes that are one element have in common: hexadecimal
+            digits; what one of them has sent on, the others know again.
+        @param own: and what tells their branches apart, hexadecimal digits. Empty for an element in one
+            process.
+        """
+        # The branches of one element begin alike, and nobody else's do.
+        self._prefix = b"z9hG4bK" + (shared or os.urandom(6).hex().encode())
+        self._start = self._prefix + own + b"m"
+        self._shared = bool(own)
         self._count = 0
         # By the C{via} of an association: how its lines begin, its sent-by and its transport.
         self._names: dict[bytes, tuple[bytes, bytes, bytes]] = {}
@@ -57,7 +65,7 @@ class Trail:
         self._count += 1
         return b"%b;branch=%b%dn%d%b" % (
             association.via,
-            self._prefix,
+            self._start,
             mark,
             self._count,
             self.offers.get(association.zone, b""),
@@ -68,7 +76,7 @@ class Trail:
         Puts a Via on one request that leaves by this association.
         """
         self._count += 1
-        branch = b"%b%dn%d" % (self._prefix, mark, self._count)
+        branch = b"%b%dn%d" % (self._start, mark, self._count)
         via: bytes = association.via
         name = self._names.get(via)
         if name is None:
@@ -91,4 +99,9 @@ class Trail:
         """
         if not request.branch.startswith(self._prefix) and request.hasOneVia():
             return False
-        return request.holds(b"Via", b"%b%dn" % (self._prefix, mark))
+        if not self._shared:
+            return request.holds(b"Via", b"%b%dn" % (self._start, mark))
+        prefix, mine = self._prefix, b"m%dn" % mark
+        if not request.holds(b"Via", prefix):
+            return False
+        return any(prefix in via and mine in via for via in request.getAll(b"Via"))

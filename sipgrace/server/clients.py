@@ -4,7 +4,7 @@ Which client an association belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
@@ -27,6 +27,7 @@ class Clients:
     The clients of a server by name, each known by the addresses it comes from, with the associations
     that are up.
 
+    @ivar onOpened: told the name and the association whenever one has been opened to a client.
     @param networks: the networks of each client by its name. Where networks overlap, the longest prefix
         wins.
     """
@@ -41,6 +42,7 @@ class Clients:
         self._opened: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._associations: dict[str, list[IAssociation]] = {}
+        self.onOpened: Callable[[str, IAssociation], None] = lambda name, association: None
 
     def nameAt(self, host: str) -> str:
         """
@@ -74,6 +76,7 @@ class Clients:
             before[:] = [one for one in before if one.peerHost != host]
             self._opened[host] = self._names[host] = name
             self._associations.setdefault(name, []).extend(moved)
+        self.onOpened(name, association)
 
     def associationMade(self, association: IAssociation) -> None:
         """

@@ -28,6 +28,8 @@ class Rejects:
     The rules in force; those that were ordered are in the file, by name.
 
     @ivar rules: all there are, in the order in which they are looked at; always the same list.
+    @ivar ordered: those that were ordered, as the file has them.
+    @ivar onPut: called when these have changed.
     """
 
     def __init__(
@@ -53,7 +55,8 @@ class Rejects:
         self._clients = clients
         self._make = make
         self._tell = tell
-        self._ordered: dict[str, dict[str, Any]] = {}
+        self.ordered: dict[str, dict[str, Any]] = {}
+        self.onPut: Callable[[], None] = lambda: None
         self.rules = list(configured)
 
     def load(self) -> None:
@@ -68,13 +71,13 @@ class Rejects:
                 self._read(facts["rule"])
         except (AttributeError, TypeError, KeyError, OrderRefused) as error:
             raise ConfigError(f"{self._file.where}: holds what is no rule: {error}") from None
-        self._put(found)
+        self.put(found)
 
     def status(self) -> list[dict[str, Any]]:
         """
         @return: those that were ordered: C{name}, C{rule}, C{who}, C{when}, C{why}.
         """
-        return [{"name": name, **facts} for name, facts in self._ordered.items()]
+        return [{"name": name, **facts} for name, facts in self.ordered.items()]
 
     def reject(self, order: Order) -> Carried:
         """
@@ -83,12 +86,12 @@ class Rejects:
         @raise OrderRefused: for one that makes no sense here, or when it cannot be written down.
         """
         rule = self._read(order.rule)
-        if len(self._ordered) >= MOST and rule.name not in self._ordered:
+        if len(self.ordered) >= MOST and rule.name not in self.ordered:
             raise OrderRefused(
                 f"{self._server} has {MOST} rules already, as many as it may; admit some again"
             )
         facts = {"rule": order.rule, "who": order.who, "when": order.when, "why": order.why}
-        self._write({**self._ordered, rule.name: facts})
+        self._write({**self.ordered, rule.name: facts})
         self._tell(Change.REJECTING, f"calls are refused by the rule {rule.name}", order)
         return self._carried(rule.name)
 
@@ -99,10 +102,10 @@ class Rejects:
         @raise OrderRefused: for one that was not ordered, or when it cannot be written down.
         """
         name = order.rule
-        if name not in self._ordered:
-            known = ", ".join(self._ordered) or "none"
+        if name not in self.ordered:
+            known = ", ".join(self.ordered) or "none"
             raise OrderRefused(f"{self._server} has no ordered rule {name[:50]!r}; those there are: {known}")
-        self._write({other: facts for other, facts in self._ordered.items() if other != name})
+        self._write({other: facts for other, facts in self.ordered.items() if other != name})
         self._tell(Change.ADMITTING, f"calls are refused by the rule {name} no more", order)
         return self._carried(name)
 
@@ -123,14 +126,18 @@ class Rejects:
         return rule
 
     def _carried(self, name: str) -> Carried:
-        return Carried({"rule": name, "rejects": name in self._ordered, "kept": self._file.kept})
+        return Carried({"rule": name, "rejects": name in self.ordered, "kept": self._file.kept})
 
     def _write(self, ordered: dict[str, dict[str, Any]]) -> None:
         self._file.write(ordered)
-        self._put(ordered)
+        self.put(ordered)
 
-    def _put(self, ordered: dict[str, dict[str, Any]]) -> None:
-        self._ordered = ordered
+    def put(self, ordered: dict[str, dict[str, Any]]) -> None:
+        """
+        Has these rules be those that were ordered, and no others.
+        """
+        self.ordered = ordered
         rules = [self._make(self._read(facts["rule"])) for facts in ordered.values()]
         # In place: the role has this very list.
         self.rules[:] = [*rules, *self._configured]
+        self.onPut()

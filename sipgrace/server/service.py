@@ -78,10 +78,13 @@ def rejectionsOf(config: ServerConfig) -> list[Rejection]:
     """
     The rules that refuse calls, as configured.
     """
-    return [_rejectionOf(rule) for rule in config.reject]
+    return [rejectionOf(rule) for rule in config.reject]
 
 
-def _rejectionOf(rule: Reject) -> Rejection:
+def rejectionOf(rule: Reject) -> Rejection:
+    """
+    A rule that refuses calls, as configured or ordered.
+    """
     reason = (rule.reason or "").encode("ascii")
     return Rejection(_party(rule.origin), _party(rule.destination), rule.status, reason)
 
@@ -94,6 +97,7 @@ class ServerService(Service):
     @ivar announcer: tells clients of drains.
     @ivar control: asks clients for less.
     @ivar rejects: which calls are refused by rule.
+    @ivar observers: those of the lifecycle that have to do with traffic, in their order.
     """
 
     def __init__(self, reactor: Any, config: ServerConfig) -> None:
@@ -132,7 +136,7 @@ class ServerService(Service):
             server.rejects,
             rejectionsOf(config),
             {client.name for client in config.clients},
-            _rejectionOf,
+            rejectionOf,
             element.lifecycle.remark,
         )
         element.door.kinds[Kind.REJECT] = self.rejects.reject
@@ -195,6 +199,7 @@ class ServerService(Service):
         ramp = Ramp(element.gate, self.control, partial(setattr, role, "throttles"))
         element.lifecycle.observe(ramp)
         element.oversight.pulse.listeners.append(ramp)
+        self.observers = (element, self.announcer, ramp)
         element.oversight.rehearsals.clients = self.clients.status
         element.oversight.rehearsals.announced = self._announced
 

@@ -4,12 +4,13 @@ What C{twist sipgrace-server} runs.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from twisted.application.service import IService
 
-from sipgrace.config.load import loadServer
+from sipgrace.config.load import parseServer
 from sipgrace.config.server import ServerConfig
+from sipgrace.config.tables import readText
 from sipgrace.control.uplinks import Identity
 from sipgrace.lifecycle.steadyclock import keepSteady
 from sipgrace.tap.collector import Collector
@@ -25,6 +26,8 @@ __all__ = ["Options", "makeService"]
 class Options(RoleOptions):
     """
     The command line of a server.
+
+    @ivar text: what the file says, as it stands there.
     """
 
     synopsis = "[--config FILE] [--check] [--stack auto|userspace|kernel]"
@@ -34,12 +37,14 @@ class Options(RoleOptions):
     )
     section = "server"
     config: ServerConfig
+    text = ""
 
     def load(self, path: str) -> ServerConfig:
         """
-        Reads a server's file.
+        Reads a server's file. Its text is kept for the workers.
         """
-        return loadServer(path)
+        self.text = readText(path)
+        return parseServer(self.text, path)
 
 
 def makeService(options: Options) -> IService:
@@ -49,11 +54,17 @@ def makeService(options: Options) -> IService:
     # Not before the command line asks for it, for this is imported also to list what there is.
     from twisted.internet import reactor
 
-    from sipgrace.server.service import ServerService
-
     keepSteady(reactor)
-    role = ServerService(reactor, options.config)
     config = options.config
+    role: Any
+    if config.server.workers > 1:
+        from sipgrace.workers.front import FrontService
+
+        role = FrontService(reactor, config, options.text, options["config"])
+    else:
+        from sipgrace.server.service import ServerService
+
+        role = ServerService(reactor, config)
     node = nodeOf(role)
     identity = Identity(config.server.name, "server", config.server.labels, config.server.group or "")
     beside = [

@@ -28,10 +28,12 @@ from zope.interface import implementer
 
 from sipgrace.errors import ConfigError, SIPGraceError, TransportError
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
+from sipgrace.transport import handed
 from sipgrace.transport.address import isWildcard, plainHost, splitHostPort, viaOf
 from sipgrace.transport.arguments import connectArguments, listenArguments
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.description import Description, parseDescription
+from sipgrace.transport.handed import HandedEndpoint
 from sipgrace.transport.intake import Counters, Intake
 from sipgrace.transport.sctp.endpoints import clientFromArguments, serverFromArguments
 from sipgrace.transport.sip import SIPProtocol
@@ -285,6 +287,9 @@ def streamEndpoint(reactor: Any, parsed: Description, host: str) -> IStreamServe
     @raise ConfigError: when a certificate cannot be used.
     """
     values = listenArguments(parsed)
+    given = handed.take(handed.STREAM, host, int(values["port"]))
+    if given is not None:
+        return HandedEndpoint(reactor, given, serverOptions(values) if parsed.transport == b"TLS" else None)
     if parsed.transport == b"TLS":
         port, backlog = int(values["port"]), int(values.get("backlog", 50))
         return SSL4ServerEndpoint(reactor, port, serverOptions(values), backlog, host)

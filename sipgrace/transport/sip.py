@@ -97,6 +97,8 @@ class SIPProtocol:
         self._finished = False
         self._peerEnded = False
         self._deaf = False
+        # What came while it was held, with None where the peer ended; it is deaf meanwhile.
+        self._unheard: list[bytes | None] | None = None
         self._aborted = False
         self._lost = False
         self._since: float | None = None
@@ -142,9 +144,33 @@ class SIPProtocol:
             return
         self.up = False
         self._deaf = self._aborted = True
+        self._unheard = None
         self._held.clear()
         if self._wire is not None:
             self._wire.abortConnection()
+
+    def hold(self) -> None:
+        """
+        Keeps what the peer sends, until L{release}: for an association that must not be used before others
+        know of it. Right when it is made, or not at all.
+        """
+        if not self._deaf:
+            self._deaf = True
+            self._unheard = []
+
+    def release(self) -> None:
+        """
+        Hears what was kept, and all that follows.
+        """
+        unheard, self._unheard = self._unheard, None
+        if unheard is None:
+            return
+        self._deaf = False
+        for data in unheard:
+            if data is None:
+                self.readConnectionLost()
+            else:
+                self.dataReceived(data)
 
     def returnPath(self, message: Message) -> IAssociation:
         """
@@ -211,6 +237,8 @@ class SIPProtocol:
         See C{IProtocol}.
         """
         if self._deaf:
+            if self._unheard is not None:
+                self._keep(data)
             return
         self.traffic += 1
         if self._framer is None:
@@ -245,6 +273,9 @@ class SIPProtocol:
         """
         See C{IHalfCloseableProtocol}: the peer sends no more. What is on its way it gets.
         """
+        if self._unheard is not None:
+            self._unheard.append(None)
+            return
         self._peerEnded = self._deaf = True
         self.shutdown()
         if self._finished:
@@ -263,6 +294,7 @@ class SIPProtocol:
             return
         self.up = False
         self._lost = self._deaf = True
+        self._unheard = None
         self._held.clear()
         for call in (self._watch, self._linger):
             if call is not None and call.active():
@@ -313,6 +345,14 @@ class SIPProtocol:
             self.intake.warn(self.peerHost, "cannot send to {peer}: {reason}", reason=str(error))
             return False
         return True
+
+    def _keep(self, data: bytes) -> None:
+        assert self._unheard is not None
+        self._unheard.append(data)
+        if sum(len(each or b"") for each in self._unheard) > self.intake.bounds.unsent:
+            self.intake.counters.overflowed += 1
+            self.intake.warn(self.peerHost, "aborted {association}: too much too soon", association=self)
+            self.abort()
 
     def _up(self) -> None:
         self._made = self.up = True

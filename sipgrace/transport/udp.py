@@ -19,6 +19,7 @@ from zope.interface import classImplements
 from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation, IListener
 from sipgrace.message.message import Message
+from sipgrace.transport import handed
 from sipgrace.transport.address import hostPort, isWildcard, viaOf
 from sipgrace.transport.intake import Intake
 
@@ -228,15 +229,17 @@ class UDPListener:
         self._old: dict[Address, UDPPeer] = {}
         self._generation = max(1, intake.bounds.peers // 2)
         self.outgoing: list[tuple[bytes, UDPPeer]] | None = None
-        self._socket = socket.socket(self._family, socket.SOCK_DGRAM)
+        given = handed.take(handed.UDP, host, port)
+        self._socket = given or socket.socket(self._family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
-            if self._family == socket.AF_INET6:
+            if self._family == socket.AF_INET6 and given is None:
                 # One address has one way to be written, then; IPv4 has a listener of its own.
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._grow(socket.SO_RCVBUF, "receive")
             self._grow(socket.SO_SNDBUF, "send")
-            self._socket.bind((host, port))
+            if given is None:
+                self._socket.bind((host, port))
         except BaseException:
             self._socket.close()
             raise

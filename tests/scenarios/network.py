@@ -222,7 +222,8 @@ socket = "{self.socket("client", number)}"
         Waits until all that was started serves, and each client has every server that is there on its list.
         """
         for role in (*self.servers.values(), *self.clients.values()):
-            await role.said("lifecycle: serving")
+            # With several processes each, on a machine that has much else to do.
+            await role.said("lifecycle: serving", limit=3 * LIMIT)
         for client in self.clients.values():
             for server in self.servers.values():
                 await client.said(f"{server.name} is active")

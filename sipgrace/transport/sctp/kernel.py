@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.errors import ConfigError
+from sipgrace.transport import handed
 from sipgrace.transport.sctp.address import SCTPAddress
 from sipgrace.transport.sctp.attempt import Attempt
 from sipgrace.transport.sctp.kernelassociation import KernelTransport
@@ -130,12 +131,14 @@ class KernelPort:
         @raise CannotListenError: when the port is taken, or an address is not ours.
         """
         hosts, port = self._wanted
-        sock = KernelSocket(familyOf(hosts))
+        given = handed.take(handed.KERNEL, ",".join(hosts), port)
+        sock = KernelSocket(familyOf(hosts), given)
         try:
             sock.configure(self.options)
-            # so that the port can be had again while associations of an earlier listener live on
-            sock.reuse()
-            sock.bind(hosts, port)
+            if given is None:
+                # so that the port can be had again while associations of an earlier listener live on
+                sock.reuse()
+                sock.bind(hosts, port)
             sock.plain.listen(_BACKLOG)
             bound = sock.plain.getsockname()[1]
         except OSError as error:

@@ -19,6 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipgrace.transport import handed
+
 if TYPE_CHECKING:
     from sipgrace.transport.sctp.userspacedoubt import Doubt
     from sipgrace.transport.sctp.userspacetransport import UserspaceTransport
@@ -106,6 +108,8 @@ class EncapsSocket:
     @ivar port: its UDP port.
     @ivar peers: the peers with associations, by UDP address.
     @ivar uses: listeners and peers that need it; the socket closes with the last one.
+    @ivar shared: whether other processes read from this address, too: what is opened from there would get
+        no answers.
     """
 
     def __init__(
@@ -132,9 +136,11 @@ class EncapsSocket:
         self.index = index
         self.peers: dict[UDPAddress, Peer] = {}
         self.uses = 0
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        given = handed.take(handed.ENCAPS, host, port)
+        self.shared = given is not None
+        self.socket = given or socket.socket(family, socket.SOCK_DGRAM)
         try:
-            if family == socket.AF_INET6:
+            if family == socket.AF_INET6 and given is None:
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 self.socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
@@ -146,7 +152,8 @@ class EncapsSocket:
                 else:
                     self.socket.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
             self._prepare(family)
-            self.socket.bind((host, port))
+            if given is None:
+                self.socket.bind((host, port))
         except BaseException:
             self.socket.close()
             raise

@@ -157,11 +157,11 @@ class Wire:
         if port is None:
             wildcard = "::" if ":" in source else "0.0.0.0"
             for each in self._sockets.values():
-                if each.host in (source, wildcard):
+                if each.host in (source, wildcard) and not each.shared:
                     return each
         elif port:
             for address in (source, "::" if ":" in source else "0.0.0.0"):
-                if (address, port) in self._sockets:
+                if (address, port) in self._sockets and not self._sockets[address, port].shared:
                     return self._sockets[address, port]
         return self.open(source, port or 0)
 
