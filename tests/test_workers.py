@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prometheus_client import generate_latest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.config.load import parseServer
@@ -29,7 +32,11 @@ from sipgrace.message.parser import parse
 from sipgrace.metrics.exposition import registryOf
 from sipgrace.metrics.node import NodeCollector
 from sipgrace.proxy.trail import Trail
+from sipgrace.testing import Recorder, makeRequest
 from sipgrace.transport import handed
+from sipgrace.transport.bounds import Bounds
+from sipgrace.transport.intake import Intake
+from sipgrace.transport.sip import SIPProtocol
 from sipgrace.workers.crew import Crew, Member
 from sipgrace.workers.facades import AllAssociations, AllGates, AllLedgers
 from sipgrace.workers.front import FrontService
@@ -37,7 +44,8 @@ from sipgrace.workers.siblings import SiblingAssociation, Siblings, factsOf, own
 from sipgrace.workers.sockets import Place, Sockets, placesOf
 from sipgrace.workers.told import eventOf
 from sipgrace.workers.told import factsOf as eventFacts
-from sipgrace.workers.worker import configOf
+from sipgrace.workers.worker import Worker, configOf
+from tests.test_transport_sip import Wire
 
 FACTS = {"setups": 0, "calls": 0, "waiting": 0, "associations": 0, "lastInvite": None}
 
@@ -822,6 +830,101 @@ class SiblingTests(SynchronousTestCase):
         self.assertTrue(ours.looped(request, 7))
         self.assertFalse(ours.looped(request, 8))
         self.assertFalse(Trail().looped(request, 7))
+
+
+class WorkerTests(SynchronousTestCase):
+    """
+    What a worker does by itself.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.worker, self.link = self.make()
+        self.user = Recorder()
+
+    def make(self) -> tuple[Worker, FakeLink]:
+        config = parseServer(
+            "[server]\nname = 's'\nlisten = ['tcp:0:interface=127.0.0.1']\nworkers = 2\n"
+            "[[clients]]\nname = 'c'\nnetworks = ['192.0.2.0/24']\n",
+            "s.toml",
+        )
+        own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for each in (own, other):
+            self.addCleanup(each.close)
+        siblings = partial(Siblings, FakeReactor(), 0, SHARED, own, {1: other})
+        worker = Worker(self.clock, config, 0, SHARED, siblings, lambda: None)
+        link = FakeLink()
+        worker.link = link  # type: ignore[assignment]
+        return worker, link
+
+    def association(self) -> SIPProtocol:
+        """
+        One that has just been made, and on which something has come.
+        """
+        intake = Intake(self.user, self.clock, Bounds())
+        protocol = SIPProtocol(intake, b"TCP", "network", False, b"SIP/2.0/TCP 192.0.2.1:5060")
+        protocol.makeConnection(Wire(IPv4Address("TCP", "192.0.2.7", 40000)))
+        self.worker.associationMade(protocol)
+        self.user.take()
+        protocol.dataReceived(makeRequest(b"OPTIONS"))
+        return protocol
+
+    def test_branches(self) -> None:
+        """
+        A worker that is started again makes none of the branches of the one before it, with which its
+        requests would be taken for repetitions; but they are known for this server's all the same.
+        """
+        successor, _ = self.make()
+        association = FakeAssociation()
+        trails = [each.service.element.core.trail for each in (self.worker, successor)]
+        first, second = (trail.via(association, 7) for trail in trails)
+        self.assertNotEqual(first, second)
+        for via in (first, second):
+            self.assertIn(b"branch=z9hG4bK" + SHARED + ownPart(0), via)
+
+    def test_held(self) -> None:
+        """
+        What comes on a new association is heard when the others know of it.
+        """
+        self.association()
+        self.assertEqual(self.link.names(), ["made"])
+        self.assertEqual(self.user.take(), [])
+        self.link.answer("made")
+        self.assertEqual(self.user.take(), ["OPTIONS"])
+
+    def test_named(self) -> None:
+        """
+        And when they know whose it is, where this side has opened it.
+        """
+        protocol = self.association()
+        self.worker.service.clients.opened("c", protocol)
+        self.link.answer("made")
+        self.assertEqual((self.link.names(), self.user.take()), (["named"], []))
+        self.link.answer("named")
+        self.assertEqual(self.user.take(), ["OPTIONS"])
+
+    def test_frontHangs(self) -> None:
+        """
+        A front that says nothing does not keep clients out.
+        """
+        self.association()
+        self.clock.advance(4.9)
+        self.assertEqual(self.user.take(), [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.user.take(), ["OPTIONS"])
+        self.link.answer("made")
+
+    def test_lost(self) -> None:
+        """
+        One that is lost before they know is not heard of any more.
+        """
+        protocol = self.association()
+        self.worker.associationLost(protocol, Failure(ConnectionDone()))
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.user.take()
+        self.assertEqual(self.link.names(), ["made", "lost"])
+        self.link.answer("made")
+        self.assertEqual(self.user.take(), [])
 
 
 class SteeringTests(SynchronousTestCase):
