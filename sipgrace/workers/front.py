@@ -329,14 +329,14 @@ class FrontService(Service):
         @raise ConfigError: when the file of rules that were ordered cannot be read.
         """
         self.rejects.load()
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         return self.crew.complete().addCallback(lambda ignored: self.element.start())
 
     def stopService(self) -> Deferred[Any]:
         """
         Ends what is left, at once.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self.element.leaveNow("stop")
         stopped = self.element.stop()
         return stopped.addBoth(lambda result: self._spawner.stop(self.crew))

@@ -56,7 +56,7 @@ class End(amp.AMP):
     """
 
     def __init__(self, does: Mapping[str, Callable[..., Any]], onGone: Callable[[], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.does = does
         self.onGone = onGone
         self._gone = False
@@ -71,7 +71,7 @@ class End(amp.AMP):
         """
         if self._gone:
             return fail(ConnectionDone())
-        asked: Deferred[Any] = self.callRemote(Do, name=name, values=values)  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(Do, name=name, values=values)
         return asked.addCallback(lambda answer: answer["result"])
 
     def hand(self, kind: str, host: str, port: int, given: socket.socket) -> Deferred[Any]:
@@ -79,7 +79,7 @@ class End(amp.AMP):
         Hands a socket over; ours stays open.
         """
         stream = given.type == socket.SOCK_STREAM
-        asked: Deferred[Any] = self.callRemote(  # type: ignore[no-untyped-call]
+        asked: Deferred[Any] = self.callRemote(
             Take, kind=kind, host=host, port=port, stream=stream, given=given.fileno()
         )
         return asked
@@ -119,7 +119,7 @@ class End(amp.AMP):
         """
         See C{IProtocol}.
         """
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
         if not self._gone:
             self._gone = True
             self.onGone()
