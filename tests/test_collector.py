@@ -6,13 +6,17 @@ What is left for the garbage collector of a server's calls: nothing, which is wh
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
+from typing import Any, cast
 from unittest.mock import patch
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.tap.collector import Collector
+from sipgrace.transaction.layer import TransactionLayer
+from sipgrace.transaction.timers import TimerQueue
 from tests.proxyrig import ProxyRig
 
 #: Answered, refused, taken back, answered elsewhere, not answered at all, and their association lost.
@@ -75,7 +79,8 @@ class CollectorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.addCleanup(gc.unfreeze)
         self.clock = Clock()
-        self.collector = Collector(self.clock)
+        self.layer = TransactionLayer(TimerQueue(self.clock), cast(Any, None))
+        self.collector = Collector(self.clock, self.layer)
         self.collector.startService()
         self.addCleanup(lambda: self.collector.running and self.collector.stopService())
 
@@ -105,19 +110,39 @@ class CollectorTests(SynchronousTestCase):
 
         Cycle()
         self.assertEqual(gone, [])
-        self.clock.advance(30)
+        self.clock.pump([5] * 6)
         self.assertEqual(gone, ["gone"])
         self.assertEqual(self.collector.collected, 1)
 
-    def test_busy(self) -> None:
+    def busy(self, containers: int, transactions: int = 0) -> None:
         """
-        With much to go through it is done seldom, and only when there is more and more.
+        Half a minute with so many containers more than after the last collection, and very much to be gone
+        through, which takes a sixteenth of a second.
         """
-        busy = sys.getallocatedblocks() + 1_000_000
-        with patch("sys.getallocatedblocks", lambda: busy):
-            with patch("gc.get_count", lambda: (900_000, 0, 0)):
-                self.clock.pump([30] * 40)
-            self.assertEqual(self.collector.collected, 0)
-            with patch("gc.get_count", lambda: (1_100_000, 0, 0)):
-                self.clock.pump([30] * 40)
-            self.assertEqual(self.collector.collected, 2)
+        blocks = sys.getallocatedblocks() + 1_000_000
+        self.layer.clients = dict.fromkeys(range(transactions))  # type: ignore[arg-type]
+        times = (turn * 0.0625 for turn in itertools.count())
+        with (
+            patch("sys.getallocatedblocks", lambda: blocks),
+            patch("gc.get_count", lambda: (containers, 0, 0)),
+            patch("sipgrace.tap.collector.perf_counter", lambda: next(times)),
+        ):
+            self.clock.pump([5] * 6)
+
+    def test_calls(self) -> None:
+        """
+        What belongs to calls is left alone, however many there are.
+        """
+        self.busy(99_000)
+        self.busy(900_000, 90_000)
+        self.assertEqual(self.collector.collected, 0)
+
+    def test_garbage(self) -> None:
+        """
+        What does not is collected, whatever the calls, for a hundredth of the time.
+        """
+        self.busy(1_100_000, 90_000)
+        self.assertEqual(self.collector.collected, 3)
+        # After that these calls are no news.
+        self.busy(99_000, 90_000)
+        self.assertEqual(self.collector.collected, 3)

@@ -290,3 +290,24 @@ class WorkTests(SynchronousTestCase):
             except ParseError as error:
                 self.assertTrue(error.fatal)
             self.assertLess(time.process_time() - started, self.BOUND, pattern)
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    What was read before changes nothing.
+    """
+
+    def test_via(self) -> None:
+        """
+        A Via is taken or refused alike whether good ones of the same sender are known or not.
+        """
+        form = (
+            b"OPTIONS sip:x@h SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.77:%d;branch=z9hG4bKa%b\r\n"
+            b"From: <sip:a@h>;tag=1\r\nTo: <sip:x@h>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nl: 0\r\n\r\n"
+        )
+        odd = {b";x=<a,b>": False, b";x=<a": True, b';x="a, b': False, b";;": False, b" , a": True}
+        for port, (more, good) in enumerate(odd.items(), 6001):
+            self.assertIs(tolerate(parse, form % (port, more)) is not None, good, more)
+            parse(form % (port, b""))
+            parse(form % (port, b", SIP/2.0/UDP 192.0.2.78;branch=z9hG4bKb"))
+            self.assertIs(tolerate(parse, form % (port, more)) is not None, good, more)

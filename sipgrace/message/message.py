@@ -186,7 +186,7 @@ class Message(HeaderFields):
             # Several in one line: where the first is an ordinary one, the first comma ends it.
             first, _, rest = line.partition(b",")
             rest = rest.lstrip()
-            if b";branch=" not in first or 0x22 in first or not rest:
+            if b";branch=" not in first or 0x22 in first or 0x3C in first or not rest:
                 self._cut(place)
                 self._read(VIA)
                 return

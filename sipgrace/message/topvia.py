@@ -61,7 +61,7 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     sent, _, rest = value.partition(b";branch=")
     known = _sent.get(sent)
     if known is not None:
-        if 0x2C in rest:
+        if 0x2C in rest and 0x3C not in rest:
             # Several in one line, as SIPp answers: what stands before the comma decides alone.
             rest = rest.partition(b",")[0]
         if rest.isalnum() or (rest and not rest.translate(None, _PLAIN)):

@@ -6,26 +6,34 @@ from __future__ import annotations
 
 import gc
 import sys
+from time import perf_counter
 from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
+from sipgrace.transaction.layer import TransactionLayer
+
 __all__ = ["Collector"]
 
 #: Seconds between two looks at how things stand.
-_PERIOD: Final = 30.0
+_PERIOD: Final = 5.0
 
 #: So many blocks of memory more than at the start can be gone through at once: that takes some ten
-#: milliseconds.
+#: milliseconds. It is done once in so many seconds.
 _FEW: Final = 300_000
+_QUIET: Final = 30.0
 
-#: So many containers more than after the last collection are looked at however many there are in all...
-_MANY: Final = 1_000_000
+#: How many containers a transaction has, with what belongs to it, at most (it is eight as a rule).
+_EACH: Final = 10
 
-#: ... but not more often than once in so many seconds, for it can take some tenths of a second.
-_SELDOM: Final = 600.0
+#: So many containers more than the transactions account for are garbage: most of it connections that are no
+#: more, which hold 50 KiB each where they were TLS.
+_GARBAGE: Final = 100_000
+
+#: What collecting may take of the time, however much there is of it.
+_SHARE: Final = 0.01
 
 
 class Collector(Service):
@@ -38,16 +46,21 @@ class Collector(Service):
     at several times meanwhile, for nothing, which took a fifth of a server's time, and with much rarer looks
     still an eighth. (C{tests/test_collector.py} holds that there is nothing to find.) What is left to collect
     is what failed with a traceback, and associations that have gone: that can wait until there are few calls.
-    Where there never are, objects that go on growing in number are looked at all the same.
+    Where there is much of it, as when somebody opens and closes connections all the time, it is collected
+    whatever the calls.
 
     @ivar collected: how often there was a collection.
+    @param layer: the transactions of this process.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, layer: TransactionLayer) -> None:
         self.collected = 0
         self._clock = clock
+        self._layer = layer
         self._blocks = 0
         self._last = 0.0
+        self._took = 0.0
+        self._known = 0
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
 
@@ -72,10 +85,22 @@ class Collector(Service):
         gc.enable()
 
     def _look(self) -> None:
-        few = sys.getallocatedblocks() - self._blocks <= _FEW
-        # Counted whether Python's own collector is on or not.
-        grown = gc.get_count()[0]
-        if few or (grown > _MANY and self._clock.seconds() - self._last >= _SELDOM):
-            gc.collect()
-            self.collected += 1
-            self._last = self._clock.seconds()
+        waited = self._clock.seconds() - self._last
+        few = sys.getallocatedblocks() - self._blocks <= _FEW and waited >= _QUIET
+        # Those made since the last collection, less those gone; counted whether Python's own is on or not.
+        garbage = gc.get_count()[0] - _EACH * max(0, self._transactions() - self._known)
+        if few or (garbage > _GARBAGE and waited * _SHARE >= self._took):
+            self._collect()
+
+    def _collect(self) -> None:
+        begun = perf_counter()
+        gc.collect()
+        self._took = perf_counter() - begun
+        self.collected += 1
+        self._last = self._clock.seconds()
+        self._known = self._transactions()
+
+    def _transactions(self) -> int:
+        layer = self._layer
+        servers = len(layer.inviteServers) + len(layer.servers)
+        return servers + len(layer.inviteClients) + len(layer.clients)

@@ -72,7 +72,7 @@ def makeService(options: Options) -> IService:
         *manholeBeside(reactor, config.manhole, role.orders()),
         *metricsBeside(reactor, config.metrics, role),
         *uplinksBeside(reactor, config.controllers, identity, role, node),
-        Collector(reactor),
+        Collector(reactor, role.element.layer),
     ]
     process = RoleProcess(cast(Reactor, reactor), role, *beside)
     role.element.oversight.after.exit = process.end

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
         reactor.adoptStreamConnection(LINK, socket.AF_UNIX, factory)
         os.close(LINK)
         worker.start()
-        Collector(reactor).startService()
+        Collector(reactor, worker.service.element.layer).startService()
 
     reactor.callWhenRunning(begin)
     reactor.run(installSignalHandlers=False)
