@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from sipgrace.commands.overhttp import ControllerHTTP, EventStream
 from sipgrace.commands.words import segment
@@ -37,6 +37,7 @@ class FarNode:
         self._controller = controller
         self._watchers: list[Callable[[Facts], None]] = []
         self._stream: EventStream | None = None
+        self._catchingUp: Deferred[None] = succeed(None)
         self._lost: Deferred[None] = Deferred()
         self._events: list[Facts] = []
         self._view: Facts = {}
@@ -167,6 +168,7 @@ class FarNode:
         """
         if self._stream is not None:
             self._stream.stop()
+        self._catchingUp.cancel()
 
     # ------------------------------------------------------------------ what is told
 
@@ -187,7 +189,8 @@ class FarNode:
     def _heard(self, kind: str, notice: Facts) -> None:
         facts = notice.get("facts", {})
         if kind == "hello" and not notice["resumed"] and self._records:
-            Deferred.fromCoroutine(self._caughtUp()).addErrback(lambda _: None)
+            self._catchingUp.cancel()
+            self._catchingUp = Deferred.fromCoroutine(self._caughtUp()).addErrback(lambda _: None)
         elif kind == "node" and notice["node"] == self.name:
             self._view = facts
         elif kind == "event" and notice["node"] == self.name:
