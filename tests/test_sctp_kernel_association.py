@@ -727,7 +727,7 @@ class PortTests(TransportCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(kernel, "KernelSocket", lambda family: self.listener)
+        self.patch(kernel, "KernelSocket", lambda family, given: self.listener)
         self.listener: Any = FakeSocket()
         self.listener.reuse = lambda: None
         self.listener.plain.listen = lambda backlog: None
