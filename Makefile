@@ -15,7 +15,7 @@ ARGS ?=
 # and over sockets. Left out are those of what no message passes, and what takes long to show no more.
 COMPILED = message torture timers transaction proxy transport intake server overload collector client element \
 	lifecycle announce subscriber priority network testing metrics control_local demo_parts demo_phone \
-	scenario_sipp scenario_calls scenario_dialogs scenario_drain scenario_garbage scenario_registrar \
+	scenario_sipp scenario_calls scenario_garbage scenario_registrar \
 	workers scenario_workers
 
 .PHONY: bench profile demo test test-compiled test-kernel interop lint docs clean

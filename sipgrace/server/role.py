@@ -169,12 +169,16 @@ class ServerRole:
             if len(route.ways) == 1:
                 # As most have it; a generator takes longer.
                 return iter((self._way(route.ways[0], zone),))
-            return (self._way(to, zone) for to in route.ways)
+            return self._ways(route, zone)
         if request.toTag:
             uri = parseURI(request.uri)
             if isinstance(uri, SIPURI) and self._identity.zoneOf(uri) is None:
                 return iter((self.towards(hopOf(uri), zone),))
         return iter(())
+
+    def _ways(self, route: Route, zone: str) -> Iterator[Target]:
+        for to in route.ways:
+            yield self._way(to, zone)
 
     def _way(self, to: str | Hop, zone: str) -> Target:
         if isinstance(to, str):
