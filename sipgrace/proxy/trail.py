@@ -25,7 +25,7 @@ class Trail:
     @ivar offers: Via parameters for what leaves on one side, by the name of that side (RFC 7339 §4.1).
     """
 
-    __slots__ = ("_count", "_names", "_prefix", "_shared", "_start", "_zones", "offers")
+    __slots__ = ("_count", "_names", "_prefix", "_start", "_zones", "offers")
 
     def __init__(self, shared: bytes = b"", own: bytes = b"") -> None:
         """
@@ -37,7 +37,6 @@ class Trail:
         # The branches of one element begin alike, and nobody else's do.
         self._prefix = b"z9hG4bK" + (shared or os.urandom(6).hex().encode())
         self._start = self._prefix + own + b"m"
-        self._shared = bool(own)
         self._count = 0
         # By the C{via} of an association: how its lines begin, its sent-by and its transport.
         self._names: dict[bytes, tuple[bytes, bytes, bytes]] = {}
@@ -99,8 +98,6 @@ class Trail:
         """
         if not request.branch.startswith(self._prefix) and request.hasOneVia():
             return False
-        if not self._shared:
-            return request.holds(b"Via", b"%b%dn" % (self._start, mark))
         prefix, mine = self._prefix, b"m%dn" % mark
         if not request.holds(b"Via", prefix):
             return False

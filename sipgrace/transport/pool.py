@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import classImplements
+from zope.interface import implementer
 
 from sipgrace.errors import SIPGraceError, TransportError
 from sipgrace.interfaces import IAssociation, IAssociationUser, IListener
@@ -347,6 +347,7 @@ class AssociationPool:
             self._sweeping = self._clock.callLater(self._idle / _PARTS, self._sweep)
 
 
+@implementer(IAssociationUser)
 class _Above:
     """
     Between an association opened here and the pool's user.
@@ -371,6 +372,3 @@ class _Above:
         """
         self._pool.lost(association)
         self._user.associationLost(association, reason)
-
-
-classImplements(_Above, IAssociationUser)
