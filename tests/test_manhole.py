@@ -27,7 +27,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipgrace.config.sections import ManholeSection
 from sipgrace.errors import ConfigError, OrderRefused
-from sipgrace.tap.manhole import Manhole, hostKey, manholeBeside
+from sipgrace.tap.manhole import hostKey, manholeBeside
+from sipgrace.tap.preparedport import PreparedPort
 from tests.children import Child
 
 
@@ -226,16 +227,24 @@ class Logins(TestCase):
         """
         raise OrderRefused("not now")
 
-    async def start(self) -> Manhole:
+    def manhole(self) -> PreparedPort:
+        """
+        A manhole that does not listen yet.
+        """
+        (manhole,) = manholeBeside(reactor, self.section, self.namespace)
+        assert isinstance(manhole, PreparedPort)
+        return manhole
+
+    async def start(self) -> PreparedPort:
         """
         A manhole that listens.
         """
-        manhole = Manhole(reactor, self.section, self.namespace)
+        manhole = self.manhole()
         await manhole.startService()
         self.addCleanup(manhole.stopService)
         return manhole
 
-    async def connect(self, manhole: Manhole, key: Key | None) -> Client:
+    async def connect(self, manhole: PreparedPort, key: Key | None) -> Client:
         """
         Tries to log in.
         """
@@ -330,7 +339,7 @@ class Logins(TestCase):
         """
 
         async def said() -> str:
-            error = await self.assertFailure(Manhole(reactor, self.section, {}).startService(), ConfigError)
+            error = await self.assertFailure(self.manhole().startService(), ConfigError)
             return str(error)
 
         self.keys.write_bytes(b"# nobody\n")

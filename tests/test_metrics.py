@@ -38,6 +38,7 @@ from sipgrace.metrics.exposition import registryOf
 from sipgrace.metrics.node import NodeCollector
 from sipgrace.server.service import ServerService
 from sipgrace.tap.metrics import metricsBeside
+from sipgrace.tap.preparedport import PreparedPort
 from tests.controlled import CLIENT, NOWHERE, SERVER, Call, ControlledCase
 from tests.controllerfake import FakeController
 from tests.webcase import WebCase
@@ -117,9 +118,10 @@ class Nodes(ControlledCase):
         What a scrape of it finds.
         """
         (service,) = metricsBeside(reactor, MetricsSection(listen="127.0.0.1:0"), role)
+        assert isinstance(service, PreparedPort)
         await service.startService()
-        port: Any = service
-        url = f"http://127.0.0.1:{port.port.getHost().port}"
+        assert service.port is not None
+        url = f"http://127.0.0.1:{service.port.getHost().port}"
         try:
             response = await treq.get(f"{url}/metrics", persistent=False)
             self.assertEqual(response.code, 200)

@@ -6,32 +6,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from twisted.application.service import IService, Service
+from twisted.application.service import IService
 from twisted.conch.checkers import IAuthorizedKeysDB, SSHPublicKeyChecker, readAuthorizedKeyFile
 from twisted.conch.insults.insults import ServerProtocol
 from twisted.conch.manhole import ColoredManhole, ManholeInterpreter
 from twisted.conch.manhole_ssh import ConchFactory, TerminalRealm, TerminalSession
 from twisted.conch.ssh.keys import BadKeyError, Key
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipgrace.config.sections import ManholeSection
 from sipgrace.errors import ConfigError, SIPGraceError
-from sipgrace.transport.address import addressOf
+from sipgrace.tap.preparedport import PreparedPort
 
-__all__ = ["Manhole", "hostKey", "manholeBeside"]
+__all__ = ["hostKey", "manholeBeside"]
 
 
 def manholeBeside(
@@ -41,7 +39,7 @@ def manholeBeside(
     @return: the manhole where one is configured, or nothing.
     """
     if section is not None:
-        yield Manhole(reactor, section, namespace)
+        yield PreparedPort("manhole", section.listen, partial(_listen, reactor, section, namespace))
 
 
 def hostKey(path: Path) -> Key:
@@ -113,93 +111,42 @@ class _Prompt(ColoredManhole):
         self.interpreter = _Interpreter(self, self.namespace)
 
 
-class Manhole(Service):
+def _listen(
+    reactor: object, section: ManholeSection, namespace: Mapping[str, object]
+) -> Deferred[IListeningPort]:
     """
-    Listens for SSH and gives whoever holds an authorized key a Python prompt.
+    Reads the key files, and takes the port.
 
-    @param reactor: the reactor.
-    @param section: where to listen, and the keys.
     @param namespace: the names at the prompt; each login starts with its own copy.
+    @raise ConfigError: when a key file cannot be used.
     """
+    key = _hostKeyOf(section)
+    database = _AuthorizedKeys(section.authorizedKeys)
+    try:
+        authorized = database.getAuthorizedKeys(b"")
+    except OSError as error:
+        raise ConfigError(
+            f"manhole.authorized_keys: cannot read {section.authorizedKeys}: {error.strerror}"
+        ) from None
+    if not authorized:
+        raise ConfigError(f"manhole.authorized_keys: expected a public key in {section.authorizedKeys}")
 
-    _log = Logger()
-    port: IListeningPort | None = None
+    def prompt() -> ServerProtocol:
+        return ServerProtocol(_Prompt, dict(namespace))
 
-    def __init__(self, reactor: object, section: ManholeSection, namespace: Mapping[str, object]) -> None:
-        self._reactor = reactor
-        self._section = section
-        self._namespace = namespace
+    # Conch's own annotations are too narrow for what it documents, hence Any.
+    realm: Any = TerminalRealm()
+    realm.sessionFactory = _Session
+    realm.chainedProtocolFactory = prompt
+    factory: Any = ConchFactory(Portal(realm, [SSHPublicKeyChecker(database)]))
+    factory.publicKeys = {key.sshType(): key.public()}
+    factory.privateKeys = {key.sshType(): key}
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, section.listen)
+    return endpoint.listen(factory)
 
-    def prepare(self) -> Deferred[None]:
-        """
-        Reads the key files and takes the port; nobody can log in yet.
 
-        @return: as that of L{startService}.
-        """
-
-        def hold(ignored: None) -> None:
-            port: Any = self.port
-            port.stopReading()
-
-        return maybeDeferred(self._listen).addCallback(hold)
-
-    def startService(self) -> Deferred[None]:
-        """
-        @return: fires when it listens; fails with L{ConfigError} when a key file cannot be used, or the port
-            is taken.
-        """
-        Service.startService(self)
-        port: Any = self.port
-        if port is None:
-            return maybeDeferred(self._listen)
-        port.startReading()
-        return succeed(None)
-
-    def _listen(self) -> Deferred[None]:
-        key = self._hostKey()
-        database = _AuthorizedKeys(self._section.authorizedKeys)
-        try:
-            authorized = database.getAuthorizedKeys(b"")
-        except OSError as error:
-            raise ConfigError(
-                f"manhole.authorized_keys: cannot read {self._section.authorizedKeys}: {error.strerror}"
-            ) from None
-        if not authorized:
-            raise ConfigError(
-                f"manhole.authorized_keys: expected a public key in {self._section.authorizedKeys}"
-            )
-        # Conch's own annotations are too narrow for what it documents, hence Any.
-        realm: Any = TerminalRealm()
-        realm.sessionFactory = _Session
-        realm.chainedProtocolFactory = self._prompt
-        factory: Any = ConchFactory(Portal(realm, [SSHPublicKeyChecker(database)]))
-        factory.publicKeys = {key.sshType(): key.public()}
-        factory.privateKeys = {key.sshType(): key}
-        endpoint: IStreamServerEndpoint = serverFromString(self._reactor, self._section.listen)
-        return endpoint.listen(factory).addCallbacks(self._listening, self._taken)
-
-    def _taken(self, failure: Failure) -> None:
-        failure.trap(CannotListenError)
-        raise ConfigError(f"manhole.listen: cannot listen at {self._section.listen}: {failure.value}")
-
-    def _hostKey(self) -> Key:
-        path = self._section.hostKey
-        try:
-            return hostKey(path)
-        except OSError as error:
-            raise ConfigError(f"manhole.host_key: cannot use {path}: {error.strerror}") from None
-
-    def _listening(self, port: IListeningPort) -> None:
-        self.port = port
-        self._log.info("manhole at {address}", address=addressOf(port))
-
-    def _prompt(self) -> ServerProtocol:
-        return ServerProtocol(_Prompt, dict(self._namespace))
-
-    def stopService(self) -> Deferred[Any] | None:
-        """
-        Listens no longer. Whoever is logged in stays so until the process ends.
-        """
-        Service.stopService(self)
-        port, self.port = self.port, None
-        return None if port is None else maybeDeferred(port.stopListening)
+def _hostKeyOf(section: ManholeSection) -> Key:
+    try:
+        return hostKey(section.hostKey)
+    except OSError as error:
+        raise ConfigError(f"manhole.host_key: cannot use {section.hostKey}: {error.strerror}") from None
