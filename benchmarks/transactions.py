@@ -187,7 +187,7 @@ def lose(count: int) -> None:
     invites(layer, user, other, [Call(number, b"SCTP") for number in range(count // 2)])
     turns = []
     later: list[Any] = []
-    layer.timers.soon = later.append  # type: ignore
+    layer.timers.soon = later.append
     for association in (mine, other):
         later.append(lambda each=association: layer.associationLost(each))
         while later:

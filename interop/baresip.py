@@ -63,7 +63,7 @@ _ACCOUNT = (
 )
 
 
-class Control(NetstringReceiver, Waiting):  # type: ignore[misc]
+class Control(NetstringReceiver, Waiting):
     """
     A link to a baresip's C{ctrl_tcp}.
 
@@ -81,7 +81,7 @@ class Control(NetstringReceiver, Waiting):  # type: ignore[misc]
         self.events.append(json.loads(string))
         self.look()
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure) -> None:
         """
         See C{IProtocol}.
         """
@@ -186,8 +186,8 @@ class Telephones:
         self.bench = bench
         self.way = transport.lower()
         self.network: Network = networkOf(bench, guard=10)
-        self.caller = Phone(bench, "caller")  # type: ignore[arg-type]
-        self.callee = Phone(bench, "callee", keepRinging)  # type: ignore[arg-type]
+        self.caller = Phone(bench, "caller")
+        self.callee = Phone(bench, "callee", keepRinging)
 
     def startClient(self, number: int) -> None:
         """

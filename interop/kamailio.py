@@ -354,7 +354,7 @@ class AsServer(Calls):
         """
         One of them is stopped under load, in order or hard, with calls ringing by way of it, and comes back.
         """
-        callee = Callee(self.bench, "callee", answerAfter(self.RING))  # type: ignore[arg-type]
+        callee = Callee(self.bench, "callee", answerAfter(self.RING))
         await callee.listen(self.network.host)
         servers = await self.start(callee.port)
         client = self.network.clients[1]

@@ -112,7 +112,7 @@ class Browser(ProcessProtocol):
             message["sessionId"] = self._session
         found: Deferred[Any] = Deferred()
         self._asked[self._number] = found
-        self.transport.writeToChild(3, json.dumps(message).encode() + b"\0")  # type: ignore[union-attr]
+        self.transport.writeToChild(3, json.dumps(message).encode() + b"\0")
         return found.addTimeout(30, IReactorTime(self._reactor))
 
     async def evaluate(self, script: str) -> Any:
@@ -197,5 +197,5 @@ class Browser(ProcessProtocol):
         Ends it.
         """
         if not self.ended.called:
-            self.transport.signalProcess("KILL")  # type: ignore[union-attr]
+            self.transport.signalProcess("KILL")
         return self.ended

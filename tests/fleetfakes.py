@@ -389,7 +389,7 @@ class SimulatedClient:
         Links up.
         """
         self.fleet = fleet
-        link = self.link = SimulatedLink(self)  # type: ignore[arg-type]
+        link = self.link = SimulatedLink(self)
         fleet.hello(Hello(self.name, "client", "1.0", "b1", 0), link, "127.0.0.1")
         self.stand()
         return link

@@ -194,7 +194,7 @@ class ProxyRig:
         self.ledger = JournalLedger()
         self.ledger.journal = self.journal
         self.timers = RigTimers(self.clock, TICK)
-        self.layer = TransactionLayer(self.timers, None)  # type: ignore[arg-type]
+        self.layer = TransactionLayer(self.timers, None)
         self.identity = Identity()
         self.role = ScriptedRole(self)
         self.core = ProxyCore(

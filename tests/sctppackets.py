@@ -185,8 +185,8 @@ class Relay:
         self._client: Any = None
         self._server = ("127.0.0.1", encaps)
         self._front, self._back = DatagramProtocol(), DatagramProtocol()
-        self._front.datagramReceived = self._out  # type: ignore[method-assign]
-        self._back.datagramReceived = self._in  # type: ignore[method-assign]
+        self._front.datagramReceived = self._out
+        self._back.datagramReceived = self._in
         self._ports = [
             reactor.listenUDP(0, each, interface="127.0.0.1") for each in (self._front, self._back)
         ]

@@ -129,7 +129,7 @@ class Server:
             self.layer,
             self.gate,
             self.identity,
-            {"192.0.2.11": "berlin"}.get,  # type: ignore[arg-type]
+            {"192.0.2.11": "berlin"}.get,
             lambda host: host != "192.0.2.66",
             self.control,
             announce,
@@ -944,7 +944,7 @@ class Many(SynchronousTestCase):
         def fail(data: bytes) -> bool:
             raise RuntimeError("broken")
 
-        broken.association.twin.send = fail  # type: ignore[method-assign]
+        broken.association.twin.send = fail
         self.server.drain()
         self.assertEqual(self.count("terminated;reason=probation"), len(self.clients))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

@@ -206,13 +206,13 @@ class BindingsTests(SynchronousTestCase):
         self.assertEqual(at(SIPURI.parse(b"sip:phone@192.0.2.2")), None)
         # Over a connection a telephone may name another port in its calls than it does when it registers.
         for uri in (b"sip:phone@192.0.2.3", b"sip:phone@192.0.2.3:40123"):
-            self.assertEqual(at(SIPURI.parse(uri)).connection, connection)  # type: ignore
+            self.assertEqual(at(SIPURI.parse(uri)).connection, connection)
         self.assertEqual(at(SIPURI.parse(b"sip:phone@192.0.2.3;transport=tcp")), None)
         for other in (b"sip:phone@192.0.2.1:5060", b"sip:other@192.0.2.1", b"sip:192.0.2.1"):
             self.assertEqual(at(SIPURI.parse(other)), None)
         # Of a connection that has gone for good nothing is left.
         other = MemoryNetwork().element(Recorder(), "192.0.2.2")
-        self.put((b"c", b"x"), binding(4)._replace(connection=ref(other)))  # type: ignore
+        self.put((b"c", b"x"), binding(4)._replace(connection=ref(other)))
         del other
         gc.collect()
         self.assertEqual(at(SIPURI.parse(b"sip:phone@192.0.2.4")), None)
@@ -251,7 +251,7 @@ class FileTests(TestCase):
         self.assertEqual(rows, [])
         strange = (b"\x00\xff'; DROP TABLE bindings; --", b"example.org")
         element = MemoryNetwork().element(Recorder(), "192.0.2.1")
-        connected: Binding = binding(3)._replace(connection=ref[IAssociation](element))  # type: ignore
+        connected: Binding = binding(3)._replace(connection=ref[IAssociation](element))
         await file.write({ALICE: [binding(2, q=300), binding(1, source=SOURCE)], strange: [connected]})
         await file.write({ALICE: [binding(4), binding(1, source=SOURCE), binding(2, q=0)], BOB: [binding(5)]})
         await file.write({BOB: []})
@@ -293,7 +293,7 @@ class FileTests(TestCase):
         """
         file, _ = await self.opened()
         await file.write({ALICE: [binding(1)]})
-        broken = binding(2)._replace(uri=None)  # type: ignore[arg-type]
+        broken = binding(2)._replace(uri=None)
         await self.assertFailure(file.write({ALICE: [], BOB: [broken]}), sqlite3.IntegrityError)
         await file.write({BOB: [binding(3)]})
         file.close()

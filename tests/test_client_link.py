@@ -463,7 +463,7 @@ class OpeningTests(SynchronousTestCase):
         """
         world = World()
         late: Deferred[IAssociation] = Deferred()
-        late.cancel = lambda: None  # type: ignore[method-assign]
+        late.cancel = lambda: None
         world.link._core.connect = lambda: late
         world.link.start()
         self.successResultOf(world.link.stop())
@@ -1145,7 +1145,7 @@ class Client:
         self.clock = Clock()
         self.events: list[tuple[float, str]] = []
         self.network = MemoryNetwork(self.clock, latency=1 / 64)
-        self.layer = TransactionLayer(TimerQueue(self.clock), None)  # type: ignore[arg-type]
+        self.layer = TransactionLayer(TimerQueue(self.clock), None)
         self.server = Recorder(self._answer)
         self.retryAfter = b""
         self.place = self.network.element(self, "192.0.2.1")

@@ -279,7 +279,7 @@ class LayerTests(SynchronousTestCase):
         """
         clock = Clock()
         # Nothing but answers to its own requests comes up here, so it needs no user.
-        layer = TransactionLayer(TimerQueue(clock), None)  # type: ignore[arg-type]
+        layer = TransactionLayer(TimerQueue(clock), None)
         server = Recorder(answer)
         association, _ = associationPair(Element(layer), server, transport, clock=clock, latency=0.01)
         return clock, OptionsProbe(layer, clock), association, server

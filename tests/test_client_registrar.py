@@ -38,7 +38,7 @@ class Transaction:
         self.responses: list[Response] = []
 
     def respond(self, response: Response) -> None:
-        self.responses.append(parse(response.toBytes()))  # type: ignore[arg-type]
+        self.responses.append(parse(response.toBytes()))
 
 
 class RegistrarCase(SynchronousTestCase):
@@ -115,7 +115,7 @@ class RegistrarCase(SynchronousTestCase):
         The answer to a request as it is.
         """
         transaction = Transaction(line or self.line)
-        self.assertTrue(self.registrar.registerReceived(transaction, request))  # type: ignore[arg-type]
+        self.assertTrue(self.registrar.registerReceived(transaction, request))
         (response,) = transaction.responses
         return response
 
@@ -239,7 +239,7 @@ class OursTests(RegistrarCase):
 
     def goesOn(self, line: Any = None, **changes: Any) -> None:
         transaction = Transaction(line or self.line)
-        taken = self.registrar.registerReceived(transaction, self.request(PHONE, **changes))  # type: ignore
+        taken = self.registrar.registerReceived(transaction, self.request(PHONE, **changes))
         self.assertEqual((taken, transaction.responses), (False, []))
 
     def test_elsewhere(self) -> None:
@@ -307,7 +307,7 @@ class BindingTests(RegistrarCase):
         self.keeper.slow = True
         transaction = Transaction(self.line)
         request = self.signed(self.request(PHONE))
-        self.registrar.registerReceived(transaction, request)  # type: ignore[arg-type]
+        self.registrar.registerReceived(transaction, request)
         self.assertEqual(transaction.responses, [])
         self.keeper.pending[0].callback(None)
         self.assertEqual([response.status for response in transaction.responses], [200])
@@ -321,7 +321,7 @@ class BindingTests(RegistrarCase):
         transactions = [Transaction(self.line), Transaction(self.line)]
         for transaction in transactions:
             request = self.signed(self.request(PHONE))
-            self.registrar.registerReceived(transaction, request)  # type: ignore[arg-type]
+            self.registrar.registerReceived(transaction, request)
         self.keeper.pending[0].errback(sqlite3.OperationalError("database or disk is full"))
         self.assertEqual(self.bindings.of(ALICE), [])
         # The second waited for the first.
@@ -341,7 +341,7 @@ class BindingTests(RegistrarCase):
         for number in range(13):
             transactions.append(Transaction(self.line))
             request = self.signed(self.request(b"<sip:alice@192.0.2.1%d>" % number, callId=b"%d" % number))
-            self.registrar.registerReceived(transactions[-1], request)  # type: ignore[arg-type]
+            self.registrar.registerReceived(transactions[-1], request)
         self.assertEqual([[one.status for one in last.responses] for last in transactions[-2:]], [[503]] * 2)
         self.assertEqual(transactions[-1].responses[0].get(b"Retry-After"), b"5")
         while self.keeper.pending:

@@ -133,7 +133,7 @@ class RoleCase(SynchronousTestCase):
                 lambda line=line: succeed(line),
                 lambda association: succeed(Available()),
                 self.clock,
-                observer,  # type: ignore[arg-type]
+                observer,
             )
             self.links[name].start()
         self.users = Users()
@@ -150,7 +150,7 @@ class RoleCase(SynchronousTestCase):
             self.links,
             self.users,
             tdm,
-            {zone: Pool(self.asked, zone) for zone in (INTERFACE, NETWORK)}.__getitem__,  # type: ignore[arg-type]
+            {zone: Pool(self.asked, zone) for zone in (INTERFACE, NETWORK)}.__getitem__,
             2.0,
             self.reroutes,
             priorities,
@@ -570,9 +570,9 @@ class UserTests(RoleCase):
         request = self.request(method, uri=b"sip:bob@192.0.2.77", toTag=toTag, headers=headers)
         found: list[Target] = []
         context = FakeContext(request, isInvite=method == b"INVITE", inDialog=bool(toTag))
-        context.tryFirst = found.extend  # type: ignore[method-assign]
+        context.tryFirst = found.extend
         target = self.role.towards(Hop(b"SCTP", "192.0.2.12", 5060), NETWORK)
-        again = self.role.failed(context, target, reason, None)  # type: ignore[arg-type]
+        again = self.role.failed(context, target, reason, None)
         self.assertEqual(again, bool(found))
         return (found[0].hop, request.elements(b"Route")) if found else None
 
@@ -671,8 +671,8 @@ class FailureTests(RoleCase):
 
     def test_answered(self) -> None:
         self.links["server-102"].unansweredInRow = 3
-        self.role.answered(FakeContext(None), Target(token=self.links["server-102"]))  # type: ignore[arg-type]
-        self.role.answered(FakeContext(None), Target(token=INTERFACE))  # type: ignore[arg-type]
+        self.role.answered(FakeContext(None), Target(token=self.links["server-102"]))
+        self.role.answered(FakeContext(None), Target(token=INTERFACE))
         link = self.links["server-102"]
         self.assertEqual((link.invites, link.unansweredInRow), (1, 0))
 
@@ -681,9 +681,7 @@ class FailureTests(RoleCase):
         A user, or the TDM route: there is no other.
         """
         for token in (INTERFACE, object()):
-            self.assertFalse(
-                self.role.failed(FakeContext(self.request()), Target(token=token), "lost", None)  # type: ignore[arg-type]
-            )
+            self.assertFalse(self.role.failed(FakeContext(self.request()), Target(token=token), "lost", None))
 
     def redirected(self, *contacts: bytes) -> list[str] | None:
         again = self.failed("answer", 302, headers=[(b"Contact", contact) for contact in contacts])

@@ -120,7 +120,7 @@ class CollectorTests(SynchronousTestCase):
         through, which takes a sixteenth of a second.
         """
         blocks = sys.getallocatedblocks() + 1_000_000
-        self.layer.clients = dict.fromkeys(range(transactions))  # type: ignore[arg-type]
+        self.layer.clients = dict.fromkeys(range(transactions))
         times = (turn * 0.0625 for turn in itertools.count())
         with (
             patch("sys.getallocatedblocks", lambda: blocks),

@@ -345,7 +345,7 @@ class Ordering(ControllerCase):
 
             return original(values, person).addCallback(result)
 
-        self.controller.order = order  # type: ignore[method-assign]
+        self.controller.order = order
         outcome = await self.give("rehearse", "--node", "server-102", role="viewer")
         self.assertEqual((outcome.status, outcome.facts["retryAfter"]), (Exit.DONE, 60.0), outcome.text)
         given = self.give("rehearse", "--node", "server-102", "--wait", "--json", role="viewer")
@@ -448,7 +448,7 @@ class Refused(ControllerCase):
         self.assertTrue(outcome.text.startswith(f"{self.url} cannot be reached: "), outcome.text)
         self.url = here
         pending: Deferred[Any] = Deferred()
-        self.controller.audit = lambda *_: pending  # type: ignore[method-assign]
+        self.controller.audit = lambda *_: pending
         outcome = await self.give("audit", "--timeout", "0.2")
         self.assertEqual(
             (outcome.status, outcome.text),

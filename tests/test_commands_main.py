@@ -190,7 +190,7 @@ class Processes(ControlledCase):
         service = await self.server()
         child = self.give("watch", "--json")
         await self.until(lambda: self.control._factory._node._watchers)
-        service.orders()["drain"](why="at the console")  # type: ignore[operator]
+        service.orders()["drain"](why="at the console")
         await child.printed(b'"offline"')
         child.signal(SIGINT)
         self.assertEqual((await child.ended, child.errors), (130, b""))

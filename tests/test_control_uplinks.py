@@ -75,7 +75,7 @@ class LinkCase(SynchronousTestCase):
             self.noted.append((what, facts))
             noted(giver, what, facts)
 
-        self.door.noted = note  # type: ignore[method-assign]
+        self.door.noted = note
         self.endpoint = Endpoint(self.rig, ("server-1", "controller-120"))
         self.spoken = Spoken()
         self.node = Node(
@@ -453,7 +453,7 @@ class Trust(LinkCase):
         link: Any = Link()
         link.handshakeCompleted = lambda: None
         endpoint = Endpoint(self.rig, ("server-1", "controller-120"))
-        endpoint.connect(Fixed(link))  # type: ignore[arg-type]
+        endpoint.connect(Fixed(link))
         return link, endpoint
 
     def say(self, hello: Any) -> Any:

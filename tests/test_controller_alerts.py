@@ -45,7 +45,7 @@ class Overdue(SynchronousTestCase):
         self.fleet = Fleet(self.clock.seconds)
         self.links = {name: Link() for name in ("client-110", "client-111")}
         for name, link in self.links.items():
-            self.fleet.hello(Hello(name, "client", "1", "b", 0), link, "")  # type: ignore[arg-type]
+            self.fleet.hello(Hello(name, "client", "1", "b", 0), link, "")
         self.alerts = Alerts("controller-120", self.clock, self.fleet, self.clock.seconds, after=10.0)
         self.told: list[Mapping[str, Any]] = []
         self.alerts.hooks.append(self.told.append)
@@ -114,7 +114,7 @@ class Overdue(SynchronousTestCase):
         """
         self.say("client-110", server_102=1.0)
         self.clock.advance(10)
-        self.fleet.lost("client-110", self.links["client-110"], "reset")  # type: ignore[arg-type]
+        self.fleet.lost("client-110", self.links["client-110"], "reset")
         self.assertEqual(self.words(), [("server-102", "firing")])
         self.fleet.forget("client-110")
         self.assertEqual(self.words(), [("server-102", "resolved")])
@@ -286,7 +286,7 @@ class Posted(SynchronousTestCase):
                 tries.append(url)
                 raise ConnectionRefusedError("refused")
 
-        webhook = Webhook(self.clock, Nobody(), "http://x/", chance=lambda: 1.0)  # type: ignore[arg-type]
+        webhook = Webhook(self.clock, Nobody(), "http://x/", chance=lambda: 1.0)
         webhook({})
         self.clock.advance(1.0)
         self.assertEqual(tries, ["http://x/"] * 2)

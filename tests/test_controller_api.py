@@ -108,7 +108,7 @@ class Described(SynchronousTestCase):
         from sipgrace.controller.web.api import API
 
         app = Klein()
-        API(FakeController(), Tokens([]), Clock(), None, None).routes(app)  # type: ignore[arg-type]
+        API(FakeController(), Tokens([]), Clock(), None, None).routes(app)
         routed = {
             (method, re.sub(r"<string:(\w+)>", r"{\1}", rule.rule))
             for rule in app.url_map.iter_rules()
@@ -149,7 +149,7 @@ class Drawn(SynchronousTestCase):
             self.drawn += 1
             return view()
 
-        self.controller.fleet.view = drawing  # type: ignore[method-assign]
+        self.controller.fleet.view = drawing
         self.overview = Overview(self.controller.fleet, self.clock.seconds, lambda: self.spent)
 
     def look(self) -> tuple[int, int]:
@@ -352,7 +352,7 @@ class Asking(WebCase):
             pending.append(Deferred())
             return pending[-1]
 
-        self.controller.order = order  # type: ignore[method-assign]
+        self.controller.order = order
         body = b'{"node": "server-102", "kind": "drain"}'
         head = (
             b"POST /api/v1/orders HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer operator's\r\n"
@@ -630,7 +630,7 @@ class Refusing(WebCase):
         def audit(*_: Any) -> Any:
             raise ZeroDivisionError("secret")
 
-        self.controller.audit = audit  # type: ignore[method-assign]
+        self.controller.audit = audit
         await self.refused(500, "a fault in this program; its log says more", "GET", "/api/v1/audit")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

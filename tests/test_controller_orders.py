@@ -436,7 +436,7 @@ class Refused(OrdersCase):
             )
             self.assertTrue(str(failure.value).startswith(why), str(failure.value))
             self.assertEqual(failure.value.status, 400)
-        self.failureResultOf(self.controller.order([], ALICE), Malformed)  # type: ignore[arg-type]
+        self.failureResultOf(self.controller.order([], ALICE), Malformed)
 
     def test_notLinked(self) -> None:
         """
@@ -479,7 +479,7 @@ class Refused(OrdersCase):
             return original(what, work)
 
         original = self.store._write
-        self.store._write = write  # type: ignore[method-assign]
+        self.store._write = write
         self.assertEqual(self.refusal(StoreError, "drain"), "no answer")
         self.assertEqual(self.outcomes(), [("server-102", "failed", "no answer")])
         self.kill()
@@ -782,7 +782,7 @@ class Budgeted(OrdersCase):
             slow.append(done := Deferred())
             return done.addCallback(lambda _: write(what, work))
 
-        self.store._write = slowly  # type: ignore[method-assign]
+        self.store._write = slowly
         self.given("resume")
         self.pass_(2)
         self.assertEqual(len(slow), 1)
@@ -1127,7 +1127,7 @@ class Announced(OrdersCase):
         self.failureResultOf(announce("server-103", 60.0, None, "", VIEWER), NotAllowed)
         self.failureResultOf(announce("", 60.0, None, "", ALICE), Malformed)
         self.failureResultOf(announce("server-103", -1.0, None, "", ALICE), Malformed)
-        self.failureResultOf(announce("server-103", None, None, "", ALICE), Malformed)  # type: ignore[arg-type]
+        self.failureResultOf(announce("server-103", None, None, "", ALICE), Malformed)
         self.failureResultOf(announce("server-103", 1.0, None, "a\r\nb", ALICE), Malformed)
         self.failureResultOf(self.controller.unannounce("server-103", "", VIEWER), NotAllowed)
         self.assertEqual(self.client.link.told, [])

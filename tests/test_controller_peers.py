@@ -448,14 +448,14 @@ class PeersTests(SynchronousTestCase):
         A node that the other has forgotten is gone here, too.
         """
         self.start()
-        self.b.fleet.lost("server-2", self.second, "over")  # type: ignore[arg-type]
+        self.b.fleet.lost("server-2", self.second, "over")
         self.b.fleet.forget("server-2")
         self.rig.run()
         self.assertEqual(self.a.nodes(), [("server-1", "", True)])
 
     def raw(self, names: tuple[str, str]) -> Any:
         link: Any = Listening()
-        Endpoint(self.other, names).connect(Fixed(link))  # type: ignore[arg-type]
+        Endpoint(self.other, names).connect(Fixed(link))
         return link
 
     def test_strangers(self) -> None:

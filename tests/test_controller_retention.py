@@ -102,7 +102,7 @@ class Ended(RetentionCase):
             sent.append(signed)
             return take(signed)
 
-        self.node.take = note  # type: ignore[method-assign]
+        self.node.take = note
         self.given("drain")
         self.pass_(10)
         self.given("resume")
@@ -310,7 +310,7 @@ class Steps(RetentionCase):
             slow.append(done)
             return done.addCallback(lambda _: prune(*args))
 
-        self.store.prune = slowly  # type: ignore[method-assign]
+        self.store.prune = slowly
         self.clock.advance(FIRST + 1)
         stopped = self.controller.stop()
         self.assertNoResult(stopped)

@@ -46,7 +46,7 @@ class RollingCase(OrdersCase):
         record: RollingRecord = self.successResultOf(self.ask(**values))
         return record
 
-    def refusal(self, expected: type[Exception], **values: Any) -> str:  # type: ignore[override]
+    def refusal(self, expected: type[Exception], **values: Any) -> str:
         """
         The same, and it does not.
         """
@@ -394,7 +394,7 @@ class Troubled(RollingCase):
         """
         It begins to come back, and cannot.
         """
-        self.node.serve = lambda: self.node.tell("failed", "offline", None, "port 5060 is in use")  # type: ignore[method-assign]
+        self.node.serve = lambda: self.node.tell("failed", "offline", None, "port 5060 is in use")
         self.roll(settle=1)
         self.assertEqual(
             self.trouble("done", "trouble", "waiting"),
@@ -586,7 +586,7 @@ class Troubled(RollingCase):
             slow.append(done)
             return done.addCallback(lambda _: read(id))
 
-        self.store.order = slowly  # type: ignore[method-assign]
+        self.store.order = slowly
         return slow
 
     def test_stopWhileProceeding(self) -> None:
@@ -759,7 +759,7 @@ class Asked(RollingCase):
             ({"queue": True}, Malformed, "'queue' is not known"),
             ({"person": VIEWER}, NotAllowed, "takes the role operator"),
         ]:
-            self.assertIn(why, self.refusal(expected, **values))  # type: ignore[arg-type]
+            self.assertIn(why, self.refusal(expected, **values))
         self.node.unlink()
         self.assertIn("server-102 has no link", self.refusal(OrderRefused))
         self.assertEqual(self.successResultOf(self.controller.rollings()), [])
@@ -789,7 +789,7 @@ class Asked(RollingCase):
             slow.append(done)
             return done.addCallback(lambda _: write(what, work))
 
-        self.store._write = slowly  # type: ignore[method-assign]
+        self.store._write = slowly
         return slow
 
     def test_twiceAtOnce(self) -> None:
@@ -890,7 +890,7 @@ class Killed(RollingCase):
         self.until("settling", "waiting", "waiting")
         self.kill()
         waited = self.nodes["server-102"]
-        link, waited.connect = waited.connect, lambda fleet: None  # type: ignore[method-assign, assignment]
+        link, waited.connect = waited.connect, lambda fleet: None
         self.begin()
         self.until("done", "draining", "waiting")
         self.pass_(6)
@@ -945,7 +945,7 @@ class Killed(RollingCase):
             dead.die()
             return Deferred()
 
-        self.store._write = writing  # type: ignore[method-assign]
+        self.store._write = writing
 
     def roundabout(self, kills: list[tuple[int, bool]], down: float) -> None:
         """

@@ -327,7 +327,7 @@ guard = 20
         )
         self.assertEqual(status["links"], f"127.0.7.4:{self.port(controller)}")
         json.dumps(status)
-        refused = controller.node.order(None, "drain", "")  # type: ignore[arg-type]
+        refused = controller.node.order(None, "drain", "")
         with self.assertRaises(OrderRefused) as caught:
             await refused
         self.assertIn("orders for its fleet go to its HTTP API", str(caught.exception))

@@ -91,11 +91,11 @@ class Shared(ControllerCase):
         """
         The state of a server, as a controller sees it.
         """
-        found: str = controller.fleet.member(name).state  # type: ignore[attr-defined]
+        found: str = controller.fleet.member(name).state
         return found
 
     def claimed(self, *controllers: object) -> list[str]:
         """
         What any controller has claimed.
         """
-        return [name for one in controllers for name in one.controller._claims.mine]  # type: ignore[attr-defined]
+        return [name for one in controllers for name in one.controller._claims.mine]

@@ -146,7 +146,7 @@ class Shared(EtcdCase):
             await b.putRolling(replace(rolling, text="again"))
             return await transact(*parts, when=when)
 
-        a._gateway.transact = late  # type: ignore[method-assign]
+        a._gateway.transact = late
         for kind in (Kept.ORDERS, Kept.ROLLINGS):
             self.assertEqual((await a.prune(kind, 2000.0)).removed, 0)
         del a._gateway.transact
@@ -280,7 +280,7 @@ class Shared(EtcdCase):
                 await a._gateway.transact(put(a._key("group", "default"), str(next(others))))
                 return await original(*args)
 
-            a._take = late  # type: ignore[method-assign]
+            a._take = late
             await a.claim("default", "server-102", one)
 
         with self.assertRaises(StoreError) as caught:
@@ -389,12 +389,12 @@ class Leases(EtcdCase):
             lost = Deferred.fromCoroutine(other._gateway.revoke(store._lease))
             return lost.addCallback(lambda _: hold(group, server))
 
-        store.hold = late  # type: ignore[method-assign]
+        store.hold = late
         with self.assertRaises(StoreError):
             await controller.order({"node": "server-102", "kind": "drain"}, ALICE)
         self.assertEqual(node.obeyed, [])
         self.assertEqual(await store.openOrders(), [])
-        store.hold = hold  # type: ignore[method-assign]
+        store.hold = hold
         record = await controller.order({"node": "server-102", "kind": "drain"}, ALICE)
         self.assertEqual(record.outcome, Outcome.OBEYED)
         await controller.stop()
@@ -501,7 +501,7 @@ class Answers(SynchronousTestCase):
                 self.asked.append((url, json.loads(data)))
                 return succeed(Response())
 
-        return Gateway(Clock(), Client(), ["http://a/", "http://b"])  # type: ignore[arg-type]
+        return Gateway(Clock(), Client(), ["http://a/", "http://b"])
 
     def test_asked(self) -> None:
         """

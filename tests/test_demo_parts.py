@@ -187,7 +187,7 @@ class Loads(SynchronousTestCase):
 
     def load(self, plan: Plan) -> Load:
         phones = {client: FakePhone(client, self.book, self.placed) for client in CLIENTS}
-        return Load(self.clock, plan, phones, self.book)  # type: ignore[arg-type]
+        return Load(self.clock, plan, phones, self.book)
 
     def test_rate(self) -> None:
         """
@@ -317,7 +317,7 @@ def drained(**values: object) -> Drain:
         "backAfter": 4.5,
         "offlineAfter": 0.15,
     }
-    return Drain(**(good | values))  # type: ignore[arg-type]
+    return Drain(**(good | values))
 
 
 class Results(SynchronousTestCase):

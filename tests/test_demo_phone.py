@@ -31,7 +31,7 @@ class PhoneCase(SynchronousTestCase):
         self.book = Book(self.clock.seconds)
         self.timers = TimerQueue(self.clock)
         self.phone = Phone(self.clock, self.timers, CLIENTS[0], Plan(ring=1.0, hold=0.5), self.book)
-        self.phone.use(self.network.element(self.phone, *PHONE, transport=b"UDP"))  # type: ignore[arg-type]
+        self.phone.use(self.network.element(self.phone, *PHONE, transport=b"UDP"))
         self.client = Recorder()
         self.element = self.network.element(self.client, *PROXY, transport=b"UDP")
 

@@ -36,7 +36,7 @@ class FakeSource:
         return True
 
     def returnPath(self, message: Message) -> IAssociation:
-        return self  # type: ignore[return-value]
+        return self
 
 
 class Broken(Recorder):
@@ -48,7 +48,7 @@ class Broken(Recorder):
         super().messageReceived(message, association)
         raise ZeroDivisionError("a bug above")
 
-    associationMade = associationLost = messageReceived  # type: ignore[assignment]
+    associationMade = associationLost = messageReceived
 
 
 class IntakeTests(SynchronousTestCase):
@@ -63,8 +63,8 @@ class IntakeTests(SynchronousTestCase):
         self.intake = Intake(self.user, self.clock, Bounds())
         self.source = FakeSource()
         self.lines: list[dict[str, object]] = []
-        globalLogPublisher.addObserver(self.lines.append)  # type: ignore[arg-type]
-        self.addCleanup(globalLogPublisher.removeObserver, self.lines.append)  # type: ignore[arg-type]
+        globalLogPublisher.addObserver(self.lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.lines.append)
 
     def counted(self) -> dict[str, int]:
         return {name: count for name, count in self.intake.counters.asDict().items() if count}
@@ -210,8 +210,8 @@ class IntakeTests(SynchronousTestCase):
     def test_userRaisesOverAssociations(self) -> None:
         near = FakeSource()
         self.intake.user = Broken()
-        self.intake.made(near)  # type: ignore[arg-type]
-        self.intake.lost(near, None)  # type: ignore[arg-type]
+        self.intake.made(near)
+        self.intake.lost(near, None)
         self.assertEqual(self.counted(), {"failed": 2, "unlogged": 1})
         self.flushLoggedErrors()
 

@@ -165,7 +165,7 @@ class ConsentTests(SynchronousTestCase):
         request = parse(Request.make(b"MESSAGE", b"sip:192.0.2.110", headers, body).toBytes())
         assert isinstance(request, Request)
         transaction = Transaction(self.ours if association is None else association)
-        taken = self.consent.messageReceived(transaction, request)  # type: ignore[arg-type]
+        taken = self.consent.messageReceived(transaction, request)
         self.assertEqual(len(transaction.responses), int(taken))
         return (transaction.responses[0].status, transaction.responses[0].reason) if taken else None
 

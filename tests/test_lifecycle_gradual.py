@@ -209,7 +209,7 @@ class RampTests(SynchronousTestCase):
         self.gate = Gate(self.clock)
         self.control = Control()
         self.told: list[bool] = []
-        self.ramp = Ramp(self.gate, self.control, self.told.append)  # type: ignore[arg-type]
+        self.ramp = Ramp(self.gate, self.control, self.told.append)
 
     def happens(self, change: Change) -> None:
         state = State.SLOWING if change is Change.SLOWING else State.DRAINING

@@ -142,7 +142,7 @@ class World:
             self.associations,
             self.gate,
             [self],
-            Settings(**settings),  # type: ignore[arg-type]
+            Settings(**settings),
             serving,
         )
 
@@ -1002,7 +1002,7 @@ class ReturnTests(SynchronousTestCase):
         So it is where listen() raises instead.
         """
         world = into("Offline")
-        world.associations.listen = lambda: 1 / 0  # type: ignore[method-assign]
+        world.associations.listen = lambda: 1 / 0
         self.failureResultOf(world.lifecycle.resume(), ZeroDivisionError)
         self.assertEqual(
             world.flush(), ["returning (returning)", "stop listening", "failed (offline): division by zero"]

@@ -104,7 +104,7 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual((list(self.ledger), list(self.ledger.setups)), ([third, talk], [third]))
         self.assertEqual((self.ledger.ages(15), self.ledger.oldest), ([1], third))
         self.assertEqual([one in self.ledger for one in (first, third, talk)], [False, True, True])
-        first.call = talk  # type: ignore[attr-defined]
+        first.call = talk
         self.assertIn(first, self.ledger)
         self.ledger.settle(third)
         self.assertEqual((self.counts()["settled"], told), (1, []))

@@ -128,7 +128,7 @@ class RehearsalTests(SynchronousTestCase):
             {"waiting": 3, "dialogs": 1, "oldest": 4.0, "cutOff": None},
         )
         other = Call(self.world, "other")
-        self.calls[1].call = other  # type: ignore[attr-defined]
+        self.calls[1].call = other
         self.world.ledger.hold(self.calls[1], other)
         self.calls[2].end()
         self.clock.pump([0.1] * 86)

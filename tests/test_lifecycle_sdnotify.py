@@ -155,7 +155,7 @@ class SystemdTests(SynchronousTestCase):
         def listen() -> None:
             raise OSError("port 5060\nREADY=1")
 
-        world.associations.listen = listen  # type: ignore[assignment]
+        world.associations.listen = listen
         self.failureResultOf(world.lifecycle.resume(), OSError)
         self.assertEqual(manager.told(), ["STATUS=Offline: port 5060 READY=1"])
 

@@ -178,7 +178,7 @@ async def logIn(test: TestCase, port: int, key: Key | None) -> Client:
     """
     client = Client(key)
     factory = ClientFactory()
-    factory.buildProtocol = lambda address: client  # type: ignore[method-assign]
+    factory.buildProtocol = lambda address: client
     client.factory = factory
     connector = IReactorTCP(reactor).connectTCP("127.0.0.1", port, factory)
     test.addCleanup(lambda: client.gone)

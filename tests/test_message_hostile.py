@@ -51,7 +51,7 @@ def readAll(message: Request | Response) -> None:
                     assert cls.parse(bytes(again)) == again, value
             uri = tolerate(parseURI, value)
             if uri is not None:
-                assert sameURI(uri, uri)  # type: ignore[arg-type]
+                assert sameURI(uri, uri)
         tolerate(message.elements, name)
         tolerate(message.copy().popFirst, name)
     if isinstance(message, Request):

@@ -333,7 +333,7 @@ class CallTests(NetworkCase):
         """
         call = self.alice.call("1121", "110")
         self.bob.element.stopListening()
-        self.bob.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.bob.messageReceived = lambda message, association: None
         self.world.run(40)
         self.ended(call, 408)
         self.assertEqual(self.active("110"), ["server-102", "server-104"])
@@ -356,11 +356,11 @@ class CallTests(NetworkCase):
             else:
                 received(message, association)
 
-        self.bob.messageReceived = forward  # type: ignore[method-assign]
+        self.bob.messageReceived = forward
         call = self.alice.call("1121", "110")
         self.world.run(0.1)
         self.ended(call, 482)
-        self.assertEqual(self.world.servers["102"].element.core.counters["loops"], 1)  # type: ignore[union-attr]
+        self.assertEqual(self.world.servers["102"].element.core.counters["loops"], 1)
         self.assertEqual(
             [line for line in self.world.take() if line.endswith("INVITE")],
             [
@@ -576,7 +576,7 @@ class DrainTests(NetworkCase):
         def slowly(message: Any, association: Any) -> None:
             self.world.clock.callLater(0.7, receive, message, association)
 
-        self.bob.messageReceived = slowly  # type: ignore[method-assign]
+        self.bob.messageReceived = slowly
         self.world.take()
         self.world.drain("102")
         self.world.run(9.05)
@@ -614,7 +614,7 @@ class DrainTests(NetworkCase):
         self.bob.rings = None
         call = self.alice.call("1121", "110")
         self.world.run(0.5)
-        self.bob.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.bob.messageReceived = lambda message, association: None
         self.world.drain("102")
         self.world.run(9.2)
         ledger = self.world.servers["102"].element.ledger

@@ -148,9 +148,7 @@ class AckTests(RecordRouteCase):
         call = self.alice.call("1121", "110")
         received = self.alice.messageReceived
         held: list[Any] = []
-        self.alice.messageReceived = lambda message, association: held.append(  # type: ignore[method-assign]
-            (message, association)
-        )
+        self.alice.messageReceived = lambda message, association: held.append((message, association))
         self.world.run(0.1)
         self.assertEqual(self.waiting(), {"102": 1, "110": 1})
         self.world.drain("102")
@@ -165,7 +163,7 @@ class AckTests(RecordRouteCase):
 
     def test_neverComes(self) -> None:
         self.alice.call("1121", "110")
-        self.alice.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.alice.messageReceived = lambda message, association: None
         self.world.run(4.4)
         self.assertEqual(self.waiting()["102"], 1)
         self.world.run(0.3)
@@ -274,7 +272,7 @@ class DialogsTests(DialogsCase):
         Phones that do not answer BYE keep nobody beyond the settlement.
         """
         self.talking()
-        self.bob.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.bob.messageReceived = lambda message, association: None
         self.world.drain("102")
         self.world.run(8.9)
         self.assertEqual((self.world.state("102"), self.left()), ("draining", (1, 0, 1)))
@@ -412,7 +410,7 @@ class TransportsTests(DialogsCase):
                 received(message, association)
             lost.append(message)
 
-        self.carol.messageReceived = loseFirst  # type: ignore[method-assign]
+        self.carol.messageReceived = loseFirst
         self.world.run(10)
         self.world.drain("102", guard=30.0)
         self.world.run(27.1)

@@ -505,7 +505,7 @@ class InTheProxy(SynchronousTestCase):
         heard: list[tuple[int, object]] = []
 
         def hear(given: Response, target: Target) -> None:
-            heard.append((given.status, (given.get(b"Via") or b"")[:26], target.association))  # type: ignore[arg-type]
+            heard.append((given.status, (given.get(b"Via") or b"")[:26], target.association))
 
         self.core.heard = hear
         self.call(1)
@@ -549,8 +549,8 @@ class InTheRole(SynchronousTestCase):
             association = client.connect(f"192.0.2.{number}")
             self.links[name] = ServerLink(
                 name,
-                lambda association=association: succeed(association),  # type: ignore[misc]
-                lambda association: succeed(None),  # type: ignore[arg-type]
+                lambda association=association: succeed(association),
+                lambda association: succeed(None),
                 self.clock,
                 cast(Any, Servers(active)),
                 LinkSettings(testNew=False),

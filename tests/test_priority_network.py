@@ -133,7 +133,7 @@ class DrainTests(PriorityCase):
         """
         self.leave("102", "104")
         # A callee that obeys nobody keeps the servers from going early.
-        self.bob.messageReceived = lambda message, association: None  # type: ignore[method-assign]
+        self.bob.messageReceived = lambda message, association: None
         self.world.run(8.0)
         self.assertEqual((self.world.state("102"), self.world.state("104")), ("draining", "draining"))
         self.world.take()

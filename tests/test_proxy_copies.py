@@ -462,7 +462,7 @@ class CopiesTests(SynchronousTestCase):
         for number, change in enumerate(changed):
             rig.take()
             branch = b"z9hG4bK%d" % number
-            rig.receive(makeRequest(b"INVITE", via=rig.VIA, branch=branch, **change), "other")  # type: ignore[arg-type]
+            rig.receive(makeRequest(b"INVITE", via=rig.VIA, branch=branch, **change), "other")
             self.assertEqual(rig.take(), ["other 100", "a INVITE"], change)
         rig.receive(makeRequest(b"INVITE", via=b"SIP/2.0/SCTP 192.0.2.12", branch=b"z9hG4bKb"), "b")
         self.assertEqual(rig.take(), ["b 100", "a INVITE"])

@@ -677,7 +677,7 @@ class ForcedTests(SynchronousTestCase):
         An association may have to be made first; where that fails there is nothing to wait for.
         """
         rig = CallRig()
-        rig.role.unreached = ("192.0.2.99",)  # type: ignore[attr-defined]
+        rig.role.unreached = ("192.0.2.99",)
         rig.call(contact=b"<sip:bob@192.0.2.77;transport=tcp>")
         rig.receive(rig.make(b"INVITE", callId=b"second"))
         rig.pickUp(contact=b"<sip:bob@192.0.2.99>")

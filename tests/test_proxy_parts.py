@@ -211,7 +211,7 @@ class IdentityTests(SynchronousTestCase):
             self.assertEqual(self.identity.recordRoute(self.line(transport, zone, port)), value)
             self.assertEqual(self.identity.zoneOfRoute(value), zone)
             self.assertEqual(self.identity.zoneOfRoute(b'"x" ' + value + b";y"), zone)
-            self.assertEqual(self.identity.zoneOf(NameAddr.parse(value).uri), zone)  # type: ignore[arg-type]
+            self.assertEqual(self.identity.zoneOf(NameAddr.parse(value).uri), zone)
         self.assertEqual(self.identity.zoneOfRoute(b"<sip:192.0.2.100:5062;lr>"), "network")
         self.assertEqual(self.identity.zoneOfRoute(b"<sip:192.0.2.9;lr>"), None)
         self.assertEqual(self.identity.zoneOfRoute(b"<tel:+4930>"), None)

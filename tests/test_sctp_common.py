@@ -222,7 +222,7 @@ class PaperTests(SynchronousTestCase):
         self.transport.registerProducer(producer, True)
         self.transport.room = 0
         self.transport.write(b"a")
-        producer.resumeProducing = lambda: 1 / 0  # type: ignore[method-assign,assignment]
+        producer.resumeProducing = lambda: 1 / 0
         self.transport.room = 1
         self.transport.writable()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -272,7 +272,7 @@ class PaperTests(SynchronousTestCase):
         """
         An error in C{connectionLost} is logged.
         """
-        self.protocol.connectionLost = lambda reason: 1 / 0  # type: ignore[method-assign]
+        self.protocol.connectionLost = lambda reason: 1 / 0
         self.transport.end(ConnectionDone())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -366,7 +366,7 @@ class AttemptTests(SynchronousTestCase):
         """
         A factory that makes none fails the attempt.
         """
-        self.factory.buildProtocol = lambda address: None  # type: ignore[method-assign]
+        self.factory.buildProtocol = lambda address: None
         self.attempt.succeeded(self.transport)
         self.failureResultOf(self.attempt.deferred, ConnectError)
         self.assertEqual((self.events, self.transport.events), (["start", "stop"], ["abort"]))

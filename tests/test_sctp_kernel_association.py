@@ -359,7 +359,7 @@ class EndTests(TransportCase):
     def ending(self, *steps: Any) -> Any:
         transport, peer = self.accepted()
         reasons: list[Any] = []
-        peer.connectionLost = lambda reason: reasons.append(reason.value)  # type: ignore[method-assign]
+        peer.connectionLost = lambda reason: reasons.append(reason.value)
         self.play(transport, *steps)
         self.assertEqual(len(reasons), 1)
         self.assertEqual((self.reactor.readers, self.reactor.writers), ([], []))

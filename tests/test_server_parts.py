@@ -110,7 +110,7 @@ class ClientsTests(SynchronousTestCase):
             ("192.0.2.1", 5060),
             (host, port),
             False,
-            None,  # type: ignore[arg-type]
+            None,
         )
         self.clients.associationMade(made)
         return made

@@ -92,7 +92,7 @@ class RoleCase(SynchronousTestCase):
             Access(self.clients, allow, deny),
             rules,
             self.table,
-            self.pool,  # type: ignore[arg-type]
+            self.pool,
             self.ledger,
             100,
             **{"addresses": {}, **changes},
@@ -225,7 +225,7 @@ class AdmitTests(RoleCase):
         role = self.make(priorities=Priorities(["wps"]))
         role.dialogs = type("Table", (), {"full": False})()
         self.assertEqual(self.status(self.request(), role), None)
-        role.dialogs.full = True  # type: ignore[misc]
+        role.dialogs.full = True
         self.assertEqual(self.admit(self.request(), role), Answer(503))
         for request in (
             self.request(b"MESSAGE"),

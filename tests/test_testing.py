@@ -91,8 +91,8 @@ class PairTests(SynchronousTestCase):
 
     def test_answersInTheSameFlush(self) -> None:
         def answer(message: Message, association: IAssociation) -> None:
-            association.send(makeResponse(message, 100))  # type: ignore[arg-type]
-            association.send(makeResponse(message, 486))  # type: ignore[arg-type]
+            association.send(makeResponse(message, 100))
+            association.send(makeResponse(message, 486))
 
         self.bob.answer = answer
         self.near.send(makeRequest(b"INVITE"))

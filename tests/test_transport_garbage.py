@@ -105,7 +105,7 @@ class GarbageTests(SocketCase):
             for number, data in enumerate(INPUTS):
                 peer.send(data)
                 peer.send(GOOD)
-                await self.until(lambda number=number: self.accepted() >= number + 1)  # type: ignore[misc]
+                await self.until(lambda number=number: self.accepted() >= number + 1)
             answers = Counter[bytes]()
             try:
                 while True:
@@ -175,7 +175,7 @@ class GarbageTests(SocketCase):
             f"tls:0:interface=127.0.0.1:privateKey={directory}/server-both.pem", bounds=Bounds(linger=2.0)
         )
         description = f"tls:127.0.0.1:{listener.port}:caCerts={directory}/ca.pem"
-        self.client = lambda listener: description  # type: ignore[method-assign]
+        self.client = lambda listener: description
         for data in (b"", b"garbage\r\n\r\n", GOOD, b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", bytes(5000)):
             raw = await self.raw(f"tcp:127.0.0.1:{listener.port}")
             raw.transport.write(data)
@@ -186,7 +186,7 @@ class GarbageTests(SocketCase):
             bad, other = await self.connect(description)
             bad._wire.write(data)
             bad.shutdown()
-            await other.until(lambda other=other: not other.associations())  # type: ignore[misc]
+            await other.until(lambda other=other: not other.associations())
             good, other = await self.connect(description)
             good.send(GOOD)
             await other.told("made", "200 OPTIONS")
@@ -205,7 +205,7 @@ class GarbageTests(SocketCase):
         for number, data in enumerate(INPUTS):
             bad._wire.write(data)
             bad.send(GOOD)
-            await self.until(lambda number=number: self.accepted() >= number + 1)  # type: ignore[misc]
+            await self.until(lambda number=number: self.accepted() >= number + 1)
         self.assertTrue(bad.up)
         for data in OVERSIZED:
             bad, _ = await self.connect(case.client(listener))

@@ -147,7 +147,7 @@ class SocketCase(TestCase):
         self.raws: list[Raw] = []
         self.others: list[Watcher] = []
 
-    async def tearDown(self) -> None:  # type: ignore[override]
+    async def tearDown(self) -> None:
         for raw in self.raws:
             if raw.lost is None and raw.transport is not None:
                 raw.transport.abortConnection()
@@ -160,7 +160,7 @@ class SocketCase(TestCase):
             if raw.transport is not None:
                 await raw.gone()
         for user in users:
-            await user.until(lambda user=user: not user.associations())  # type: ignore[misc]
+            await user.until(lambda user=user: not user.associations())
         await self.until(lambda: not any(getattr(each, "accepted", ()) for each in self.listeners))
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -421,7 +421,7 @@ class StreamTests:
             made(association)
             association.abort()
 
-        other.associationMade = abort  # type: ignore[method-assign]
+        other.associationMade = abort
         attempt = connect(reactor, self.client(listener), other, "network")
         await self.assertFailure(attempt, TransportError)
         await other.told("made", "lost ConnectionAborted")
@@ -440,7 +440,7 @@ class StreamTests:
         association.send(makeRequest(b"OPTIONS"))
         await other.told("made", "500 OPTIONS")
         self.assertTrue(self.user.events[0][1].up)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)  # type: ignore[attr-defined]
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class TCPTests(StreamTests, SocketCase):
@@ -515,7 +515,7 @@ class TCPTests(StreamTests, SocketCase):
         for rude in (True, False):
             raw = await self.raw(self.client(listener))
             raw.transport.write(makeRequest(b"OPTIONS") + makeRequest(b"OPTIONS")[:60])
-            await raw.until(lambda raw=raw: raw.data.startswith(b"SIP/2.0 200 "))  # type: ignore[misc]
+            await raw.until(lambda raw=raw: raw.data.startswith(b"SIP/2.0 200 "))
             if rude:
                 raw.transport.abortConnection()
             else:
@@ -765,7 +765,7 @@ class TLSTests(StreamTests, SocketCase):
         """
         As over TCP.
         """
-        await TCPTests.watched(self, self.server(), lambda wire: wire.transport.getHandle())  # type: ignore[arg-type]
+        await TCPTests.watched(self, self.server(), lambda wire: wire.transport.getHandle())
 
     async def test_oldVersions(self) -> None:
         """

@@ -58,12 +58,12 @@ class OpenerTests(SynchronousTestCase):
         self.attempts[-1].callback(association)
         return association
 
-    def fail(self) -> None:  # type: ignore[override]
+    def fail(self) -> None:
         self.attempts[-1].errback(TransportError("refused"))
 
     def lose(self, association: FakeAssociation) -> None:
         association.up = False
-        self.opener.associationLost(association, Failure(ConnectionLost()))  # type: ignore[arg-type]
+        self.opener.associationLost(association, Failure(ConnectionLost()))
 
     def test_interface(self) -> None:
         verifyObject(IAssociationUser, self.opener)
@@ -154,7 +154,7 @@ class OpenerTests(SynchronousTestCase):
         self.opener.start()
         self.assertEqual(self.take(), [])
         self.opener.stop()
-        self.opener.associationLost(association, Failure(ConnectionDone()))  # type: ignore[arg-type]
+        self.opener.associationLost(association, Failure(ConnectionDone()))
         self.clock.advance(100)
         self.assertEqual(self.take(), [])
         self.opener.start()

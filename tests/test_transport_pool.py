@@ -75,7 +75,7 @@ class Opened:
 
     def lost(self) -> None:
         self.up = False
-        self.user.associationLost(self, Failure(ConnectionDone()))  # type: ignore[arg-type]
+        self.user.associationLost(self, Failure(ConnectionDone()))
 
 
 class PoolTests(SynchronousTestCase):

@@ -303,7 +303,7 @@ class TCPTests(StreamCase):
             write(data)
             self.protocol.pauseProducing()
 
-        self.wire.write = writeAndPause  # type: ignore[method-assign]
+        self.wire.write = writeAndPause
         self.protocol.resumeProducing()
         self.assertEqual(self.wire.done, [b"1"])
         self.protocol.resumeProducing()

@@ -226,7 +226,7 @@ class UDPTests(UDPCase):
                 return 7
 
         real = self.listener._socket
-        self.listener._socket = Refusing()  # type: ignore[assignment]
+        self.listener._socket = Refusing()
         try:
             self.listener.doRead()
         finally:
@@ -276,7 +276,7 @@ class UDPTests(UDPCase):
         """
         A user that stops the listener over a message: the rest of the burst is not read.
         """
-        self.user.answer = lambda message, association: self.listener.stopListening()  # type: ignore[assignment]
+        self.user.answer = lambda message, association: self.listener.stopListening()
         phone = self.phone()
         for _ in range(3):
             phone.sendto(makeRequest(b"OPTIONS"), (self.listener.host, self.listener.port))

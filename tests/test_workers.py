@@ -802,7 +802,7 @@ class SiblingTests(SynchronousTestCase):
         self.workers[1].own[0] = real
         while self.reactor.writers:
             self.workers[1].doRead()
-            writer.doWrite()  # type: ignore[attr-defined]
+            writer.doWrite()
         for _ in range(10):
             self.workers[1].doRead()
         self.assertEqual([int(data[:8]) for data in real.sent], list(range(sent)))
@@ -854,7 +854,7 @@ class WorkerTests(SynchronousTestCase):
         siblings = partial(Siblings, FakeReactor(), 0, SHARED, own, {1: other})
         worker = Worker(self.clock, config, 0, SHARED, siblings, lambda: None)
         link = FakeLink()
-        worker.link = link  # type: ignore[assignment]
+        worker.link = link
         return worker, link
 
     def association(self) -> SIPProtocol:

@@ -115,7 +115,7 @@ class Relay:
         self.weather = weather
         self._server = (host, encaps)
         self._front = DatagramProtocol()
-        self._front.datagramReceived = self._out  # type: ignore[method-assign]
+        self._front.datagramReceived = self._out
         self._ports = [reactor.listenUDP(FRONT, self._front, interface=host, maxPacketSize=65536)]
         self._backs: dict[tuple[str, int], DatagramProtocol] = {}
 
@@ -123,8 +123,8 @@ class Relay:
         back = self._backs.get(client)
         if back is None:
             back = self._backs[client] = DatagramProtocol()
-            back.datagramReceived = (  # type: ignore[method-assign]
-                lambda answer, server: self.weather.carry(self._front.transport.write, answer, client)
+            back.datagramReceived = lambda answer, server: self.weather.carry(
+                self._front.transport.write, answer, client
             )
             self._ports.append(reactor.listenUDP(0, back, interface=client[0], maxPacketSize=65536))
         self.weather.carry(back.transport.write, data, self._server)
