@@ -204,7 +204,7 @@ class ProxyRig:
             self.role,
             self.ledger,
             self.identity,
-            ProxySettings(**settings),
+            ProxySettings(**{"timerC": 181.0, "quiet": 4.5, **settings}),
         )
         self.lines = {
             name: Line(self.journal, name, caller if name in ("caller", "other") else callee, zone)

@@ -117,7 +117,7 @@ class Server:
             cast(Any, self.role),
             cast(Any, self.ledger),
             self.identity,
-            ProxySettings(),
+            ProxySettings(timerC=181.0, quiet=4.5),
         )
 
         def wall() -> float:

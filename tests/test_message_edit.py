@@ -284,19 +284,6 @@ class EditTests(SynchronousTestCase):
         for uri in (b"sip:a b", b"sip:a\r\n", b""):
             self.assertRaises(ValueError, setattr, self.message, "uri", uri)
 
-    def test_body(self) -> None:
-        """
-        A body with its header fields, and none.
-        """
-        self.message.setBody(b"123456", b"text/plain")
-        self.assertEqual(
-            lines(self.message),
-            [*edited((13, b"Content-Length: 6")), b"Content-Type: text/plain"],
-        )
-        self.assertTrue(self.message.toBytes().endswith(b"\r\n\r\n123456"))
-        self.message.setBody(b"", b"text/plain")
-        self.assertEqual(lines(self.message), edited((13, b"Content-Length: 0")))
-
     def test_ensureContentLength(self) -> None:
         """
         It is added where it is missing, and left alone where not.

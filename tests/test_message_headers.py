@@ -67,7 +67,7 @@ class HeadersTests(SynchronousTestCase):
             (b"A\r\n <sip:a@b;lr>", NameAddr(uri, b"A")),
         ):
             self.assertEqual(NameAddr.parse(text), expected)
-        self.assertEqual(NameAddr.parse(b'"A \\"B\\"" <sip:a>').displayName, b'A "B"')
+        self.assertEqual(NameAddr.parse(b'"A \\"B\\"" <sip:a>').display, b'"A \\"B\\""')
         self.assertEqual(NameAddr.parse(b"<sip:a>;tag=x").param(b"TAG"), b"x")
         self.refusals(
             NameAddr.parse,

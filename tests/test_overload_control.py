@@ -394,7 +394,7 @@ class InTheProxy(SynchronousTestCase):
             cast(Any, self.role),
             cast(Any, Ledger()),
             Identity(),
-            ProxySettings(),
+            ProxySettings(timerC=181.0, quiet=4.5),
         )
         proxy = Recorder(lambda message, association: layer.messageReceived(cast(Any, message), association))
         self.element = self.network.element(proxy, "192.0.2.1")

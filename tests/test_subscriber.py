@@ -111,7 +111,7 @@ class World:
             cast(Any, Role()),
             cast(Any, Ledger()),
             Identity(),
-            ProxySettings(),
+            ProxySettings(timerC=181.0, quiet=4.5),
         )
         tokens = count(1)
         self.heard: list[tuple[object, int]] = []

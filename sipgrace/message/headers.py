@@ -127,13 +127,6 @@ class NameAddr:
         """
         return params.find(self.params, name)
 
-    @property
-    def displayName(self) -> bytes:
-        """
-        The display name out of its quotes.
-        """
-        return params.unquote(self.display)
-
     def __bytes__(self) -> bytes:
         name = self.display + b" " if self.display else b""
         return name + b"<" + bytes(self.uri) + b">" + params.join(self.params)

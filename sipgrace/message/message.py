@@ -48,7 +48,7 @@ class Message(HeaderFields):
     @ivar hasRoute: whether there is a Route.
     @ivar callId: the whole value, as C{fromValue} and C{toValue} are.
     @ivar fromTag: C{b""} when From has none; C{toTag} likewise.
-    @ivar body: what follows the empty line. Assigning it leaves Content-Length alone: see L{setBody}.
+    @ivar body: what follows the empty line. Assigning it leaves Content-Length alone.
     """
 
     __slots__ = (
@@ -246,17 +246,6 @@ class Message(HeaderFields):
                 self.lines[place] = _HOPS[count]
                 return
         self.addLine(MAX_FORWARDS, _HOPS[count])
-
-    def setBody(self, body: bytes, contentType: bytes) -> None:
-        """
-        Replaces the body, with Content-Type and Content-Length; an empty one has no Content-Type.
-        """
-        self.body = body
-        if body:
-            self.set(b"Content-Type", contentType)
-        else:
-            self.remove(b"Content-Type")
-        self.set(b"Content-Length", b"%d" % len(body))
 
     def ensureContentLength(self) -> None:
         """

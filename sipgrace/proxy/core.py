@@ -39,23 +39,23 @@ class ProxySettings:
     """
     What an operator can choose.
 
+    @ivar timerC: seconds for which a callee may ring without a further provisional response
+        (RFC 3261 §16.6 step 11: more than 180).
+    @ivar quiet: seconds after a final response over UDP within which whoever has not got it asks again:
+        T2, and T1 for the way.
     @ivar recordRoute: whether to stay in the path of the dialogs that are set up through us.
     @ivar detectMerges: whether a second copy of an INVITE that came another way is refused with 482
         (RFC 3261 §8.2.2.2). A client does not: the copy may come from a server that was tried after
         another had not answered in time.
     @ivar joinZone: the side from which copies of an INVITE are made one call instead (see
         L{sipgrace.proxy.copies}), where C{detectMerges} is off; empty for none.
-    @ivar timerC: seconds for which a callee may ring without a further provisional response
-        (RFC 3261 §16.6 step 11: more than 180).
-    @ivar quiet: seconds after a final response over UDP within which whoever has not got it asks again:
-        T2, and T1 for the way.
     """
 
+    timerC: float
+    quiet: float
     recordRoute: bool = False
     detectMerges: bool = True
     joinZone: str = ""
-    timerC: float = 181.0
-    quiet: float = 4.5
 
 
 class ProxyCore:

@@ -99,6 +99,7 @@ class SIPProtocol:
         self._deaf = False
         # What came while it was held, with None where the peer ended; it is deaf meanwhile.
         self._unheard: list[bytes | None] | None = None
+        self._unheardBytes = 0
         self._aborted = False
         self._lost = False
         self._since: float | None = None
@@ -157,6 +158,7 @@ class SIPProtocol:
         if not self._deaf:
             self._deaf = True
             self._unheard = []
+            self._unheardBytes = 0
 
     def release(self) -> None:
         """
@@ -238,7 +240,7 @@ class SIPProtocol:
         """
         if self._deaf:
             if self._unheard is not None:
-                self._keep(data)
+                self._keep(data, self._unheard)
             return
         self.traffic += 1
         if self._framer is None:
@@ -346,10 +348,10 @@ class SIPProtocol:
             return False
         return True
 
-    def _keep(self, data: bytes) -> None:
-        assert self._unheard is not None
-        self._unheard.append(data)
-        if sum(len(each or b"") for each in self._unheard) > self.intake.bounds.unsent:
+    def _keep(self, data: bytes, unheard: list[bytes | None]) -> None:
+        unheard.append(data)
+        self._unheardBytes += len(data)
+        if self._unheardBytes > self.intake.bounds.unsent:
             self.intake.counters.overflowed += 1
             self.intake.warn(self.peerHost, "aborted {association}: too much too soon", association=self)
             self.abort()
