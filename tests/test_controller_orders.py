@@ -872,6 +872,35 @@ class Budgeted(OrdersCase):
         self.pass_(10)
         self.assertEqual(self.nodes["server-103"].obeyed, [])
 
+    def test_storeBreaks(self) -> None:
+        """
+        An order that waited, and could not be written down when its turn came, has failed: whoever waits for
+        its end hears of it, and it is not sent later.
+        """
+        self.given("drain")
+        second = self.given("drain", node="server-103", queue=True)
+        third = self.given("drain", node="server-101", queue=True)
+        ended = self.controller._book.whenEnded(second.id)
+        write = self.store._write
+
+        def fails(what: str, work: Any) -> Any:
+            if not what.endswith("sent"):
+                return write(what, work)
+            self.store._write = write
+            work()
+            return fail(StoreError("no answer"))
+
+        self.pass_(4)
+        self.given("resume")
+        self.store._write = fails
+        self.pass_(1)
+        record = self.successResultOf(ended)
+        self.assertEqual((record.outcome, record.text), (Outcome.FAILED, "no answer"))
+        self.assertEqual(self.kept(second), record)
+        self.pass_(20)
+        self.assertEqual((self.kept(second), self.nodes["server-103"].obeyed), (record, []))
+        self.assertEqual(self.kept(third).outcome, Outcome.DONE)
+
     def test_anothers(self) -> None:
         """
         What waits at another controller is withdrawn there.

@@ -241,6 +241,9 @@ class Desk:
                 self._waitsOn(case, str(error))
                 return Turn.NOT_YET
             self._book.apply(case, (Outcome.FAILED, str(error)), NOT_ARRIVED)
+        except StoreError:
+            if not case.ended:
+                raise
         finally:
             case.busy = False
         return Turn.OVER
@@ -309,11 +312,8 @@ class Desk:
             await self._store.putOrder(record)
         except StoreError as error:
             # It may have been stored all the same, and must not be sent after the next start.
-            self._book.cases.pop(record.id, None)
-            case.record = replace(
-                record, outcome=Outcome.FAILED, text=str(error), ended=now, result=NOT_ARRIVED
-            )
-            self._book.keep(case)
+            self._book.cases[record.id] = case
+            self._book.apply(case, (Outcome.FAILED, str(error)), NOT_ARRIVED)
             raise
         case.record = record
         case.following = Following(record)
