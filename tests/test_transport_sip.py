@@ -175,6 +175,17 @@ class TCPTests(StreamCase):
         self.protocol.dataReceived(bytes(1))
         self.assertEqual((self.wire.done, self.counted()), (["RST"], {"overflowed": 1}))
 
+    def test_heldAgain(self) -> None:
+        """
+        What was heard after it was held counts no more when it is held again.
+        """
+        request = makeRequest(b"BYE")
+        for _ in range(5):
+            self.protocol.hold()
+            self.protocol.dataReceived(request)
+            self.protocol.release()
+        self.assertEqual((self.user.take()[-5:], self.wire.done), (["BYE"] * 5, []))
+
     def test_received(self) -> None:
         self.protocol.dataReceived(makeRequest(b"BYE", via=b"SIP/2.0/TCP phone;rport"))
         self.assertEqual(

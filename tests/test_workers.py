@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from errno import EMFILE
 from functools import partial
 from typing import Any
 
@@ -184,6 +185,30 @@ class CrewTests(CrewCase):
         self.assertIn(
             "worker 1 did not come up: exit 1", self.failureResultOf(done, TransportError).getErrorMessage()
         )
+
+    def test_cannotBeStarted(self) -> None:
+        """
+        Where there can be no process, whoever waits for it is told; it is tried again as with one that dies.
+        """
+        spawn = self.crew.spawn
+
+        def fails(member: Member) -> None:
+            if member.number == 1:
+                raise OSError(EMFILE, "Too many open files")
+            spawn(member)
+
+        self.crew.spawn = fails
+        done = self.crew.complete()
+        why = self.failureResultOf(done, TransportError).getErrorMessage()
+        self.assertIn("worker 1 did not come up: it cannot be started: [Errno 24] Too many open files", why)
+        self.ready(self.crew.members[0])
+        self.clock.advance(0.6)
+        self.assertEqual(self.spawned, [0])
+        self.crew.spawn = spawn
+        self.clock.advance(1.1)
+        self.assertEqual(self.spawned, [0, 1])
+        self.ready(self.crew.members[1])
+        self.successResultOf(self.crew.complete())
 
     def test_silent(self) -> None:
         """
@@ -868,6 +893,21 @@ class WorkerTests(SynchronousTestCase):
         self.user.take()
         protocol.dataReceived(makeRequest(b"OPTIONS"))
         return protocol
+
+    def test_times(self) -> None:
+        """
+        How long set-ups took is told once, and not in what is said in answer, where it is not read.
+        """
+        element = self.worker.service.element
+        element.ledger.settled = 1
+        element.times.counts[3] += 2.0
+        self.assertNotIn("times", self.worker.facts())
+        self.worker.start()
+        told = []
+        for _ in range(2):
+            self.clock.advance(0.25)
+            told.append(self.link.asked[-1][1]["facts"]["times"])
+        self.assertEqual(told, [[(3, 2.0)], []])
 
     def test_branches(self) -> None:
         """

@@ -153,7 +153,7 @@ class SIPProtocol:
     def hold(self) -> None:
         """
         Keeps what the peer sends, until L{release}: for an association that must not be used before others
-        know of it. Right when it is made, or not at all.
+        know of it. Right when it is made, or when it is known whose it is.
         """
         if not self._deaf:
             self._deaf = True
@@ -165,6 +165,7 @@ class SIPProtocol:
         Hears what was kept, and all that follows.
         """
         unheard, self._unheard = self._unheard, None
+        self._unheardBytes = 0
         if unheard is None:
             return
         self._deaf = False

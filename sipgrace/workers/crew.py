@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -156,14 +156,19 @@ class Crew:
         """
         if not self._looking.running:
             self._looking.start(_LOOK, now=False)
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
         for member in self.members:
             if not member.pid:
                 self._start(member)
-        if all(member.link is not None for member in self.members):
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
+        self._lookComplete()
         return waiting
+
+    def _lookComplete(self) -> None:
+        if all(member.link is not None for member in self.members):
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(None)
 
     def _start(self, member: Member) -> None:
         if member.again is not None:
@@ -173,7 +178,13 @@ class Crew:
         member.starts += 1
         member.unheard = 0
         member.hurry = self.clock.callLater(_START, self._late, member)
-        self.spawn(member)
+        try:
+            self.spawn(member)
+        except OSError as error:
+            # Out of descriptors, or of processes, perhaps for a moment. A process that has been started
+            # without its link ends by itself.
+            if not member.pid:
+                self.ended(member, f"it cannot be started: {error}")
 
     def _late(self, member: Member) -> None:
         self.log.error("worker {number} does not come up and is ended", number=member.number)
@@ -187,10 +198,7 @@ class Crew:
         member.link = link
         member.upAt = self.clock.seconds()
         self.brief(member)
-        if all(each.link is not None for each in self.members):
-            waiting, self._waiting = self._waiting, []
-            for one in waiting:
-                one.callback(None)
+        self._lookComplete()
 
     def _unhurry(self, member: Member) -> None:
         if member.hurry is not None:

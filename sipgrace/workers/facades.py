@@ -168,7 +168,6 @@ class AllGates:
         self._clock = clock
         self._like = Gate(clock, spread)
         self._last = 0.0
-        self._slowEnds = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._like, name)

@@ -146,7 +146,7 @@ class FrontService(Service):
         def told(facts: dict[str, Any]) -> None:
             if gone():
                 return
-            for at, count in facts.pop("times"):
+            for at, count in facts.pop("times", ()):
                 self.element.times.counts[at] += count
             self.crew.told(member, facts)
 

@@ -182,4 +182,6 @@ class _Process(ProcessProtocol):
         """
         See C{IProcessProtocol}.
         """
+        for childFD, rest in self._rest.items():
+            self._write(childFD, rest.decode("utf-8", "replace"))
         self._spawner.ended(self._member, reason.getErrorMessage())

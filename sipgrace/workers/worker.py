@@ -184,21 +184,28 @@ class Worker:
         return self.link.do(name, **values).addErrback(lambda failure: None)
 
     def _tell(self) -> None:
-        self._ask("facts", facts=self.facts())
+        self._ask("facts", facts={**self.facts(), "times": self._times()})
+
+    def _times(self) -> list[tuple[int, float]]:
+        """
+        @return: the times of set-up since it was asked for them last.
+        """
+        settled = self._element.ledger.settled
+        if settled == self._settled:
+            return []
+        self._settled = settled
+        counts = self._element.times.counts
+        times = [(at, count) for at, count in enumerate(counts) if count]
+        counts[:] = [0.0] * len(counts)
+        return times
 
     def facts(self) -> dict[str, Any]:
         """
-        How it stands, as the front keeps it. The times of set-up in it are told once.
+        How it stands, as the front keeps it.
         """
         element = self._element
         assert element.core is not None
         ledger, gate = element.ledger, element.gate
-        times: list[tuple[int, float]] = []
-        if ledger.settled != self._settled:
-            self._settled = ledger.settled
-            counts = element.times.counts
-            times = [(at, count) for at, count in enumerate(counts) if count]
-            counts[:] = [0.0] * len(counts)
         # Looking at each call is not for every time.
         now = element.clock.seconds()
         if now - self._agedAt >= _AGE or not ledger:
@@ -219,7 +226,6 @@ class Worker:
             "lastInvite": gate.lastInvite,
             "cpu": time.process_time(),
             "lag": lag,
-            "times": times,
             "ages": self._ages,
             "handed": self._siblings.handed,
             "shed": element.layer.shed,
