@@ -13,11 +13,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from sipgrace.control.remote import Unreachable
-from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import (
+from sipgrace.controller.facts import (
     Hello,
-    IController,
-    INodeLink,
     OrderRecord,
     Outcome,
     Person,
@@ -25,6 +22,8 @@ from sipgrace.controller.seams import (
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.seams import IController, INodeLink
 from sipgrace.errors import NotAllowed, OrderRefused, SIPGraceError, Unknown
 from sipgrace.lifecycle.authorization import MAY, Role
 from sipgrace.lifecycle.orders import Kind

@@ -16,13 +16,9 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from sipgrace.control.remote import Answer, Unreachable
-from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.records import nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
-from sipgrace.controller.seams import (
+from sipgrace.controller.facts import (
     ENDED,
     Hello,
-    IFleetStore,
-    INodeLink,
     Kept,
     NodeRecord,
     OrderRecord,
@@ -30,6 +26,9 @@ from sipgrace.controller.seams import (
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.fleet import Fleet
+from sipgrace.controller.records import nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.seams import IFleetStore, INodeLink
 from sipgrace.errors import OrderRefused, StoreError
 from sipgrace.lifecycle.orderform import SignedOrder, fromText, sign
 from sipgrace.lifecycle.orders import Kind, Order

@@ -10,8 +10,7 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
-from sipgrace.controller.seams import (
-    IFleetStore,
+from sipgrace.controller.facts import (
     Kept,
     NodeRecord,
     OrderRecord,
@@ -20,6 +19,7 @@ from sipgrace.controller.seams import (
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.errors import OrderRefused, StoreError
 
 

@@ -28,8 +28,8 @@ from sipgrace.commands.overhttp import EventStream
 from sipgrace.commands.reach import Left, Reach
 from sipgrace.commands.rollingprogress import Bar, Lines, rollingDisplayFor
 from sipgrace.control.remote import Unreachable
-from sipgrace.controller.seams import Outcome as Ended
-from sipgrace.controller.seams import Person, Progress
+from sipgrace.controller.facts import Outcome as Ended
+from sipgrace.controller.facts import Person, Progress
 from sipgrace.errors import OrderRefused, StoreError
 from sipgrace.lifecycle.authorization import Role
 from tests.scenarios.waiting import moment

@@ -16,8 +16,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from sipgrace.controller.alerts import Alerts
+from sipgrace.controller.facts import Hello
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import Hello
 from sipgrace.controller.webhook import MOST, TRIES, Webhook
 
 

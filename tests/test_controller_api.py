@@ -19,7 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sipgrace.control.remote import Unreachable
-from sipgrace.controller.seams import IController, Outcome, Person, Progress
+from sipgrace.controller.facts import Outcome, Person, Progress
+from sipgrace.controller.seams import IController
 from sipgrace.controller.web import bodies
 from sipgrace.controller.web.bodies import LONGEST
 from sipgrace.controller.web.openapi import document

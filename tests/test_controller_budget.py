@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.controller.budget import Budget, Presence, presences
+from sipgrace.controller.facts import Hello
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import Hello
 
 
 class Link:

@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipgrace.controller.facts import Hello, Notice
 from sipgrace.controller.fleet import KEPT, Fleet
-from sipgrace.controller.seams import Hello, Notice
 from sipgrace.errors import Unknown
 
 

@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipgrace.control.remote import Unreachable
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.controller import Controller
+from sipgrace.controller.facts import Notice, OrderRecord, Outcome, Person
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.retention import FOR_EVER
-from sipgrace.controller.seams import Notice, OrderRecord, Outcome, Person
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
 from sipgrace.lifecycle.authorization import Role
 from tests.fleetfakes import (

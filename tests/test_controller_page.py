@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import SkipTest
 
-from sipgrace.controller.seams import Outcome, Person
+from sipgrace.controller.facts import Outcome, Person
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.authorization import Role
 from tests.chromium import Browser, chromium

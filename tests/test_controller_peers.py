@@ -17,10 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.control.link import Link
 from sipgrace.control.remote import Unreachable
+from sipgrace.controller.facts import Hello, OrderRecord, Outcome, Person
 from sipgrace.controller.links import Accepted
 from sipgrace.controller.peercommands import AskStatus, PassOrder, PeerHello, PeerTold
 from sipgrace.controller.peers import Neighbour, Peers
-from sipgrace.controller.seams import Hello, OrderRecord, Outcome, Person
 from sipgrace.errors import NotAllowed, OrderRefused, Unknown
 from sipgrace.lifecycle.authorization import Role
 from tests.linkrig import NOW, Endpoint, Rig, User

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 
 from sipgrace.config.controller import StoreSection
 from sipgrace.controller.budget import Budget
+from sipgrace.controller.facts import Progress
 from sipgrace.controller.retention import DAY, FIRST, FOR_EVER, Keep
-from sipgrace.controller.seams import Progress
 from sipgrace.controller.service import keepOf
 from tests.fleetfakes import MemoryStore
 from tests.test_controller_orders import ALICE, OrdersCase

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from sipgrace.controller import rollings
 from sipgrace.controller.budget import Budget
-from sipgrace.controller.seams import Hello, Person, Progress, RollingRecord
+from sipgrace.controller.facts import Hello, Person, Progress, RollingRecord
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
 from tests.fleetfakes import SimulatedClient, SimulatedLink
 from tests.test_controller_orders import ADMIN, ALICE, VIEWER, OrdersCase

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sipgrace.controller.facts import Person, ScheduleRecord
 from sipgrace.controller.schedules import nextOf
-from sipgrace.controller.seams import Person, ScheduleRecord
 from sipgrace.controller.web.problems import problemOf
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, StoreError, Unknown
 from tests.test_controller_orders import ADMIN, ALICE, VIEWER, OrdersCase

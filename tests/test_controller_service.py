@@ -22,7 +22,7 @@ from sipgrace.commands.fleet import shown
 from sipgrace.config.load import parseClient, parseController, parseServer
 from sipgrace.control.remote import Unreachable
 from sipgrace.control.uplinks import Identity
-from sipgrace.controller.seams import Outcome, Person
+from sipgrace.controller.facts import Outcome, Person
 from sipgrace.controller.service import ControllerService
 from sipgrace.errors import NotAllowed, OrderRefused, StoreError, Unknown
 from sipgrace.lifecycle.authorization import Role

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sipgrace.controller.seams import Outcome, Progress
+from sipgrace.controller.facts import Outcome, Progress
 from sipgrace.controller.service import ControllerService
 from tests.test_controller_service import ALICE, ControllerCase
 

@@ -20,8 +20,8 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.controller import Controller
+from sipgrace.controller.facts import Kept, Outcome, Pruned
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import Kept, Outcome, Pruned
 from sipgrace.controller.store.etcd import EtcdStore
 from sipgrace.controller.store.etcdkeys import beyond, timed
 from sipgrace.controller.store.gateway import Gateway, isNew, put

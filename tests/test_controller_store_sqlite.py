@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from sipgrace.controller.seams import Kept, Pruned
+from sipgrace.controller.facts import Kept, Pruned
 from sipgrace.controller.store.sqlite import SQLiteStore
 from sipgrace.errors import StoreError
 from tests.storecontract import StoreContract, anOrder, aRolling

@@ -27,7 +27,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from sipgrace.client.service import ClientService
 from sipgrace.config.load import parseClient, parseServer
 from sipgrace.config.metrics import MetricsSection, addressAndPort
-from sipgrace.controller.seams import Outcome, Person
+from sipgrace.controller.facts import Outcome, Person
 from sipgrace.controller.web.fleettally import FleetCollector
 from sipgrace.controller.web.overview import Overview
 from sipgrace.controller.web.tally import WebCollector

@@ -24,7 +24,7 @@ class RollingDisplay(Protocol):
 
     def update(self, record: Facts, waiting: Mapping[str, int], /) -> None:
         """
-        @param record: see L{sipgrace.controller.seams.RollingRecord}.
+        @param record: see L{sipgrace.controller.facts.RollingRecord}.
         @param waiting: by node, the calls that it has left.
         """
 

@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from sipgrace.controller.facts import Notice, Progress
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import Notice, Progress
 from sipgrace.controller.views import isOverdue
 
 __all__ = ["Alerts"]

@@ -12,8 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
+from sipgrace.controller.facts import Notice
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import INodeLink, Notice
+from sipgrace.controller.seams import INodeLink
 
 __all__ = ["Announcing"]
 

@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sipgrace.controller.facts import ENDED, OrderRecord, Outcome
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import Following, Verdict
 from sipgrace.controller.records import storable
-from sipgrace.controller.seams import ENDED, IFleetStore, OrderRecord, Outcome
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.errors import Unknown
 from sipgrace.lifecycle.orders import Kind
 

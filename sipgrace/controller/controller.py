@@ -23,20 +23,14 @@ from sipgrace.controller.budget import Budget
 from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.claims import Claims
 from sipgrace.controller.desk import Desk
+from sipgrace.controller.facts import OrderRecord, Person, RollingRecord, ScheduleRecord
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.records import misdated, storable
 from sipgrace.controller.retention import FOR_EVER, Keep, Retention
 from sipgrace.controller.rollings import Rollings
 from sipgrace.controller.roster import Roster
 from sipgrace.controller.schedules import Schedules
-from sipgrace.controller.seams import (
-    IController,
-    IFleetStore,
-    OrderRecord,
-    Person,
-    RollingRecord,
-    ScheduleRecord,
-)
+from sipgrace.controller.seams import IController, IFleetStore
 from sipgrace.controller.wanted import allow, read, readOrder, text
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused, SIPGraceError, Unknown
 from sipgrace.lifecycle.authorization import Role

@@ -20,10 +20,11 @@ from sipgrace.control.remote import Unreachable
 from sipgrace.controller.casebook import Case, Casebook
 from sipgrace.controller.claims import LEAVING, Claims, NoRoom
 from sipgrace.controller.dispatch import Dispatch
+from sipgrace.controller.facts import Notice, OrderRecord, Outcome, Person
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import NOT_ARRIVED, Following
 from sipgrace.controller.queue import Queue, Turn
-from sipgrace.controller.seams import IFleetStore, Notice, OrderRecord, Outcome, Person
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.controller.wanted import orderOf, readOrder
 from sipgrace.errors import OrderRefused, StoreError, Unknown
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce

@@ -16,10 +16,10 @@ from twisted.python.failure import Failure
 from sipgrace.control.remote import Answer
 from sipgrace.controller.casebook import Case, Casebook
 from sipgrace.controller.claims import LEAVING, Claims, NoRoom
+from sipgrace.controller.facts import Notice, Outcome
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import NOT_ARRIVED
 from sipgrace.controller.records import storable
-from sipgrace.controller.seams import Notice, Outcome
 from sipgrace.controller.wanted import orderOf
 from sipgrace.errors import OrderRefused, SIPGraceError, Unknown
 from sipgrace.lifecycle.orderform import SignedOrder

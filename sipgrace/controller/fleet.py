@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from sipgrace.controller.facts import Hello, NodeRecord, Notice
 from sipgrace.controller.members import Adopted, Member
-from sipgrace.controller.seams import Hello, INodeLink, NodeRecord, Notice
+from sipgrace.controller.seams import INodeLink
 from sipgrace.controller.views import conflictsOf, meshOf
 from sipgrace.errors import Unknown
 

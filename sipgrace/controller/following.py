@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sipgrace.controller.seams import OrderRecord, Outcome
+from sipgrace.controller.facts import OrderRecord, Outcome
 from sipgrace.lifecycle.events import Change, State
 from sipgrace.lifecycle.orders import Kind
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Final
 
-from sipgrace.controller.seams import Hello
+from sipgrace.controller.facts import Hello
 
 __all__ = ["helloFrom", "isCapacity"]
 

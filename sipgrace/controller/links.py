@@ -28,11 +28,12 @@ from sipgrace.control.commands import Alive, Confirm, Happened, Report, Standing
 from sipgrace.control.commands import Hello as SayHello
 from sipgrace.control.remote import RemoteNode
 from sipgrace.control.uplinkcore import plainly
+from sipgrace.controller.facts import Hello
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.greeting import helloFrom
 from sipgrace.controller.hearsay import eventFrom, standingFrom
 from sipgrace.controller.peercommands import PeerHello
-from sipgrace.controller.seams import Hello, INodeLink
+from sipgrace.controller.seams import INodeLink
 from sipgrace.errors import NotAllowed, OrderRefused
 from sipgrace.lifecycle.orderform import SignedOrder
 from sipgrace.transport.address import addressOf

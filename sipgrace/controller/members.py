@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sipgrace.controller.seams import Hello, INodeLink
+from sipgrace.controller.facts import Hello
+from sipgrace.controller.seams import INodeLink
 
 __all__ = ["Adopted", "Member"]
 

@@ -28,7 +28,7 @@ class PeerHello(Command):
 class PeerTold(Command):
     """
     Something about a node of the controller that says it: C{kind} and C{facts} as
-    L{sipgrace.controller.seams.Notice} has them (C{node}, C{event}, C{order}, C{report}). At the beginning
+    L{sipgrace.controller.facts.Notice} has them (C{node}, C{event}, C{order}, C{report}). At the beginning
     all nodes are told, and then C{all} with their names: there are no others.
     """
 

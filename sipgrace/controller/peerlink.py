@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from sipgrace.control.approach import Approach
 from sipgrace.control.commands import Alive
 from sipgrace.control.remote import Unreachable
+from sipgrace.controller.facts import OrderRecord, Person
 from sipgrace.controller.peercommands import (
     AskStatus,
     PassAnnouncement,
@@ -26,7 +27,6 @@ from sipgrace.controller.peercommands import (
     PeerHello,
     PeerTold,
 )
-from sipgrace.controller.seams import OrderRecord, Person
 from sipgrace.errors import NotAllowed
 from sipgrace.lifecycle.authorization import Role
 

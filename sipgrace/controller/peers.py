@@ -24,13 +24,13 @@ from sipgrace.control.approach import connect
 from sipgrace.control.remote import Unreachable
 from sipgrace.control.uplinkcore import BACKOFF, UplinkCore, Uplinking
 from sipgrace.control.uplinkmachine import uplinkMachine
+from sipgrace.controller.facts import Notice, OrderRecord, Person
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.hearsay import eventFrom, viewFrom
 from sipgrace.controller.links import Accepted
 from sipgrace.controller.peercommands import PeerTold
 from sipgrace.controller.peerlink import Passed, PeerUplink, Serving
 from sipgrace.controller.records import orderFrom, toText
-from sipgrace.controller.seams import Notice, OrderRecord, Person
 from sipgrace.lifecycle.authorization import Role
 
 __all__ = ["Neighbour", "Peers"]

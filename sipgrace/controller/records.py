@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, Final, TypeVar
 
-from sipgrace.controller.seams import (
+from sipgrace.controller.facts import (
     NodeRecord,
     OrderRecord,
     Outcome,

@@ -19,7 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.controller.auditing import Auditing
-from sipgrace.controller.seams import IFleetStore, Kept
+from sipgrace.controller.facts import Kept
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.errors import StoreError
 
 __all__ = ["DAY", "FOR_EVER", "Keep", "Retention"]

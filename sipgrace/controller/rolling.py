@@ -14,10 +14,11 @@ from twisted.logger import Logger
 
 from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.desk import Desk
+from sipgrace.controller.facts import OrderRecord, Outcome, Person, Progress, RollingRecord
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.rollingcore import RollingCore
 from sipgrace.controller.rollingmachine import STATES, RollingStep, rollingMachine
-from sipgrace.controller.seams import IFleetStore, OrderRecord, Outcome, Person, Progress, RollingRecord
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.errors import StoreError, Unknown
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import newNonce

@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.control.remote import Unreachable
+from sipgrace.controller.facts import ENDED, OrderRecord, Outcome
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.following import MAINTAINING, NOT_ARRIVED
-from sipgrace.controller.seams import ENDED, OrderRecord, Outcome
 from sipgrace.errors import OrderRefused, SIPGraceError, StoreError, Unknown
 from sipgrace.lifecycle.orders import Kind
 

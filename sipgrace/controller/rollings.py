@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sipgrace.controller.casebook import Casebook
 from sipgrace.controller.desk import Desk
+from sipgrace.controller.facts import Notice, Person, Progress, RollingRecord
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.rolling import Rolling
-from sipgrace.controller.seams import IFleetStore, Notice, Person, Progress, RollingRecord
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.controller.wanted import allow, read, readOrder
 from sipgrace.errors import Malformed, OrderRefused, Unknown
 from sipgrace.lifecycle.authorization import Role

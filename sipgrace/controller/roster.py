@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sipgrace.controller.facts import NodeRecord, Notice
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.members import Member
-from sipgrace.controller.seams import IFleetStore, NodeRecord, Notice
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.errors import Unknown
 
 __all__ = ["Roster"]

@@ -17,8 +17,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sipgrace.controller.facts import Person, ScheduleRecord
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import IFleetStore, Person, ScheduleRecord
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.controller.wanted import allow, read
 from sipgrace.errors import Malformed, OrderRefused, SIPGraceError, StoreError, Unknown
 from sipgrace.lifecycle.audit import stamp

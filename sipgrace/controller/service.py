@@ -30,6 +30,7 @@ from sipgrace.config.controller import (
 from sipgrace.control.remote import Unreachable
 from sipgrace.controller.budget import Budget
 from sipgrace.controller.controller import Controller
+from sipgrace.controller.facts import OrderRecord, Person, ScheduleRecord
 from sipgrace.controller.fleet import Fleet
 from sipgrace.controller.links import Accepted, Links
 from sipgrace.controller.localnode import ControllerNode
@@ -37,7 +38,7 @@ from sipgrace.controller.peers import Neighbour, Peers
 from sipgrace.controller.records import misdated
 from sipgrace.controller.retention import DAY, Keep
 from sipgrace.controller.schedules import CONFIGURED
-from sipgrace.controller.seams import IFleetStore, OrderRecord, Person, ScheduleRecord
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.controller.store.etcd import EtcdStore
 from sipgrace.controller.store.sqlite import SQLiteStore
 from sipgrace.controller.web.site import webSite

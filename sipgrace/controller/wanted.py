@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Final
 
-from sipgrace.controller.seams import OrderRecord, Person
+from sipgrace.controller.facts import OrderRecord, Person
 from sipgrace.errors import Malformed, NotAllowed, OrderRefused
 from sipgrace.lifecycle.authorization import MAY, Role
 from sipgrace.lifecycle.orders import LONGEST_NAME, THEN, Announce, Kind, Order

@@ -26,10 +26,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
-from sipgrace.controller.seams import (
+from sipgrace.controller.facts import (
     ENDED,
-    IFleetStore,
     Kept,
     NodeRecord,
     OrderRecord,
@@ -37,6 +35,8 @@ from sipgrace.controller.seams import (
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.controller.store.etcdkeys import END_OF_TIME, beyond, keyOf, named, older, placesOf, timed
 from sipgrace.controller.store.etcdpruning import EtcdPruning
 from sipgrace.controller.store.gateway import Found, Gateway, delete, isAt, isNew, lookUp, put

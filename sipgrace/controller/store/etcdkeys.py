@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-from sipgrace.controller.seams import OrderRecord
+from sipgrace.controller.facts import OrderRecord
 
 __all__ = ["END_OF_TIME", "beyond", "keyOf", "named", "older", "placesOf", "timed"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, TypeVar
 
+from sipgrace.controller.facts import ENDED, Kept, OrderRecord, Pruned, RollingRecord
 from sipgrace.controller.records import orderFrom, rollingFrom
-from sipgrace.controller.seams import ENDED, Kept, OrderRecord, Pruned, RollingRecord
 from sipgrace.controller.store.etcdkeys import keyOf, older, placesOf
 from sipgrace.controller.store.gateway import Found, Gateway, delete, isAt
 from sipgrace.errors import StoreError

@@ -19,10 +19,8 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock, fail, s
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
-from sipgrace.controller.seams import (
+from sipgrace.controller.facts import (
     ENDED,
-    IFleetStore,
     Kept,
     NodeRecord,
     OrderRecord,
@@ -30,6 +28,8 @@ from sipgrace.controller.seams import (
     RollingRecord,
     ScheduleRecord,
 )
+from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
+from sipgrace.controller.seams import IFleetStore
 from sipgrace.controller.store.sqlitepruning import prune
 from sipgrace.errors import OrderRefused, SIPGraceError, StoreError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sipgrace.controller.seams import Kept, Pruned
+from sipgrace.controller.facts import Kept, Pruned
 
 __all__ = ["STEP", "prune"]
 

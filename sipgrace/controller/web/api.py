@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
-from sipgrace.controller.seams import IController, Person
+from sipgrace.controller.facts import Person
+from sipgrace.controller.seams import IController
 from sipgrace.controller.web.bodies import bodyOf, queryOf
 from sipgrace.controller.web.events import Feed
 from sipgrace.controller.web.openapi import document

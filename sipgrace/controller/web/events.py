@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from sipgrace.controller.seams import Notice
+from sipgrace.controller.facts import Notice
 from sipgrace.controller.web.bodies import abort
 from sipgrace.controller.web.records import encoded
 

@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from sipgrace import __version__
+from sipgrace.controller.facts import ENDED, Notice
 from sipgrace.controller.fleet import Fleet
-from sipgrace.controller.seams import ENDED, Notice
 from sipgrace.controller.web.overview import Overview
 
 __all__ = ["FleetCollector"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
 
-from sipgrace.controller.seams import OrderRecord, RollingRecord, ScheduleRecord
+from sipgrace.controller.facts import OrderRecord, RollingRecord, ScheduleRecord
 from sipgrace.controller.web.asked import (
     AnnouncementAsked,
     Asked,

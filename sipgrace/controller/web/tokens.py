@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Final, Protocol
 
-from sipgrace.controller.seams import Person
+from sipgrace.controller.facts import Person
 from sipgrace.lifecycle.authorization import Role
 
 __all__ = ["Attempts", "TokenEntry", "Tokens", "digestOf", "newToken"]
