@@ -36,7 +36,7 @@ _OPEN, _OPENING = 5000, 1000
 _HALF = 2000
 
 #: Calls a second on the way through three elements.
-_WAY = 200
+_WAY = 1000
 
 #: INVITEs a second that are to be refused.
 _STORMS = (1000, 5000, 10_000)

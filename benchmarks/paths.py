@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.load import Addresses, Callee, call
 from benchmarks.processes import Failed, Process, waitFor
-from benchmarks.subjects import ROOT
+from benchmarks.subjects import COMPILED, ROOT
 
 __all__ = ["WAYS", "PathCost", "pathCost"]
 
@@ -87,7 +87,7 @@ def pathCost(way: str, folder: Path, addresses: Addresses, rate: int, seconds: f
             place.mkdir()
             (place / "role.toml").write_text(text, encoding="ascii")
             given = [sys.executable, "-m", "twisted", "--log-format=text", f"sipgrace-{role}"]
-            process = Process([*given, "--config", "role.toml"], place, {"PYTHONPATH": str(ROOT)})
+            process = Process([*given, "--config", "role.toml"], place, {"PYTHONPATH": f"{COMPILED}:{ROOT}"})
             stack.enter_context(process)
             waitFor(lambda: said in process.output() or not process.running(), f"{name} to say {said!r}")
             if not process.running():

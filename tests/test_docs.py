@@ -93,6 +93,7 @@ def shape(line: str) -> str:
     line = re.sub(r"^\d\d:\d\d:\d\d(?= )", "TIME", line)
     line = re.sub(r"\d+-\d+@[\d.]+", "CALL", line)
     line = re.sub(r"\b(ordered +\w+ by) \S+", r"\1 SOMEBODY", line)
+    line = re.sub(r"\b(interpreted|compiled)\b", "BUILD", line)
     if not line.isdigit():
         # An exit status stays as it is.
         line = re.sub(r"(?:(?<=[ (])|^)\d+(?:\.\d+)?(?= |\)|$)", "N", line)

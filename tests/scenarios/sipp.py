@@ -5,6 +5,7 @@ Debian's SIPp as caller and callee.
 from __future__ import annotations
 
 import csv
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,9 @@ class SIPp(Process):
             *("-buff_size", "4194304"),
             *("-trace_stat", "-stf", str(self._statistics), "-fd", "1"),
             *("-trace_err", "-error_file", str(self._errors), "-f", "60"),
-            *("-timeout", "300", "-timeout_error", "-default_behaviors", "all"),
+            # It ends by itself where a test is gone that was to end it, and no sooner than the test may take.
+            *("-timeout", str(max(300, math.ceil(test.getTimeout()))), "-timeout_error"),
+            *("-default_behaviors", "all"),
         )
 
     async def listening(self) -> None:
