@@ -157,6 +157,7 @@ class SimulatedNode:
     @ivar maintenance: how the command after a drain ends; C{None} for not at all.
     @ivar returns: seconds that coming back takes.
     @ivar refuses: why the next order is refused.
+    @ivar awaited: the clients that it says it waits for.
     @ivar loses: what happens to the next order: C{'order'} (the link is lost before it arrives), C{'answer'}
         (the link is lost when it has been obeyed), C{'silence'} (it is obeyed, and no answer comes in time).
     """
@@ -175,6 +176,7 @@ class SimulatedNode:
         self.returns = 0.5
         self.refuses = ""
         self.loses = ""
+        self.awaited: list[str] = []
         self.obeyed: list[tuple[str, str]] = []
         self.nonces: set[str] = set()
         self.rehearsing: Deferred[dict[str, Any]] | None = None
@@ -221,7 +223,7 @@ class SimulatedNode:
         """
         if self.link is not None and self.fleet is not None and not self.link.dead:
             order = None if self.order is None else self.order.facts()
-            self.fleet.standing(self.name, {"state": self.state, "order": order})
+            self.fleet.standing(self.name, {"state": self.state, "order": order, "awaited": self.awaited})
 
     def restart(self) -> None:
         """

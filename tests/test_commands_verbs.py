@@ -31,6 +31,17 @@ from tests.controlled import SERVER, Call, ControlledCase
 from tests.scenarios.waiting import moment
 
 
+#: A server that never sees its clients.
+CLIENTS = SERVER.replace("udp:0", "tcp:0") + "".join(
+    f"""
+[[clients]]
+name = "client-{number}"
+networks = ["192.0.2.{number}"]
+"""
+    for number in range(1, 7)
+)
+
+
 class VerbCase(ControlledCase):
     """
     Takes the reactor's part out of a command line: what is left runs here.
@@ -260,6 +271,63 @@ class Ordering(VerbCase):
         self.assertRegex(outcome.text, r"\Aserver-1: serving after 0\.\d s\Z")
         outcome = await self.give("resume", "--wait", "--json")
         self.assertEqual((outcome.status, outcome.facts["state"]), (0, "serving"))
+
+    async def test_resumeClients(self) -> None:
+        """
+        With --wait it ends when the clients are back that were there before; what says that it serves is the
+        outcome alone.
+        """
+        service = await self.server(CLIENTS)
+        awaited = service.awaited
+        status = await self.give("status")
+        self.assertIn("waits for     client-1, client-2, client-3, client-4 and 2 others", status.text)
+        awaited.names = dict.fromkeys(["client-3"])
+        lines: list[str] = []
+        self.patch(progress.click, "echo", lines.append)
+        self.patch(display.sys, "stdout", StringIO())
+        given = self.give("resume", "--wait")
+        await self.until(lambda: lines)
+        outcome = await self.give("resume")
+        self.assertEqual(outcome.text, "server-1: serving, waits for client-3")
+        self.assertFalse(given.called)
+        awaited.names.clear()
+        outcome = await given
+        self.assertEqual(lines, ["server-1: serving, waits for client-3"])
+        self.assertEqual(outcome.status, Exit.DONE)
+        self.assertRegex(outcome.text, r"\Aserver-1: serving after \d\.\d s\Z")
+        self.assertNotIn("missing", outcome.facts)
+        self.assertNotIn("waits for", (await self.give("status")).text)
+        # Whoever comes back to nobody has nobody to wait for.
+        self.assertEqual((await self.give("offline", "--wait")).text, "server-1: offline after 0.0 s")
+        await self.give("resume", "--wait")
+        self.assertEqual(lines, ["server-1: serving, waits for client-3"])
+
+    async def test_resumeWithout(self) -> None:
+        """
+        Where some do not come in time it says who, with another status.
+        """
+        service = await self.server(CLIENTS)
+        service.awaited._end.reset(0.6)
+        outcome = await self.give("resume", "--wait", "--json")
+        self.assertEqual(outcome.status, Exit.OTHERWISE)
+        self.assertRegex(
+            outcome.text,
+            r"\Aserver-1: serving after \d\.\d s, without client-1, client-2, client-3, client-4 and 2 others\Z",
+        )
+        self.assertEqual(outcome.facts["missing"], [f"client-{number}" for number in range(1, 7)])
+        self.assertIn("missing       client-1, client-2", (await self.give("status")).text)
+
+    async def test_resumeInVain(self) -> None:
+        """
+        Somebody else takes it out of service while its clients are waited for.
+        """
+        await self.server(CLIENTS)
+        given = self.give("resume", "--wait", "--json")
+        await moment(0.2)
+        await self.give("offline", "--why", "power")
+        outcome = await given
+        self.assertEqual(outcome.status, Exit.OTHERWISE)
+        self.assertRegex(outcome.text, r"\Aserver-1: not serving but offline: offline by \w+: power\Z")
 
     async def test_failedReturn(self) -> None:
         """
@@ -628,6 +696,27 @@ class Displays(ControlledCase):
             ],
         )
 
+    def test_linesAtEnd(self) -> None:
+        """
+        Of the state that is waited for whoever waits will speak, unless there is still something to wait for.
+        """
+        lines: list[str] = []
+        self.patch(progress.click, "echo", lines.append)
+        display = Lines("serving")
+        for at, values in enumerate(
+            (
+                {"state": "returning", "awaited": ["a", "b"]},
+                {"state": "serving", "awaited": ["a", "b"]},
+                {"state": "serving", "awaited": ["b"]},
+                {"state": "serving", "awaited": []},
+            )
+        ):
+            display.update(statusOf(**values), at)
+        self.assertEqual(
+            lines,
+            ["server-1: returning, 0 calls left, 0 associations", "server-1: serving, waits for a and b"],
+        )
+
     def test_bar(self) -> None:
         """
         The bar fills as calls are settled; the text says what is left.
@@ -642,6 +731,7 @@ class Displays(ControlledCase):
             {"waiting": 2, "associations": 2, "guardLeft": 15.0},
             {"waiting": 0, "associations": 1, "state": "drained", "guardLeft": 14.0},
             {"waiting": 0, "associations": 0, "state": "offline"},
+            {"waiting": 0, "associations": 1, "state": "serving", "awaited": ["a"]},
         ):
             screen.seek(0)
             screen.truncate()
@@ -658,10 +748,11 @@ class Displays(ControlledCase):
                 "server-1: draining 2 calls left, 15 s until the guard",
                 "server-1: drained 1 association left, 14 s until the guard",
                 "server-1: offline 0 calls left",
+                "server-1: serving waits for a",
             ],
         )
         # The bar takes what room there is between the words.
-        self.assertEqual(filled, [0, 19, 21, 49])
+        self.assertEqual(filled, [0, 19, 21, 49, 50])
 
     def test_filling(self) -> None:
         """

@@ -228,6 +228,26 @@ class Presences(SynchronousTestCase):
         )
         self.assertEqual(self.away(), {"a": "", "b": "", "c": ""})
 
+    def test_awaiting(self) -> None:
+        """
+        A server that serves and waits for clients is away for others; to take it out needs room as well.
+        """
+        self.fleet.standing("a", {"state": "serving", "awaited": ["client-112"]})
+        self.assertEqual(self.away(), {"a": "waiting for clients", "b": ""})
+        budget = Budget(group="core", away=1)
+        self.assertEqual(
+            budget.refusal("b", presences(self.fleet, "core"), ()),
+            "the budget of the group core lets 1 server be away at once, and 1 is (a waiting for clients)",
+        )
+        self.assertEqual(budget.refusal("a", presences(self.fleet, "core"), ()), "")
+        self.fleet.standing("b", {"state": "draining"})
+        self.assertIn("1 is (b draining)", budget.refusal("a", presences(self.fleet, "core"), ()))
+        # How it stands it will say in a moment; the event alone says nothing new of that.
+        self.fleet.happened("a", {"number": 1, "state": "serving"})
+        self.assertEqual(self.away()["a"], "waiting for clients")
+        self.fleet.standing("a", {"state": "serving", "awaited": [], "missing": ["client-112"]})
+        self.assertEqual(self.away()["a"], "")
+
     def test_notReached(self) -> None:
         """
         A server that serves is away as long as none of the clients that have it reaches it.

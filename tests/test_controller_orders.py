@@ -855,6 +855,24 @@ class Budgeted(OrdersCase):
         # It is signed anew when it is sent.
         self.assertGreater(self.kept(third).order["when"], third.at + 10)
 
+    def test_queuedForClients(self) -> None:
+        """
+        Also until the clients of the one that is back are back.
+        """
+        first = self.nodes["server-102"]
+        self.given("drain")
+        second = self.given("drain", node="server-103", queue=True)
+        self.pass_(10)
+        first.awaited = ["client-112"]
+        self.given("resume")
+        self.pass_(5)
+        self.assertEqual(first.state, "serving")
+        self.assertEqual(self.kept(second).outcome, Outcome.QUEUED)
+        first.awaited = []
+        first.stand()
+        self.pass_(1)
+        self.assertEqual(self.kept(second).outcome, Outcome.OBEYED)
+
     def test_withdrawn(self) -> None:
         """
         What waits can be taken back, by whom it may; what does not wait cannot.

@@ -139,6 +139,23 @@ class Smooth(RollingCase):
         self.pass_(0.5)
         self.assertEqual(self.steps(), ["done", "draining", "waiting"])
 
+    def test_awaiting(self) -> None:
+        """
+        Also for the clients that only the server knows of; those that did not reach it before do not matter.
+        """
+        self.client.blind.add("server-101")
+        self.client.stand()
+        first = self.nodes["server-101"]
+        first.awaited = ["client-110", "trunk"]
+        self.roll(settle=1, servers=["server-101"])
+        self.until("settling")
+        self.pass_(20)
+        self.assertEqual(self.steps(), ["settling"])
+        first.awaited = ["client-110"]
+        first.stand()
+        self.pass_(1.5)
+        self.assertEqual(self.steps(), ["done"])
+
     def test_clientOfAnother(self) -> None:
         """
         What a client says that has its link to another controller counts as well, while that can be asked.

@@ -15,14 +15,14 @@ from sipgrace.commands.progress import displayFor, follow
 from sipgrace.commands.reach import Left, Reach, glance, reaching
 from sipgrace.commands.signing import Signer, signing
 from sipgrace.commands.wishes import reason, wishing
-from sipgrace.commands.words import count, seconds, standing
+from sipgrace.commands.words import count, names, seconds, standing
 from sipgrace.control.remote import Answer, Unreachable
 from sipgrace.lifecycle.orders import LONGEST_GUARD
 
 __all__ = ["Giving", "cancel", "drain", "extend", "offline", "resume", "skip", "unskip", "waitingToo"]
 
-#: So often it is asked whether the command that follows a drain is done, in seconds.
-MAINTAINING = 0.5
+#: So often it is asked whether the command that follows a drain is done, or the clients are back, in seconds.
+AGAIN = 0.5
 
 #: For orders that have come to their end when they are obeyed.
 waitingToo = click.option(
@@ -79,14 +79,32 @@ class Giving:
         timeout, asJSON = self._reach.timeout, self._reach.json
         done: dict[str, Any] | None = None
         try:
-            last = await follow(
-                reactor, node, node.when(self._ends, answer), displayFor(asJSON), timeout
-            )
+            ended = self._ended(reactor, node, answer)
+            last = await follow(reactor, node, ended, displayFor(asJSON, self._ends[0]), timeout)
             if last["state"] == "offline" == self._ends[0]:
                 done = await self._maintained(reactor, node, name, answer)
         except CancelledError:
             raise Left(f"left; {_goesOn(self._kind)}") from None
         return self._became(name, last, answer, reactor.seconds() - began, done)
+
+    async def _ended(self, reactor: Any, node: Any, answer: Answer) -> dict[str, Any]:
+        """
+        Waits until it is in one of the states that end the waiting; where that is to serve, until its clients
+        are back as well.
+
+        @return: how it stands.
+        """
+        assert self._ends is not None
+        last: dict[str, Any] = await node.when(self._ends, answer)
+        if not last["state"] == "serving" == self._ends[0]:
+            return last
+        while True:
+            status: dict[str, Any] = await node.status()
+            if status["state"] != "serving":
+                return {"state": status["state"], "order": status["order"], "change": status["state"]}
+            if not status.get("awaited"):
+                return {**last, "missing": status.get("missing") or []}
+            await deferLater(reactor, AGAIN)
 
     async def _maintained(
         self, reactor: Any, node: Any, name: str, answer: Answer
@@ -111,7 +129,7 @@ class Giving:
             if not running and not self._reach.json:
                 click.echo(f"{name}: offline, and its command is running")
             running = True
-            await deferLater(reactor, MAINTAINING)
+            await deferLater(reactor, AGAIN)
 
     async def _obeyed(self, node: Any, name: str, answer: Answer) -> Outcome:
         facts = {"order": self._kind, "name": name, "state": answer.state}
@@ -148,6 +166,10 @@ class Giving:
         if state == wanted:
             text = f"{name}: {state} after {seconds(took)}{_byForce(sums)}"
             good = not (self._strict and sums["forced"])
+            if last.get("missing"):
+                facts["missing"] = last["missing"]
+                text += f", without {names(last['missing'])}"
+                good = False
             if done is not None:
                 facts["maintenance"] = {key: value for key, value in done.items() if key != "number"}
                 text += f"; its command: {_outcome(done)}"
@@ -290,13 +312,14 @@ def extend(reach: Reach, seconds: float, why: str, wait: bool, signer: Signer | 
 @reaching
 @signing
 @reason
-@click.option("--wait", is_flag=True, help="Wait until it serves.")
+@click.option("--wait", is_flag=True, help="Wait until it serves and its clients are back.")
 def resume(reach: Reach, why: str, wait: bool, signer: Signer | None) -> None:
     """
     Bring it back into service.
 
     It listens again, and clients come back when the time is over for which they were asked to stay away, or
-    when they find it sooner. With --wait, the exit status is 4 when it cannot listen.
+    when they find it sooner. With --wait, which waits for those that it had before, another server can leave
+    as soon as this has ended; the exit status is 4 when it cannot listen, or some did not come back.
     """
     reach.carryOut(Giving(reach, "resume", ("serving", "offline") if wait else None, signer, why=why))
 

@@ -5,6 +5,7 @@ What is shown while a drain or a return is waited for.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -13,7 +14,7 @@ from twisted.internet.task import LoopingCall
 
 from sipgrace.commands.display import barOf, fitting
 from sipgrace.commands.reach import glance
-from sipgrace.commands.words import calls, count, seconds, standing, until
+from sipgrace.commands.words import calls, count, names, seconds, standing, until, waitedFor
 from sipgrace.control.remote import Unreachable
 
 __all__ = ["Display", "displayFor", "follow"]
@@ -48,7 +49,11 @@ class Lines:
 
     INTERVAL = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, end: str = "") -> None:
+        """
+        @param end: the state that is waited for, of which whoever waits will speak.
+        """
+        self._end = end
         self._state = ""
         self._last = 0.0
 
@@ -56,6 +61,8 @@ class Lines:
         """
         See L{Display}.
         """
+        if status["state"] == self._end and not waitedFor(status):
+            return
         if status["state"] != self._state or now - self._last >= self.INTERVAL:
             self._state, self._last = status["state"], now
             click.echo(standing(status))
@@ -86,6 +93,8 @@ class Bar:
         left = calls(status) if waiting or not status["associations"] else ""
         if not waiting and status["associations"]:
             left = f"{count(status['associations'], 'association')} left"
+        if waitedFor(status):
+            left = f"waits for {names(waitedFor(status))}"
         left = ", ".join([left, *until(status)])
         self._progress.update(
             self._task,
@@ -104,11 +113,13 @@ class Bar:
         self._progress.stop()
 
 
-def displayFor(asJSON: bool) -> Display:
+def displayFor(asJSON: bool, end: str = "") -> Display:
     """
     What fits where the output goes.
+
+    @param end: the state that is waited for.
     """
-    return fitting(asJSON, Bar, Lines)
+    return fitting(asJSON, Bar, partial(Lines, end))
 
 
 def _beyond(status: dict[str, Any]) -> float:

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left, Reach, reaching
-from sipgrace.commands.words import count, seconds
+from sipgrace.commands.words import count, names, seconds, waitedFor
 from sipgrace.control.remote import Unreachable
 
 __all__ = ["happened", "reroutes", "status", "watch"]
@@ -73,6 +73,9 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("path", f"{way}: {path['state']}{chosen}, {path['rtt']} ms"))
     for name, up in status.get("clients", {}).items():
         found.append(("client", f"{name}: {count(up, 'association')}"))
+    for heading, several in (("waits for", waitedFor(status)), ("missing", status.get("missing"))):
+        if several:
+            found.append((heading, names(several)))
     found += [("refuses", _refuses(one)) for one in status.get("rejects", ())]
     if status.get("registrar"):
         counts = status["registrar"]

@@ -5,11 +5,11 @@ How states, counts and times are put into words.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["calls", "count", "moment", "seconds", "segment", "standing", "table", "until"]
+__all__ = ["calls", "count", "moment", "names", "seconds", "segment", "standing", "table", "until", "waitedFor"]
 
 
 def count(number: int, one: str, several: str | None = None) -> str:
@@ -17,6 +17,23 @@ def count(number: int, one: str, several: str | None = None) -> str:
     C{1 call}, C{2 calls}.
     """
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def names(several: Sequence[str]) -> str:
+    """
+    C{one}, C{one and another}, C{one, two, three, four and 7 others}.
+    """
+    if len(several) > 5:
+        return f"{', '.join(several[:4])} and {len(several) - 4} others"
+    return " and ".join(filter(None, (", ".join(several[:-1]), several[-1])))
+
+
+def waitedFor(status: Mapping[str, Any]) -> Sequence[str]:
+    """
+    The clients that a server which serves waits for.
+    """
+    found: Sequence[str] = status.get("awaited", ()) if status["state"] == "serving" else ()
+    return found
 
 
 def calls(status: dict[str, Any]) -> str:
@@ -86,4 +103,6 @@ def standing(status: dict[str, Any]) -> str:
         parts.append(calls(status))
         parts.append(count(status["associations"], "association"))
     parts += until(status)
+    if waitedFor(status):
+        parts.append(f"waits for {names(waitedFor(status))}")
     return ", ".join(parts)

@@ -89,6 +89,12 @@ class ServerSection(Section):
     """With scope "dialogs": after this time without a session timer's refresh (RFC 4028) a call is forgotten;
     no drain waits for it, or ends it."""
 
+    awaitClients: Annotated[Seconds, Field(ge=0, le=86400)] = 60.0
+    """For so long after it has come into service, or after the time for which clients were asked to leave it
+    alone where that is later, it says that it waits for the clients that it had before and that are not back;
+    after the start of its process, for those that its file names. It takes calls meanwhile; but sipgrace
+    resume --wait, rolling maintenances and budgets wait before another server leaves. 0 to wait for none."""
+
     maxAccepted: Annotated[int, Field(ge=1, le=1000000)] = 10000
     """The most accepted INVITEs that are not yet settled; a new one beyond them is answered 503."""
 

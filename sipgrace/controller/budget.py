@@ -19,10 +19,11 @@ __all__ = ["Budget", "Presence", "presences"]
 _UNLINKED: Final = "not linked, and reached by no client"
 _UNKNOWN: Final = "of unknown state"
 _UNREACHED: Final = "reached by no client"
+_AWAITING: Final = "waiting for clients"
 
 #: Such a server counts as away, but may be in service all the same, or be so in a moment: to take it out
 #: needs room.
-_DOUBTFUL: Final = (_UNLINKED, _UNKNOWN, _UNREACHED)
+_DOUBTFUL: Final = (_UNLINKED, _UNKNOWN, _UNREACHED, _AWAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,10 @@ def _away(member: Member | Adopted, reached: Mapping[str, bool]) -> str:
         return "" if reached.get(member.name) else _UNLINKED
     if member.state != "serving":
         return _UNKNOWN if member.state == "unknown" else member.state
-    # A server that has just come back is of no use yet until its clients know.
-    return _UNREACHED if reached.get(member.name) is False else ""
+    # A server that has just come back is of no use yet until its clients know, of little until all do.
+    if reached.get(member.name) is False:
+        return _UNREACHED
+    return _AWAITING if member.standing.get("awaited") else ""
 
 
 def _capacity(member: Member | Adopted) -> float:

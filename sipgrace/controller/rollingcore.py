@@ -410,6 +410,12 @@ class RollingCore:
         if member.state != "serving":
             return f"it is {member.state}"
         blind, reach, spared = self.plan.blind(self.server), self.reach(), self._spared()
+        # By its own word, which is about those that have no link to any controller as well.
+        awaited = [
+            name for name in member.standing.get("awaited", ()) if name not in blind and name not in spared
+        ]
+        if awaited:
+            return f"it waits for {_few(awaited)}"
         missed = [name for name, reaches in reach.items() if not reaches and name not in blind]
         if missed:
             return f"not reached by {_few(missed)}"

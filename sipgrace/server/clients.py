@@ -28,6 +28,7 @@ class Clients:
     that are up.
 
     @ivar onOpened: told the name and the association whenever one has been opened to a client.
+    @ivar onMoved: told the name of a client when an association of it has come or gone.
     @param networks: the networks of each client by its name. Where networks overlap, the longest prefix
         wins.
     """
@@ -43,6 +44,7 @@ class Clients:
         self._names: dict[str, str] = {}
         self._associations: dict[str, list[IAssociation]] = {}
         self.onOpened: Callable[[str, IAssociation], None] = lambda name, association: None
+        self.onMoved: Callable[[str], None] = lambda name: None
 
     def nameAt(self, host: str) -> str:
         """
@@ -70,19 +72,25 @@ class Clients:
         We have opened an association to this client: its address is the client's, too.
         """
         host = association.peerHost
-        if self.nameAt(host) != name:
-            before = self._associations.get(self._names[host], [])
+        was = self.nameAt(host)
+        if was != name:
+            before = self._associations.get(was, [])
             moved = [one for one in before if one.peerHost == host]
             before[:] = [one for one in before if one.peerHost != host]
             self._opened[host] = self._names[host] = name
             self._associations.setdefault(name, []).extend(moved)
+            for one in filter(None, (was, name)):
+                self.onMoved(one)
         self.onOpened(name, association)
 
     def associationMade(self, association: IAssociation) -> None:
         """
         See L{IAssociationUser}.
         """
-        self._associations.setdefault(self.nameAt(association.peerHost), []).append(association)
+        name = self.nameAt(association.peerHost)
+        self._associations.setdefault(name, []).append(association)
+        if name:
+            self.onMoved(name)
 
     def messageReceived(self, message: object, association: IAssociation) -> None:
         """
@@ -93,9 +101,12 @@ class Clients:
         """
         See L{IAssociationUser}.
         """
-        several = self._associations.get(self.nameAt(association.peerHost), [])
+        name = self.nameAt(association.peerHost)
+        several = self._associations.get(name, [])
         if association in several:
             several.remove(association)
+            if name:
+                self.onMoved(name)
 
     def status(self) -> dict[str, int]:
         """

@@ -27,6 +27,7 @@ from sipgrace.proxy.farewell import Farewells
 from sipgrace.proxy.kept import KeptContext
 from sipgrace.proxy.priority import Priorities
 from sipgrace.server.announcer import Announcer
+from sipgrace.server.awaited import Awaited
 from sipgrace.server.clients import Clients
 from sipgrace.server.overloadcontrol import OverloadControl
 from sipgrace.server.question import Question
@@ -35,6 +36,7 @@ from sipgrace.server.rejects import Rejects
 from sipgrace.server.role import ServerRole
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Party, Rejection
+from sipgrace.transport.description import parseDescription
 from sipgrace.transport.opener import Opener
 
 #: All that a server does lies on one side.
@@ -89,6 +91,26 @@ def rejectionOf(rule: Reject) -> Rejection:
     return Rejection(_party(rule.origin), _party(rule.destination), rule.status, reason)
 
 
+def awaitedOf(config: ServerConfig, clients: Clients, element: Element) -> Awaited:
+    """
+    Who is waited for, as configured: no client that comes by UDP, which nobody sees come, nor one that the
+    server itself reaches when there is a call for it.
+    """
+    connects = any(parseDescription(place).transport != b"UDP" for place in config.server.listen)
+    return Awaited(
+        element.clock,
+        clients,
+        element.gate,
+        [
+            client.name
+            for client in config.clients
+            if client.open is not None or (connects and client.address is None)
+        ],
+        config.server.awaitClients,
+        element.changed,
+    )
+
+
 class ServerService(Service):
     """
     A server (see L{sipgrace.tap.signals.RoleService}).
@@ -97,6 +119,7 @@ class ServerService(Service):
     @ivar announcer: tells clients of drains.
     @ivar control: asks clients for less.
     @ivar rejects: which calls are refused by rule.
+    @ivar awaited: which clients are not back yet.
     @ivar observers: those of the lifecycle that have to do with traffic, in their order.
     """
 
@@ -117,6 +140,8 @@ class ServerService(Service):
         )
         self.clients = Clients((client.name, client.networks) for client in config.clients)
         element.watchers.append(self.clients)
+        self.awaited = awaitedOf(config, self.clients, element)
+        element.lifecycle.observe(self.awaited)
         self._openers = [
             Opener(
                 client.name,
@@ -237,6 +262,7 @@ class ServerService(Service):
             "role": "server",
             **self.element.status(),
             "clients": self.clients.status(),
+            **self.awaited.facts(),
             "announcements": self.announcer.status(),
             "rejects": self.rejects.status(),
         }
@@ -245,7 +271,7 @@ class ServerService(Service):
         """
         How things stand, in brief; everything in it fits JSON.
         """
-        return {**self.element.standing(), "peers": self.clients.peers()}
+        return {**self.element.standing(), **self.awaited.facts(), "peers": self.clients.peers()}
 
     def orders(self) -> dict[str, object]:
         """

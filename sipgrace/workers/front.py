@@ -24,7 +24,7 @@ from sipgrace.lifecycle.orderform import toText
 from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.server.clients import Clients
 from sipgrace.server.rejects import Rejects
-from sipgrace.server.service import NETWORK, rejectionOf
+from sipgrace.server.service import NETWORK, awaitedOf, rejectionOf
 from sipgrace.transport.associations import Associations, Listen
 from sipgrace.workers.crew import Crew, Member
 from sipgrace.workers.facades import AllAssociations, AllGates, AllLedgers
@@ -109,6 +109,8 @@ class FrontService(Service):
         self._ledger = cast(AllLedgers, element.ledger)
         self._associations = cast(AllAssociations, element.associations)
         self.clients = Clients((client.name, client.networks) for client in config.clients)
+        self.awaited = awaitedOf(config, self.clients, element)
+        element.lifecycle.observe(self.awaited)
         self.rejects = Rejects(
             server.name,
             server.rejects,
@@ -303,6 +305,7 @@ class FrontService(Service):
             "role": "server",
             **self.element.status(),
             "clients": self.clients.status(),
+            **self.awaited.facts(),
             "announcements": announcements,
             "rejects": self.rejects.status(),
         }
@@ -311,7 +314,7 @@ class FrontService(Service):
         """
         How things stand, in brief; everything in it fits JSON.
         """
-        return {**self.element.standing(), "peers": self.clients.peers()}
+        return {**self.element.standing(), **self.awaited.facts(), "peers": self.clients.peers()}
 
     def orders(self) -> dict[str, object]:
         """
