@@ -30,7 +30,6 @@ from sipgrace.control.remote import Unreachable
 from tests.controlled import SERVER, Call, ControlledCase
 from tests.scenarios.waiting import moment
 
-
 #: A server that never sees its clients.
 CLIENTS = SERVER.replace("udp:0", "tcp:0") + "".join(
     f"""
@@ -312,7 +311,8 @@ class Ordering(VerbCase):
         self.assertEqual(outcome.status, Exit.OTHERWISE)
         self.assertRegex(
             outcome.text,
-            r"\Aserver-1: serving after \d\.\d s, without client-1, client-2, client-3, client-4 and 2 others\Z",
+            r"\Aserver-1: serving after \d\.\d s, "
+            r"without client-1, client-2, client-3, client-4 and 2 others\Z",
         )
         self.assertEqual(outcome.facts["missing"], [f"client-{number}" for number in range(1, 7)])
         self.assertIn("missing       client-1, client-2", (await self.give("status")).text)

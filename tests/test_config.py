@@ -98,7 +98,8 @@ class Wrong(SynchronousTestCase):
                 "routes[1]: expected exactly one of uri, prefix and domain, found none",
                 "routes[1]: expected exactly one of to and redirect, found none",
                 "server.recordroute: expected one of the keys name, listen, advertise, stack, mode, "
-                "record_route, scope, max_dialogs, longest_dialog, max_accepted, rejects, workers, labels, "
+                "record_route, scope, max_dialogs, longest_dialog, await_clients, max_accepted, rejects, "
+                "workers, labels, "
                 "group, found an unknown one; did you mean record_route?",
                 "routes[1].regex: expected one of the keys uri, prefix, domain, to, redirect, found an "
                 "unknown one",
@@ -693,6 +694,7 @@ class Right(SynchronousTestCase):
                     "scope": "setups",
                     "maxDialogs": 100000,
                     "longestDialog": 86400.0,
+                    "awaitClients": 60.0,
                     "maxAccepted": 10000,
                     "rejects": None,
                     "workers": 1,

@@ -156,12 +156,14 @@ class AwaitedTests(AwaitedCase):
         self.stands()
         self.happens(Change.DRAINING, 50.0)
         self.stands()
-        self.goes("b", "?", "a")
-        self.stands("ba")
+        self.goes("b", "?")
+        self.stands("b")
+        self.goes("a")
+        self.stands("ab")
         self.happens(Change.OFFLINE, 50.0)
         self.happens(Change.RETURNING)
         self.happens(Change.SERVING)
-        self.stands("ba")
+        self.stands("ab")
         self.comes("a", "?", "c")
         self.stands("b")
         self.comes("b")
@@ -181,7 +183,7 @@ class AwaitedTests(AwaitedCase):
         self.goes("a", "b")
         self.happens(Change.OFFLINE)
         self.happens(Change.SERVING)
-        self.stands("cab")
+        self.stands("abc")
 
     def test_late(self) -> None:
         """
@@ -263,7 +265,7 @@ class AwaitedTests(AwaitedCase):
         self.drained("b")
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.happens(Change.SERVING)
-        self.stands("acb")
+        self.stands("abc")
 
     def test_never(self) -> None:
         """

@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["calls", "count", "moment", "names", "seconds", "segment", "standing", "table", "until", "waitedFor"]
+__all__ = [
+    "calls",
+    "count",
+    "moment",
+    "names",
+    "seconds",
+    "segment",
+    "standing",
+    "table",
+    "until",
+    "waitedFor",
+]
 
 
 def count(number: int, one: str, several: str | None = None) -> str:

@@ -30,8 +30,8 @@ class Awaited:
 
     Nothing is decided by it here: calls are taken all the same.
 
-    @ivar names: the clients that are waited for, or will be: whoever hears that it serves, and of this a moment
-        later, must not think meanwhile that all are back.
+    @ivar names: the clients that are waited for, or will be: whoever hears that it serves, and of this a
+        moment later, must not think meanwhile that all are back.
     @ivar missing: those that did not come in time.
     """
 
@@ -68,7 +68,7 @@ class Awaited:
         """
         For a status; fits JSON.
         """
-        return {"awaited": list(self.names), "missing": list(self.missing)}
+        return {"awaited": sorted(self.names), "missing": sorted(self.missing)}
 
     def onChange(self, event: Event) -> None:
         """
