@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
@@ -16,6 +17,7 @@ from twisted.trial.unittest import TestCase
 from sipgrace.errors import OrderRefused
 from tests.scenarios.network import PORT, Network, busy
 from tests.scenarios.phones import Phone, answerAfter, keepRinging
+from tests.scenarios.processes import Process
 from tests.scenarios.sipp import CALLS, caller, needsSIPp
 from tests.scenarios.waiting import poll, reactor
 
@@ -146,6 +148,39 @@ class WorkersTests(WorkersCase):
             await client.said("server-1 is active", 2)
         await self.assertFailure(server.drain(why="new kernel"), OrderRefused)
         self.assertEqual((await server.status())["state"], "serving")
+
+    async def test_clientsBack(self) -> None:
+        """
+        One server after another: who waits for the first to return waits for both clients, whichever workers
+        have their associations; then the second can leave, and no call is lost.
+        """
+        network = await self.start()
+        first, second = [await network.control("server", number) for number in (1, 2)]
+        for node in (first, second):
+            await node.watch()
+        await first.when(["offline"], await first.drain())
+        # Client 2 does not come before it may.
+        network.clients[2].signal(SIGSTOP)
+        socket = str(network.socket("server", 1))
+        words = ("-m", "sipgrace.commands.main", "resume", "--wait", "--socket", socket)
+        resumed = Process(self, "resume", sys.executable, *words)
+        await resumed.said("server-1: serving, waits for .*client-2")
+        await network.clients[1].said("server-1 is active", 2)
+
+        async def one() -> bool:
+            return (await self.status(network))["awaited"] == ["client-2"]
+
+        await poll(lambda: Deferred.fromCoroutine(one()), "client 1")
+        self.assertEqual(resumed.every("serving after"), [])
+        network.clients[2].signal(SIGCONT)
+        self.assertEqual(await resumed.end(), 0)
+        self.assertEqual(len(resumed.every(r"server-1: serving after [\d.]+ s\n")), 1)
+        status = await self.status(network)
+        self.assertEqual((status["awaited"], status["missing"]), ([], []))
+        await second.when(["offline"], await second.drain())
+        self.assertEqual((await self.caller.call("2001", network.users(1)).done()).status, 200)
+        self.rangOnce(1)
+        network.check()
 
     async def test_rejects(self) -> None:
         """
