@@ -15,6 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import OrderRefused
@@ -131,6 +132,71 @@ class LocalTests(DoorCase):
                 {**by, "what": "obeyed"},
                 {**common, "what": "ended", "id": facts["nonce"], "kind": "drain", "state": "offline"},
             ],
+        )
+
+    def test_told(self) -> None:
+        """
+        The log says who ordered what, and why; not each rehearsal, and not what came by signal, which is said
+        where that comes in.
+        """
+        told: list[str | None] = []
+
+        def note(event: LogEvent) -> None:
+            told.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        self.door.kinds[Kind.REHEARSE] = lambda order: Carried()
+        Call(self.world, "call")
+        for kind, giver, why in (
+            (Kind.REHEARSE, SOCKET, ""),
+            (Kind.DRAIN, SOCKET, "new kernel"),
+            (Kind.CANCEL, MANHOLE, ""),
+            (Kind.DRAIN, SIGNAL, ""),
+        ):
+            order = Order(kind=kind, who=giver.name, when=NOW, why=why)
+            self.successResultOf(self.door.give(order, giver))
+        self.assertEqual(
+            [text for text in told if text and "lifecycle" not in text],
+            ["drain from root (socket) is obeyed: new kernel", "cancel from manhole (manhole) is obeyed"],
+        )
+
+    def test_refusals(self) -> None:
+        """
+        Of the orders of one giver that may not give them a hundred are written down each minute; the next
+        record says how many there were besides. Of others', and of what is obeyed, nothing is left out.
+        """
+        intruder, other = replace(SOCKET, role=Role.VIEWER), replace(MANHOLE, role=Role.VIEWER)
+
+        def refuse(times: int, giver: Giver) -> list[tuple[str, str, int]]:
+            before = len(self.audit())
+            for _ in range(times):
+                self.refused(self.door.give(self.order(Kind.OFFLINE), giver))
+            return [
+                (record["what"], record["by"], record.get("unrecorded", 0))
+                for record in self.audit()[before:]
+            ]
+
+        self.assertEqual(refuse(130, intruder), [("refused", "root", 0)] * 100)
+        self.assertEqual(refuse(2, other), [("refused", "manhole", 30), ("refused", "manhole", 0)])
+        self.assertEqual(refuse(5, intruder), [])
+        self.successResultOf(self.door.give(self.order(Kind.DRAIN), SOCKET))
+        self.assertEqual([record.get("unrecorded", 0) for record in self.audit()[-2:]], [5, 0])
+        self.assertEqual(refuse(1, intruder), [])
+        self.world.clock.advance(60)
+        self.assertEqual(refuse(1, intruder), [("refused", "root", 1)])
+
+    def test_signedRefusals(self) -> None:
+        """
+        Nor do those fill it that are wrongly signed.
+        """
+        for _ in range(103):
+            self.refused(self.door.take(self.signed(self.order(), "stranger"), LINK))
+        self.assertEqual(len(self.audit()), 100)
+        self.successResultOf(self.door.take(self.signed(self.order()), LINK))
+        self.assertEqual(
+            [(record["what"], record.get("unrecorded", 0)) for record in self.audit()[100:102]],
+            [("order", 3), ("obeyed", 0)],
         )
 
     def test_eachKind(self) -> None:

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import OrderRefused, TransportError
@@ -1220,6 +1221,31 @@ class DoorTests(SynchronousTestCase):
         world.ledger.settle(second)
         world.clock.advance(0)
         self.assertEqual(world.flush(), ["stop listening", "shut down 2", "drained (drained) forced 1"])
+
+    def test_forcedInLog(self) -> None:
+        """
+        The log says how many calls were ended by force, and what else there is to say.
+        """
+        told: list[str | None] = []
+
+        def note(event: LogEvent) -> None:
+            told.append(formatEvent(event))
+
+        world = into("Draining", calls=2)
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        world.clock.advance(30)
+        with self.assertRaises(OrderRefused):
+            world.lifecycle.cancel()
+        self.assertEqual(
+            [text for text in told if text and text.startswith("lifecycle")],
+            [
+                "lifecycle: drained, 0 accepted INVITEs left, 2 associations, 2 ended by force",
+                "lifecycle: aborted, 0 accepted INVITEs left, 2 associations, 2 of them aborted",
+                "lifecycle: refused, 0 accepted INVITEs left, 2 associations: the drain is complete and the "
+                "associations are being shut down; wait until it is offline, then resume",
+            ],
+        )
 
     def test_recalledThenCancelled(self) -> None:
         """

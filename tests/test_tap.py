@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 from pathlib import Path
-from signal import SIGINT, SIGTERM, SIGUSR1, SIGUSR2
+from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2
 
 from twisted.copyright import version as twisted
 from twisted.internet import reactor
@@ -93,6 +93,34 @@ class Signals(TestCase):
         child.signal(SIGINT)
         self.assertEqual(await child.ended, -SIGINT)
         self.assertEqual(child.output, b"<start><started><beside><leaveNow><stop><besideStopped>")
+
+    async def test_hangUp(self) -> None:
+        """
+        SIGHUP, from a terminal that goes away or somebody who means a reload, ends nothing: neither while it
+        serves nor while it leaves.
+        """
+        child = await self.ready("cancelled")
+        child.signal(SIGHUP)
+        child.signal(SIGTERM)
+        await child.printed(b"<leave>")
+        child.signal(SIGHUP)
+        await child.printed(b"<stayed>")
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertEqual(
+            child.output, b"<start><started><beside><leave><stayed><leave><left><stop><besideStopped>"
+        )
+
+    async def test_hangUpWhileStopping(self) -> None:
+        """
+        Nor is it the signal that kills when even stopping does not end.
+        """
+        child = await self.ready("hangs")
+        child.signal(SIGTERM)
+        await child.printed(b"<stop>")
+        child.signal(SIGHUP)
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, -SIGTERM)
 
     async def test_clumsy(self) -> None:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from twisted.logger import Logger
 
 from sipgrace.lifecycle.aside import Beside
 
-__all__ = ["AuditLog", "addLine", "stamp"]
+__all__ = ["AuditLog", "Refusals", "addLine", "stamp"]
 
 
 def stamp(seconds: float) -> str:
@@ -97,9 +98,15 @@ class AuditLog:
         Adds a record that nobody waits for. Where it cannot be written the log says so.
         """
         if self._waiting >= self.MOST:
-            self.unrecorded += 1
+            self.leaveOut()
             return
         self.record(facts).addErrback(self._failed, facts)
+
+    def leaveOut(self) -> None:
+        """
+        Leaves out a record that nothing depends on: the next one says how many there were of these.
+        """
+        self.unrecorded += 1
 
     def recordNow(self, facts: dict[str, Any], wait: bool = True) -> bool:
         """
@@ -148,3 +155,34 @@ class AuditLog:
             error=error,
             facts=facts,
         )
+
+
+class Refusals:
+    """
+    Which refusals are written down: of each giver so many, and no more, so that whoever sends orders that are
+    refused, again and again, does not fill the disk.
+
+    @cvar MOST: how many of one giver within a L{WINDOW}.
+    @cvar WINDOW: seconds.
+    """
+
+    MOST = 100
+    WINDOW = 60.0
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._counts: Counter[object] = Counter()
+
+    def count(self, giver: object, now: float) -> int:
+        """
+        Counts one.
+
+        @param giver: by what the way knows them: there are few of these, whatever they send.
+        @param now: seconds, of a clock that never goes back.
+        @return: of the refusals of that giver within this window, which one it is.
+        """
+        if now - self._began >= self.WINDOW:
+            self._began = now
+            self._counts.clear()
+        self._counts[giver] += 1
+        return self._counts[giver]

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from sipgrace.errors import OrderRefused
 from sipgrace.lifecycle.approval import Approval
 from sipgrace.lifecycle.aside import Beside
-from sipgrace.lifecycle.audit import AuditLog, stamp
+from sipgrace.lifecycle.audit import AuditLog, Refusals, stamp
 from sipgrace.lifecycle.authorization import Authority, Giver, Grant, SignedRefused, Source
 from sipgrace.lifecycle.events import State
 from sipgrace.lifecycle.machine import Lifecycle
@@ -138,6 +138,7 @@ class Door:
         self.lifecycle = lifecycle
         self.authority = Authority(node) if authority is None else authority
         self._audit = audit
+        self._refusals = Refusals()
         self._beside = beside
         self._wallClock = wallClock
         self.approval: Approval | None = None
@@ -186,7 +187,8 @@ class Door:
         try:
             grant = self.authority.unsigned(order, giver)
         except OrderRefused as error:
-            self._note(Grant(order, giver.role), giver, "refused", str(error))
+            if self._worthNoting(giver):
+                self._note(Grant(order, giver.role), giver, "refused", str(error))
             raise
         return await self._granted(grant, giver)
 
@@ -194,10 +196,11 @@ class Door:
         try:
             grant = await self.authority.signed(signed, giver, self._wallClock())
         except OrderRefused as error:
-            self._log.warn(
-                "an order from {giver} is refused: {reason}", giver=giver.name, reason=str(error)
-            )
-            self._noteFacts(self._refusedSigned(signed, giver, error))
+            if self._worthNoting(giver):
+                self._log.warn(
+                    "an order from {giver} is refused: {reason}", giver=giver.name, reason=str(error)
+                )
+                self._noteFacts(self._refusedSigned(signed, giver, error))
             raise
         if grant.key and self._beside is not None:
             # Before anything is waited for: what was given once is not obeyed later on, whatever comes of it
@@ -372,7 +375,35 @@ class Door:
                 giver=giver.name,
                 reason=reason,
             )
+        elif giver.source not in _URGENT and grant.order.kind is not Kind.REHEARSE:
+            # Signals are logged where they come in. Rehearsals, which change nothing, may be many.
+            self._log.info(
+                "{kind} from {giver} ({source}) is obeyed{why}",
+                kind=str(grant.order.kind),
+                giver=giver.name,
+                source=str(giver.source),
+                why=f": {grant.order.why}" if grant.order.why else "",
+            )
         self._noteFacts(self._all(grant, giver, what, reason))
+
+    def _worthNoting(self, giver: Giver) -> bool:
+        """
+        Whether one more order that its giver may not give is; of others, the next record of the audit log
+        says how many there were. (Those of whoever may, and which do not fit, are in it before they are
+        looked at, and so are their refusals.)
+        """
+        number = self._refusals.count((giver.source, giver.name), self._clock.seconds())
+        if number <= Refusals.MOST:
+            return True
+        if number == Refusals.MOST + 1:
+            self._log.warn(
+                "{giver} may not give what it orders again and again; for {seconds:g} s that is only counted",
+                giver=giver.name,
+                seconds=Refusals.WINDOW,
+            )
+        if self._audit is not None:
+            self._audit.leaveOut()
+        return False
 
     def _noteFacts(self, facts: dict[str, Any]) -> None:
         if self._audit is not None:

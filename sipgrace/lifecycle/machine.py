@@ -310,11 +310,11 @@ class Lifecycle:
 
     def _deliver(self, event: Event) -> None:
         self._log.info(
-            "lifecycle: {change}, {waiting} accepted INVITEs left, {associations} associations. {text}",
+            "lifecycle: {change}, {waiting} accepted INVITEs left, {associations} associations{more}",
             change=str(event.change),
             waiting=event.waiting,
             associations=event.associations,
-            text=event.text,
+            more=_more(event),
             event=event,
         )
         for observer in list(self._observers):
@@ -338,3 +338,15 @@ class Lifecycle:
         waiter = _Waiter(frozenset(states), self._core.count, failing, Deferred(forget))
         self._waiters.append(waiter)
         return waiter
+
+
+def _more(event: Event) -> str:
+    """
+    What few events have to tell, for the log.
+    """
+    parts = [f", {event.forced} ended by force"] if event.forced else []
+    if event.aborted:
+        parts.append(f", {event.aborted} of them aborted")
+    if event.text:
+        parts.append(f": {event.text}")
+    return "".join(parts)

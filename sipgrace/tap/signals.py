@@ -3,7 +3,8 @@ A role as a process: how it starts, and how it leaves when a signal asks it to.
 
 SIGTERM asks the role to leave in its own time, and the process then ends with status 0. A second SIGTERM, or
 SIGINT at any moment, ends it at once, by that signal as Twisted does; once that is under way one more signal
-kills.
+kills. SIGHUP, which would end a process that takes no heed of it, does nothing: it is what a terminal sends
+that goes away, and what elsewhere has files read again, and neither is a reason to lose calls.
 """
 
 from __future__ import annotations
@@ -150,6 +151,9 @@ class RoleProcess(Service):
             former = signal.signal(number, self._signalled)
             if callable(former):
                 self._former[number] = former
+        # Under nohup it is ignored, and stays so.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._hungUp)
         Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
     async def _start(self) -> None:
@@ -195,6 +199,15 @@ class RoleProcess(Service):
             os.kill(os.getpid(), number)
         else:
             self._reactor.callFromThread(self._received, number)
+
+    def _hungUp(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._goOn, number)
+
+    def _goOn(self, number: int) -> None:
+        self._log.info(
+            "{name}: the process goes on as it is; its configuration is read at the next start",
+            name=signal.Signals(number).name,
+        )
 
     def _received(self, number: int) -> None:
         if self._gone:
