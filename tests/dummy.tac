@@ -28,10 +28,15 @@ class Dummy:
             return fail(TransportError("no such address"))
         if "broken" in WORDS:
             raise ZeroDivisionError("broken")
+        if "slow" in WORDS:
+            self.starting = Deferred()
+            return self.starting
         return deferLater(reactor, 0, say, "started")
 
     def stopService(self):
         say("stop")
+        if "slow" in WORDS:
+            self.starting.errback(TransportError("no longer open"))
         return Deferred() if "hangs" in WORDS else succeed(None)
 
     def leave(self):

@@ -470,7 +470,7 @@ class Watching(LocalCase):
         raw.transport.abortConnection()
 
 
-UNREADABLE = "a control link is ended, for what came on it cannot be read: {}"
+UNREADABLE = "a link is ended, for what came on it cannot be read: {}"
 
 
 class Garbage(LocalCase):
@@ -768,11 +768,14 @@ class Connecting(LocalCase):
             node = await self.connect(timeout=0.05)
             await self.assertUnreachable(node.status(), "it has not answered within 0.05 seconds")
             await self.assertUnreachable(node.watch(), "it has not answered within 0.05 seconds")
+            # What was asked for in vain is asked for again, and not taken for answered.
+            for asked in (node.watch(), node.watch()):
+                await self.assertUnreachable(asked, "it has not answered within 0.05 seconds")
             peer, _ = hung.accept()
             peer.sendall(amp.AmpBox({b"_answer": b"1", b"status": b"{}"}).serialize())
             asked = node.status()
             await self.until(lambda: peer.recv(65536) != b"")
-            peer.sendall(amp.AmpBox({b"_answer": b"3", b"status": b'{"late": false}'}).serialize())
+            peer.sendall(amp.AmpBox({b"_answer": b"4", b"status": b'{"late": false}'}).serialize())
             self.assertEqual(await asked, {"late": False})
             peer.close()
 

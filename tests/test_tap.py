@@ -172,6 +172,17 @@ class Signals(TestCase):
         self.assertEqual(await child.ended, 1)
         self.assertEqual(child.errors, b"cannot start: broken\n")
 
+    async def test_endsWhileItStarts(self) -> None:
+        """
+        A start that comes to nothing because the process is to end is no failure of it.
+        """
+        child = self.run_("slow")
+        await child.printed(b"<start>")
+        child.signal(SIGTERM)
+        self.assertEqual(await child.ended, 0)
+        self.assertEqual(child.errors, b"")
+        self.assertEqual(child.output, b"<start><leave><left><stop>")
+
     async def test_besideFails(self) -> None:
         """
         So does one of which a part beside the role cannot start; the role is stopped.

@@ -113,6 +113,6 @@ class Link(amp.AMP):
         if self._dropped:
             return
         self._dropped = True
-        self._log.warn("a control link is ended, for what came on it cannot be read: {why}", why=why[:200])
+        self._log.warn("a link is ended, for what came on it cannot be read: {why}", why=why[:200])
         if self.transport is not None:
             self.transport.abortConnection()

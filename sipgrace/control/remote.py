@@ -83,7 +83,8 @@ class RemoteNode(Link):
         super().__init__()
         self._clock = clock
         self._timeout = timeout
-        self._watching: Deferred[int] | None = None
+        self._watching: list[Deferred[int]] = []
+        self._watchedFrom: int | None = None
         self._watchers: list[Callable[[Facts], None]] = []
         self._events: deque[Facts] = deque(maxlen=self.KEPT)
         self._waiters: list[tuple[frozenset[str], int, Deferred[Facts]]] = []
@@ -163,16 +164,20 @@ class RemoteNode(Link):
         """
         if watcher is not None:
             self._watchers.append(watcher)
-        if self._watching is None:
-            self._watching = self._ask(Watch).addCallback(lambda answer: answer["number"])
-        fork: Deferred[int] = Deferred()
+        if self._watchedFrom is not None:
+            return succeed(self._watchedFrom)
+        watching: Deferred[int] = Deferred()
+        self._watching.append(watching)
+        if len(self._watching) == 1:
+            self._ask(Watch).addCallback(lambda answer: answer["number"]).addBoth(self._watches)
+        return watching
 
-        def passOn(result: Any) -> Any:
-            fork.callback(result)
-            return result if not isinstance(result, Failure) else None
-
-        self._watching.addBoth(passOn)
-        return fork
+    def _watches(self, number: int | Failure) -> None:
+        if not isinstance(number, Failure):
+            self._watchedFrom = number
+        watching, self._watching = self._watching, []
+        for one in watching:
+            one.callback(number)
 
     def when(self, states: Collection[str], answer: Answer) -> Deferred[Facts]:
         """

@@ -4,8 +4,6 @@ What C{twist sipgrace-client} runs.
 
 from __future__ import annotations
 
-from typing import cast
-
 from twisted.application.service import IService
 
 from sipgrace.config.client import ClientConfig
@@ -13,12 +11,9 @@ from sipgrace.config.load import loadClient
 from sipgrace.control.uplinks import Identity
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle.steadyclock import keepSteady
-from sipgrace.tap.collector import Collector
-from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
-from sipgrace.tap.manhole import manholeBeside
-from sipgrace.tap.metrics import metricsBeside
+from sipgrace.tap.control import nodeOf
 from sipgrace.tap.options import RoleOptions
-from sipgrace.tap.signals import Reactor, RoleProcess
+from sipgrace.tap.process import processOf
 
 __all__ = ["Options", "makeService"]
 
@@ -60,17 +55,8 @@ def makeService(options: Options) -> IService:
     from sipgrace.client.service import ClientService
 
     keepSteady(reactor)
-    role = ClientService(reactor, options.config)
     config = options.config
+    role = ClientService(reactor, config)
     node = nodeOf(role, role.reroutes, role.announced)
     identity = Identity(config.client.name, "client", config.client.labels, config.client.group or "")
-    beside = [
-        *controlBeside(reactor, config.control, node),
-        *manholeBeside(reactor, config.manhole, role.orders()),
-        *metricsBeside(reactor, config.metrics, role),
-        *uplinksBeside(reactor, config.controllers, identity, role, node),
-        Collector(reactor, role.element.layer),
-    ]
-    process = RoleProcess(cast(Reactor, reactor), role, *beside)
-    role.element.oversight.after.exit = process.end
-    return process
+    return processOf(reactor, config, identity, role, node)

@@ -4,7 +4,7 @@ What C{twist sipgrace-server} runs.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import IService
 
@@ -13,12 +13,9 @@ from sipgrace.config.server import ServerConfig
 from sipgrace.config.tables import readText
 from sipgrace.control.uplinks import Identity
 from sipgrace.lifecycle.steadyclock import keepSteady
-from sipgrace.tap.collector import Collector
-from sipgrace.tap.control import controlBeside, nodeOf, uplinksBeside
-from sipgrace.tap.manhole import manholeBeside
-from sipgrace.tap.metrics import metricsBeside
+from sipgrace.tap.control import nodeOf
 from sipgrace.tap.options import RoleOptions
-from sipgrace.tap.signals import Reactor, RoleProcess
+from sipgrace.tap.process import processOf
 
 __all__ = ["Options", "makeService"]
 
@@ -65,15 +62,5 @@ def makeService(options: Options) -> IService:
         from sipgrace.server.service import ServerService
 
         role = ServerService(reactor, config)
-    node = nodeOf(role)
     identity = Identity(config.server.name, "server", config.server.labels, config.server.group or "")
-    beside = [
-        *controlBeside(reactor, config.control, node),
-        *manholeBeside(reactor, config.manhole, role.orders()),
-        *metricsBeside(reactor, config.metrics, role),
-        *uplinksBeside(reactor, config.controllers, identity, role, node),
-        Collector(reactor, role.element.layer),
-    ]
-    process = RoleProcess(cast(Reactor, reactor), role, *beside)
-    role.element.oversight.after.exit = process.end
-    return process
+    return processOf(reactor, config, identity, role, nodeOf(role))

@@ -172,6 +172,10 @@ class RoleProcess(Service):
             await maybeDeferred(service.startService)
 
     def _failed(self, reason: Failure) -> None:
+        if self._gone:
+            # What it had begun with was taken from it; that it was to end is no failure.
+            self._log.info("the start was given up: {reason}", reason=reason.getErrorMessage())
+            return
         if reason.check(*_EXPECTED) is None:
             self._log.failure("the start failed", reason)
         message = f"cannot start: {reason.getErrorMessage()}"

@@ -17,6 +17,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from sipgrace.control.commands import JSON
+from sipgrace.control.link import Link
 from sipgrace.errors import SIPGraceError, TransportError
 from sipgrace.transport import handed
 
@@ -47,7 +48,7 @@ class Take(amp.Command):
     ]
 
 
-class End(amp.AMP):
+class End(Link):
     """
     One end of it.
 
@@ -59,7 +60,6 @@ class End(amp.AMP):
         super().__init__()
         self.does = does
         self.onGone = onGone
-        self._gone = False
 
     def do(self, name: str, **values: Any) -> Deferred[Any]:
         """
@@ -69,7 +69,7 @@ class End(amp.AMP):
         @return: fires with what came of it; fails with L{TransportError} where it could not be done, and with
             a C{ConnectionLost} where the other side has gone.
         """
-        if self._gone:
+        if self.gone:
             return fail(ConnectionDone())
         asked: Deferred[Any] = self.callRemote(Do, name=name, values=values)
         return asked.addCallback(lambda answer: answer["result"])
@@ -83,21 +83,6 @@ class End(amp.AMP):
             Take, kind=kind, host=host, port=port, stream=stream, given=given.fileno()
         )
         return asked
-
-    def makeConnection(self, transport: Any) -> None:
-        """
-        See C{IProtocol}; as AMP's own, without its line in the log.
-        """
-        self._transportPeer = transport.getPeer()
-        self._transportHost = transport.getHost()
-        amp.BinaryBoxProtocol.makeConnection(self, transport)
-
-    def end(self) -> None:
-        """
-        Ends it, when what was asked for so far has left.
-        """
-        if self.transport is not None:
-            self.transport.loseConnection()
 
     @Do.responder
     def _do(self, name: str, values: Any) -> Deferred[dict[str, Any]]:
@@ -120,6 +105,4 @@ class End(amp.AMP):
         See C{IProtocol}.
         """
         super().connectionLost(reason)
-        if not self._gone:
-            self._gone = True
-            self.onGone()
+        self.onGone()
