@@ -445,13 +445,41 @@ class PeersTests(SynchronousTestCase):
 
     def test_forgotten(self) -> None:
         """
-        A node that the other has forgotten is gone here, too.
+        A node that the other has forgotten is gone here, too, and whoever watches is told so.
         """
         self.start()
         self.b.fleet.lost("server-2", self.second, "over")
+        self.rig.run()
+        heard: list[tuple[str, str, Any]] = []
+        self.a.fleet.observe(lambda notice: heard.append((notice.kind, notice.node, notice.facts)))
         self.b.fleet.forget("server-2")
         self.rig.run()
         self.assertEqual(self.a.nodes(), [("server-1", "", True)])
+        gone = {"name": "server-2", "controller": "controller-121", "forgotten": True}
+        self.assertEqual(heard, [("node", "server-2", gone)])
+
+    def test_forgottenByOne(self) -> None:
+        """
+        One that is known otherwise is shown as that, and stays as it is shown where it has a link here.
+        """
+        own = self.a.hello("server-2")
+        self.start()
+        self.a.fleet.lost("server-2", own, "cable")
+        self.b.fleet.lost("server-2", self.second, "over")
+        self.rig.run()
+        heard: list[tuple[str, str, Any]] = []
+        self.a.fleet.observe(lambda notice: heard.append((notice.kind, notice.node, notice.facts)))
+        self.b.fleet.forget("server-2")
+        self.rig.run()
+        self.assertEqual(heard, [])
+        self.b.hello("server-2")
+        self.rig.run()
+        self.assertEqual(self.a.nodes()[1], ("server-2", "controller-121", True))
+        heard.clear()
+        self.b.fleet.forget("server-2")
+        self.rig.run()
+        self.assertEqual(heard, [("node", "server-2", self.a.fleet.member("server-2").view())])
+        self.assertEqual(self.a.nodes()[1], ("server-2", "", False))
 
     def raw(self, names: tuple[str, str]) -> Any:
         link: Any = Listening()

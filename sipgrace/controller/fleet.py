@@ -191,11 +191,18 @@ class Fleet:
 
     def adoptOnly(self, owner: str, names: Collection[str]) -> None:
         """
-        Another controller has no nodes but these.
+        Another controller has no nodes but these. Those who watch are told of the others as L{forget} has it,
+        or how they are known otherwise.
         """
         adopted = self._adopted.get(owner, {})
         for name in [name for name in adopted if name not in names]:
-            del adopted[name]
+            shown = self._seen(name)
+            gone = adopted.pop(name)
+            left = self._seen(name)
+            if left is not None and shown is gone:
+                self.publish("node", name, left.view())
+            elif left is None:
+                self.publish("node", name, {"name": name, "controller": owner, "forgotten": True})
 
     def disown(self, owner: str, why: str) -> None:
         """
