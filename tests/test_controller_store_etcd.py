@@ -274,13 +274,13 @@ class Shared(EtcdCase):
         others = itertools.count(1)
 
         async def claim() -> None:
-            original = a._take
+            original = a._claims._take
 
             async def late(*args: Any) -> bool:
                 await a._gateway.transact(put(a._key("group", "default"), str(next(others))))
                 return await original(*args)
 
-            a._take = late
+            a._claims._take = late
             await a.claim("default", "server-102", one)
 
         with self.assertRaises(StoreError) as caught:
@@ -315,7 +315,7 @@ class Leases(EtcdCase):
         with self.assertRaises(OrderRefused):
             await b.claim("default", "server-101", one)
         # It dies: nobody keeps the lease alive.
-        a._keeping.stop()
+        a._lease.stop()
         a._open = False
         await self.gone(b)
         await b.claim("default", "server-101", one)
@@ -347,7 +347,7 @@ class Leases(EtcdCase):
         """
         a, b = await self.started("controller-120"), await self.started("controller-121")
         await a.claim("default", "server-102", one)
-        await b._gateway.revoke(a._lease)
+        await b._gateway.revoke(a._lease.number)
         await b.claim("default", "server-101", one)
         with self.assertRaises(StoreError) as caught:
             await a.hold("default", "server-102")
@@ -363,10 +363,10 @@ class Leases(EtcdCase):
         A lease that has ended is noticed when it is to be kept alive.
         """
         a, b = await self.started("controller-120", lease=2), await self.started("controller-121")
-        await b._gateway.revoke(a._lease)
-        await poll(lambda: a._lease == 0, "the end of the lease")
+        await b._gateway.revoke(a._lease.number)
+        await poll(lambda: a._lease.number == 0, "the end of the lease")
         await a.claim("default", "server-102", one)
-        self.assertNotEqual(a._lease, 0)
+        self.assertNotEqual(a._lease.number, 0)
 
     async def test_orderNotSent(self) -> None:
         """
@@ -386,7 +386,7 @@ class Leases(EtcdCase):
         hold = store.hold
 
         def late(group: str, server: str) -> Deferred[None]:
-            lost = Deferred.fromCoroutine(other._gateway.revoke(store._lease))
+            lost = Deferred.fromCoroutine(other._gateway.revoke(store._lease.number))
             return lost.addCallback(lambda _: hold(group, server))
 
         store.hold = late

@@ -3,13 +3,6 @@ The store of several controllers: etcd, through its JSON gateway.
 
 Keys stand under a prefix; those of orders, audit records and so on hold the time, counted down, so that the
 newest come first. What belongs together is written as one transaction.
-
-Claims are transactions over a revision of their group: whoever claims reads the group's claims, decides, and
-writes only if nobody else has written in that group since; else it looks again. A claim goes with the lease
-of the controller that made it until it is held. The lease is kept alive as long as the controller lives and
-reaches etcd. When it is lost nevertheless, claims that were not held have gone, and to hold one of them
-fails, so that its order is never sent; the next claim takes a new lease. Claims that are held stay. Each
-controller has claims of its own: a server is claimed as long as any of them claims it.
 """
 
 from __future__ import annotations
@@ -17,13 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, DeferredLock, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from sipgrace.controller.facts import (
@@ -37,11 +27,13 @@ from sipgrace.controller.facts import (
 )
 from sipgrace.controller.records import fromText, nodeFrom, orderFrom, rollingFrom, scheduleFrom, toText
 from sipgrace.controller.seams import IFleetStore
+from sipgrace.controller.store.etcdclaims import EtcdClaims
 from sipgrace.controller.store.etcdkeys import END_OF_TIME, beyond, keyOf, named, older, placesOf, timed
+from sipgrace.controller.store.etcdlease import EtcdLease
 from sipgrace.controller.store.etcdpruning import EtcdPruning
 from sipgrace.controller.store.gateway import Found, Gateway, delete, isAt, isNew, lookUp, put
 from sipgrace.controller.store.sqlite import KEPT
-from sipgrace.errors import OrderRefused, StoreError
+from sipgrace.errors import StoreError
 
 __all__ = ["LEASE", "EtcdStore"]
 
@@ -49,12 +41,6 @@ T = TypeVar("T")
 
 #: A lease lasts so many seconds without being kept alive.
 LEASE: Final = 15
-
-#: What stands in a claim that is held; nothing stands in one that is not yet.
-HELD: Final = "held"
-
-#: Where others claim in the same group all the time, it is tried so often.
-TRIES: Final = 50
 
 #: A transaction may have so many parts: etcd's own limit is 128.
 PARTS: Final = 100
@@ -70,8 +56,6 @@ class EtcdStore:
     """
 
     shared = True
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -94,14 +78,12 @@ class EtcdStore:
         self._name = name
         self._gateway = Gateway(clock, client, urls)
         self._prefix = prefix
-        self._seconds = lease
         self._close = close
-        self._lease = 0
         self._open = False
-        self._keeping = LoopingCall(lambda: Deferred.fromCoroutine(self._keepAlive()))
-        self._keeping.clock = clock
         self._writing = DeferredLock()
         self._numbers = itertools.count(1)
+        self._lease = EtcdLease(self._gateway, clock, lease)
+        self._claims = EtcdClaims(name, self._gateway, self._lease, prefix)
         self._pruning = EtcdPruning(self._gateway, prefix)
 
     def _key(self, *parts: str) -> str:
@@ -116,9 +98,8 @@ class EtcdStore:
         return Deferred.fromCoroutine(self._start())
 
     async def _start(self) -> None:
-        self._lease = await self._gateway.grant(self._seconds)
+        await self._lease.start()
         self._open = True
-        self._keeping.start(self._seconds / 3, now=False)
 
     def stop(self) -> Deferred[None]:
         """
@@ -130,23 +111,11 @@ class EtcdStore:
         if not self._open:
             return
         self._open = False
-        self._keeping.stop()
+        self._lease.stop()
         # What was asked for before is done first.
         await self._writing.run(lambda: None)
-        try:
-            await self._gateway.revoke(self._lease)
-        except StoreError as error:
-            # It ends by itself.
-            self._log.info("{why}", why=str(error))
+        await self._lease.revoke()
         await maybeDeferred(self._close)
-
-    async def _keepAlive(self) -> None:
-        try:
-            if self._lease and not await self._gateway.keepAlive(self._lease):
-                self._log.warn("the lease at etcd has ended; what was claimed and not held is free")
-                self._lease = 0
-        except StoreError as error:
-            self._log.warn("the lease at etcd is not kept alive: {why}", why=str(error))
 
     # ------------------------------------------------------------------ orders
 
@@ -345,11 +314,8 @@ class EtcdStore:
         See L{IFleetStore}.
         """
 
-        async def take() -> bool:
-            key = self._key("pruning")
-            return await self._leased(put(key, self._name, await self._lasting()), isNew(key))
-
-        return self._run(take)
+        key = self._key("pruning")
+        return self._run(lambda: self._lease.write(key, self._name, isNew(key)))
 
     def leaveTurn(self) -> Deferred[None]:
         """
@@ -381,114 +347,37 @@ class EtcdStore:
 
     # ------------------------------------------------------------------ claims
 
-    def _place(self, group: str, *parts: str) -> str:
-        return self._key("claims", named(group), *map(named, parts), "")
-
     def claim(
         self, group: str, server: str, allowed: Callable[[frozenset[str]], str]
     ) -> Deferred[None]:
         """
         See L{IFleetStore}.
         """
-
-        async def claim() -> None:
-            place = self._place(group)
-            turn, key = self._key("group", named(group)), self._place(group, server) + named(self._name)
-            for _ in range(TRIES):
-                parts = await self._gateway.transact(lookUp(turn), lookUp(place, beyond(place)))
-                assert parts is not None
-                claims = {one.key: one for one in parts[1]}
-                why = allowed(frozenset(map(_serverIn, claims)) - {server})
-                if why:
-                    raise OrderRefused(why)
-                if key in claims and _isHeld(claims[key]):
-                    return
-                revision = parts[0][0].revision if parts[0] else 0
-                if await self._take(key, turn, revision):
-                    return
-            raise StoreError(f"others claim in the group {group} all the time; try again")
-
-        return self._run(claim)
-
-    async def _take(self, key: str, turn: str, revision: int) -> bool:
-        """
-        @return: whether it was done; not, where the group has changed since, or the lease has ended.
-        """
-        claim = put(key, "", await self._lasting())
-        return await self._leased(claim, isAt(turn, revision), put(turn, self._name))
-
-    async def _lasting(self) -> int:
-        if not self._lease:
-            self._lease = await self._gateway.grant(self._seconds)
-        return self._lease
-
-    async def _leased(
-        self, part: Mapping[str, Any], when: Mapping[str, Any], *more: Mapping[str, Any]
-    ) -> bool:
-        """
-        @param part: writes what goes with the lease.
-        @return: whether it was done; not, where the condition does not hold, or the lease has ended.
-        """
-        try:
-            done = await self._gateway.transact(part, *more, when=[when])
-        except StoreError as error:
-            if "lease not found" not in str(error):
-                raise
-            self._log.warn("the lease at etcd had ended; what was claimed and not held is free")
-            self._lease = 0
-            return False
-        return done is not None
+        return self._run(lambda: self._claims.claim(group, server, allowed))
 
     def hold(self, group: str, server: str) -> Deferred[None]:
         """
         See L{IFleetStore}.
         """
-
-        async def hold() -> None:
-            key = self._place(group, server) + named(self._name)
-            for found in await self._gateway.read(key):
-                # Without a lease, where it is there still.
-                lasting, unchanged = put(key, HELD), isAt(key, found.revision)
-                if _isHeld(found) or await self._gateway.transact(lasting, when=[unchanged]) is not None:
-                    return
-            raise StoreError(f"the claim of {server} has gone meanwhile, and nothing was sent; try again")
-
-        return self._run(hold)
+        return self._run(lambda: self._claims.hold(group, server))
 
     def release(self, group: str, server: str, owner: str = "") -> Deferred[None]:
         """
         See L{IFleetStore}.
         """
-
-        async def release() -> None:
-            key = self._place(group, server) + named(owner or self._name)
-            await self._gateway.transact(delete(key))
-
-        return self._run(release)
+        return self._run(lambda: self._claims.release(group, server, owner))
 
     def claims(self, group: str) -> Deferred[frozenset[str]]:
         """
         See L{IFleetStore}.
         """
-
-        async def read() -> frozenset[str]:
-            place = self._place(group)
-            found = await self._gateway.read(place, beyond(place), keysOnly=True)
-            return frozenset(_serverIn(one.key) for one in found)
-
-        return self._run(read)
+        return self._run(lambda: self._claims.of(group))
 
     def held(self) -> Deferred[list[tuple[str, str, str]]]:
         """
         See L{IFleetStore}.
         """
-
-        async def read() -> list[tuple[str, str, str]]:
-            place = self._key("claims", "")
-            found = [one.key for one in await self._gateway.read(place, beyond(place)) if _isHeld(one)]
-            return [(unquote(key.split("/")[-3]), _serverIn(key), _last(key)) for key in found]
-
-        return self._run(read)
+        return self._run(self._claims.held)
 
     # ------------------------------------------------------------------ inside
 
@@ -518,15 +407,3 @@ class EtcdStore:
 
 def _all(made: Callable[[bytes], T], found: Iterable[Found]) -> list[T]:
     return [made(one.value) for one in found]
-
-
-def _last(key: str) -> str:
-    return unquote(key.rpartition("/")[2])
-
-
-def _serverIn(key: str) -> str:
-    return unquote(key.split("/")[-2])
-
-
-def _isHeld(found: Found) -> bool:
-    return found.value == HELD.encode("ascii")
