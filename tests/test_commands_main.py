@@ -381,7 +381,10 @@ class CommandLine(SynchronousTestCase):
         for words, text in [
             (("drain", "--guard", "-1"), "-1.0 is not in the range 0<=x<=86400.0."),
             (("drain", "--guard", "99999999"), "99999999.0 is not in the range 0<=x<=86400.0."),
-            (("drain", "--guard", "soon"), "'soon' is not a valid float range."),
+            (("drain", "--guard", "soon"), "'soon' is not a valid number."),
+            (("drain", "--guard", "nan"), "'nan' is not a valid number."),
+            (("status", "--timeout", "nan"), "'nan' is not a valid number."),
+            (("status", "--timeout", "inf"), "'inf' is not a valid number."),
             (("drain", "--retry-after", "-1"), "-1.0 is not in the range 0<=x<=604800.0."),
             (("drain", "--over", "-1"), "-1.0 is not in the range 0<=x<=86400.0."),
             (("drain", "--retry-after", "1e12"), "1000000000000.0 is not in the range 0<=x<=604800.0."),

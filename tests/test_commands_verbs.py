@@ -754,6 +754,26 @@ class Displays(ControlledCase):
         # The bar takes what room there is between the words.
         self.assertEqual(filled, [0, 19, 21, 49, 50])
 
+    def test_narrow(self) -> None:
+        """
+        Where there is no room for a bar the words are there all the same, all of them.
+        """
+        seen = {}
+        for width in (60, 40, 20):
+            screen = StringIO()
+            bar = Bar(Console(file=screen, force_terminal=True, width=width, color_system=None))
+            bar.update(statusOf(name="server-102", waiting=12, associations=2, guardLeft=21.0), 0.0)
+            seen[width] = [line.rstrip() for line in screen.getvalue().split("\x1b[2K")[-1].splitlines()]
+            bar.close()
+        self.assertEqual(
+            seen,
+            {
+                60: ["server-102: draining 12 calls left, 21 s until the guard"],
+                40: ["server-102: draining 12 calls left, 21 s", "until the guard"],
+                20: ["server-102: draining", "12 calls left, 21 s", "until the guard"],
+            },
+        )
+
     def test_filling(self) -> None:
         """
         How full it is: of the most calls that there were.

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from sipgrace.commands.numbers import Amount
 from sipgrace.commands.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def answering(who: str) -> Callable[[Any], Any]:
         timeout = click.option(
             "--timeout",
             metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Amount(min=0, min_open=True),
             default=10.0,
             show_default=True,
             help=f"How long the {who} may take for an answer.",

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from twisted.internet.task import deferLater
 
+from sipgrace.commands.numbers import Amount
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.demo.plan import SERVERS, Plan
 
@@ -31,7 +32,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.command(short_help="Drain a server under load, in a network of its own on loopback.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0.1, 2000),
+    type=Amount(0.1, 2000),
     default=60.0,
     show_default=True,
     metavar="CALLS",
@@ -47,7 +48,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 )
 @click.option(
     "--ring",
-    type=click.FloatRange(0, 30),
+    type=Amount(0, 30),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -74,7 +75,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option(
     "--cancel-after",
     "cancelAfter",
-    type=click.FloatRange(0, 3600),
+    type=Amount(0, 3600),
     metavar="SECONDS",
     help="Take each drain back so long after it was ordered.",
 )
@@ -92,7 +93,7 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--idle", is_flag=True, help="Place no calls: how fast does an idle server leave?")
 @click.option(
     "--guard",
-    type=click.FloatRange(0.5, 3600),
+    type=Amount(0.5, 3600),
     metavar="SECONDS",
     help="When a drained server's associations are gone at the latest; a call that is not set up by then "
     "gets a final answer by force. Its clients leave it alone for as long.  [default: 3 more than --ring]",

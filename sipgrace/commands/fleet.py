@@ -13,6 +13,7 @@ import click
 from twisted.internet.defer import CancelledError
 
 from sipgrace.commands.access import Control, controlling
+from sipgrace.commands.numbers import Amount
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left
 from sipgrace.commands.rollingprogress import rollingLine
@@ -229,12 +230,12 @@ def audit(control: Control, limit: int) -> None:
 @controlling
 @click.argument("server")
 @click.option(
-    "--for", "period", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="For so long."
+    "--for", "period", metavar="SECONDS", type=Amount(min=0, min_open=True), help="For so long."
 )
 @click.option(
     "--back",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Amount(min=0),
     help="In how many seconds from now it is scheduled to return.",
 )
 @click.option("--available", is_flag=True, help="Tell them that it is available again.")

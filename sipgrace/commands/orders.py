@@ -10,6 +10,7 @@ import click
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
+from sipgrace.commands.numbers import Amount
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.progress import displayFor, follow
 from sipgrace.commands.reach import Left, Reach, glance, reaching
@@ -294,7 +295,7 @@ def cancel(reach: Reach, why: str, wait: bool, signer: Signer | None) -> None:
 @click.command()
 @reaching
 @signing
-@click.argument("seconds", type=click.FloatRange(min=0, min_open=True, max=LONGEST_GUARD))
+@click.argument("seconds", type=Amount(min=0, min_open=True, max=LONGEST_GUARD))
 @reason
 @click.option("--wait", is_flag=True, help="Wait for the end of the drain.")
 def extend(reach: Reach, seconds: float, why: str, wait: bool, signer: Signer | None) -> None:

@@ -11,6 +11,7 @@ import click
 from twisted.internet.defer import CancelledError, Deferred
 
 from sipgrace.commands.access import Control, controlling
+from sipgrace.commands.numbers import Amount
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.reach import Left
 from sipgrace.commands.rollingprogress import rollingDisplayFor, rollingLine
@@ -21,7 +22,7 @@ from sipgrace.lifecycle.orders import Announce
 
 __all__ = ["asked", "rolling", "selecting"]
 
-_SECONDS = click.FloatRange(min=0)
+_SECONDS = Amount(min=0)
 
 
 def _labels(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -80,7 +81,7 @@ _OPTIONS = (
         "--limit",
         "timeLimit",
         metavar="SECONDS",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Amount(min=0, min_open=True),
         default=600.0,
         show_default=True,
         help="One server may take so long; then it is trouble.",

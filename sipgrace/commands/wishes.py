@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from sipgrace.commands.numbers import Amount
 from sipgrace.lifecycle.orders import LONGEST_AWAY, LONGEST_BACK, LONGEST_GUARD, THEN, Announce
 
 __all__ = ["AWAY", "BACK", "GUARD", "reason", "wishing"]
@@ -19,9 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: How long a guard may be, and the way to a full stop; for how long clients may be asked to stay away; when a
 #: return may be scheduled; all in seconds.
-GUARD = click.FloatRange(min=0, max=LONGEST_GUARD)
-AWAY = click.FloatRange(min=0, max=LONGEST_AWAY)
-BACK = click.FloatRange(min=0, max=LONGEST_BACK)
+GUARD = Amount(min=0, max=LONGEST_GUARD)
+AWAY = Amount(min=0, max=LONGEST_AWAY)
+BACK = Amount(min=0, max=LONGEST_BACK)
 
 reason = click.option("--why", metavar="TEXT", default="", help="The reason, for those who ask.")
 
