@@ -86,6 +86,21 @@ class OverdueTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertEqual(self.told, [("overdue", "server-102", 5.0)])
 
+    def test_gone(self) -> None:
+        """
+        A server that there is not any more is not waited for, and not overdue.
+        """
+        self.watched.announced(self.server, 1.0)
+        self.watched.forget(self.server)
+        self.clock.advance(10.0)
+        self.assertEqual((self.told, self.clock.getDelayedCalls()), ([], []))
+        self.watched.announced(self.server, 1.0)
+        self.clock.advance(10.0)
+        self.watched.forget(self.server)
+        self.assertIsNone(self.watched.late(self.server))
+        self.watched.returned(self.server)
+        self.assertEqual(self.told, [("overdue", "server-102", 5.0)])
+
     def test_stop(self) -> None:
         """
         A client that leaves waits for nobody, and begins anew.

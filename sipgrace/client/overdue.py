@@ -85,6 +85,13 @@ class Overdue:
             )
             self._notices.back(link.name, late)
 
+    def forget(self, link: Announced) -> None:
+        """
+        There is no such server any more.
+        """
+        self._forget(link.name)
+        self._since.pop(link.name, None)
+
     def late(self, link: Announced) -> float | None:
         """
         For how many seconds a server has been known to be overdue; C{None} where it is not.

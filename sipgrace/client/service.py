@@ -262,8 +262,8 @@ class ClientService(Service):
             Discovery(name, domain, locator, element.clock, self._lookedUp, backoff, bounds)
             for name, domain in domains
         ]
-        forget = self.subscriptions.forget
-        return Found(servers, discoveries, self.links, self.active, element.clock, cost, make, forget)
+        gone = self._servers.gone
+        return Found(servers, discoveries, self.links, self.active, element.clock, cost, make, gone)
 
     def _lookedUp(self, discovery: Discovery) -> None:
         self.found.update(discovery)

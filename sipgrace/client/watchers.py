@@ -112,6 +112,14 @@ class Servers:
         if not (isinstance(outcome, Failed) and outcome.silent):
             self._subscribe(link)
 
+    def gone(self, link: ServerLink) -> None:
+        """
+        There will be no more of this link. Its server may have another one, of the same name.
+        """
+        self._subscriptions.forget(link)
+        if link.name not in self.links:
+            self.overdue.forget(link)
+
     def _subscribe(self, link: ServerLink) -> None:
         if link.name.partition("/")[0] in self._subscribed:
             self._subscriptions.use(link)

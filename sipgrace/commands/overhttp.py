@@ -272,9 +272,8 @@ class EventStream:
         def cut() -> None:
             # There is no other way to let go of a response.
             transport = response.original._transport
-            transport.loseConnection() if hasattr(
-                transport, "loseConnection"
-            ) else transport.abortConnection()
+            end = getattr(transport, "loseConnection", None) or transport.abortConnection
+            end()
 
         silence = clock.callLater(SILENCE, cut)
         response.deliverBody(lines)
