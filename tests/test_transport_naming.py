@@ -4,12 +4,18 @@ L{sipgrace.transport.naming}.
 
 from __future__ import annotations
 
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IReactorUDP
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.names import dns
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.names.server import DNSServerFactory
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipgrace.errors import TransportError
 from sipgrace.message.uri import SIPURI
-from sipgrace.transport.naming import FOREVER, Located, Locator, Place
+from sipgrace.transport.naming import FOREVER, Located, Locator, Place, resolverOf
 from tests.zones import Zone, a, aaaa, naptr, srv
 
 #: Two servers over SCTP, one over TCP, as an operator would write them down.
@@ -251,3 +257,32 @@ class LocatorTests(SynchronousTestCase):
             self.refused(Zone(), b"sip:example.org;transport=udp"),
             "sip:example.org;transport=udp: no associations over UDP",
         )
+
+
+class ResolverTests(TestCase):
+    timeout = 30
+
+    async def test_quiet(self) -> None:
+        """
+        Each question has a port of its own, and the log says nothing of that, unless for debugging.
+        """
+        factory = DNSServerFactory([Zone(**TRUNK)])
+        factory.noisy = False
+        server = IReactorUDP(reactor).listenUDP(0, dns.DNSDatagramProtocol(factory), "127.0.0.1")
+        self.addCleanup(server.stopListening)
+        told: dict[LogLevel, list[str]] = {}
+
+        def note(event: LogEvent) -> None:
+            told.setdefault(event["log_level"], []).append(formatEvent(event))
+
+        resolver = resolverOf([("127.0.0.1", server.getHost().port)], reactor)
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        found = await Locator(resolver).locate(SIPURI.parse(b"sip:example.org"))
+        self.assertEqual(found, Located((ONE, TWO), 300.0))
+        clock = IReactorTime(reactor)
+        while sum(line.endswith("Closed)") for line in told.get(LogLevel.debug, ())) < 6:
+            nothing: Deferred[None] = deferLater(clock, 0.01)
+            await nothing
+        self.assertEqual(list(told), [LogLevel.debug], told)
+        self.assertEqual(len(told[LogLevel.debug]), 4 * 6)

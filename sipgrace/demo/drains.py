@@ -45,7 +45,8 @@ class Drain:
 
     @ivar server: the server's name.
     @ivar guard: its guard.
-    @ivar begunAt: when it began, in seconds since the epoch.
+    @ivar begunAt: when it began, in seconds of the host's monotonic clock, which its processes share: the
+        wall clock may be set meanwhile.
     @ivar waiting: accepted requests that were not settled when it began.
     @ivar associations: associations that the server had then.
     @ivar drainedAfter: when nothing accepted was left, by the server's own account.
@@ -286,7 +287,7 @@ class Drains:
         """
         A server tells what happened to it.
         """
-        change, at = event["change"], event["at"]
+        change, at = event["change"], event["clock"]
         drain = self._latest.get(server.name)
         if self._rolling is not None:
             self._rolling.happened(server, change)
@@ -296,7 +297,7 @@ class Drains:
             return
         if change == "draining":
             drain.begunAt = at
-            drain.obeyedAt = event["clock"]
+            drain.obeyedAt = at
             drain.waiting = event["waiting"]
             drain.associations = event["associations"]
             self.onStep(
@@ -316,10 +317,10 @@ class Drains:
             self.onStep(f"{server.name} has aborted {event['aborted']} associations")
         elif change == "offline":
             drain.goneByServer = after
-            drain.offlineAfter = event["clock"] - drain.obeyedAt
+            drain.offlineAfter = at - drain.obeyedAt
             self.onStep(f"{server.name} is offline")
         elif change == "cancelled":
-            drain.cancelledAt = event["clock"]
+            drain.cancelledAt = at
             self.onStep(f"{server.name}: the drain is taken back")
         elif change == "serving":
             drain.servesAgain = True

@@ -43,7 +43,7 @@ class Sight:
 
     @ivar active: whether it is on the active list.
     @ivar associated: whether there is an association.
-    @ivar since: since when that is so, in seconds since the epoch.
+    @ivar since: since when that is so, in seconds of the host's monotonic clock.
     @ivar countdown: seconds for which it is left alone; 0 for not.
     """
 
@@ -221,7 +221,7 @@ class Network:
 
     def _lookAt(self, client: Member) -> Deferred[None]:
         def seen(status: dict[str, Any]) -> None:
-            now = time.time()
+            now = time.monotonic()
             self.sights[client] = {
                 server["name"]: Sight(
                     server["active"],
@@ -254,7 +254,8 @@ class Network:
 
     def seenSince(self, server: Member) -> dict[str, float]:
         """
-        @return: since when each client has seen a server as it does now, in seconds since the epoch.
+        @return: since when each client has seen a server as it does now, in seconds of the host's monotonic
+            clock.
         """
         return {client.name: sights[server.name].since for client, sights in self.sights.items()}
 

@@ -68,7 +68,7 @@ class Result:
 
     def toJSON(self, startedAt: float) -> dict[str, Any]:
         """
-        @param startedAt: when the first call was placed, in seconds since the epoch.
+        @param startedAt: when the first call was placed, in seconds of the host's monotonic clock.
         @return: for C{json.dumps}. Names that end in C{_s} are seconds, in C{_ms} milliseconds.
         """
         outcomes = self.book.outcomes

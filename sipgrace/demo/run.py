@@ -66,7 +66,7 @@ async def run(
                 screen.say(f"{controller.name}: {api.page}")
             screen.say(f"its operator's token, for this run: {trust.token}")
             screen.start()
-            startedAt = time.time()
+            startedAt = time.monotonic()
             result = await _calls(reactor, plan, book, network, phones, screen)
             if keep:
                 screen.stop()

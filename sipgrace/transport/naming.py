@@ -5,15 +5,19 @@ transport, SRV says which hosts in which order, A and AAAA say where those are.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from socket import AF_INET6, inet_ntop
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.udp import Port
 from twisted.names import dns
 from twisted.names.client import Resolver
 from twisted.names.error import AuthoritativeDomainError, DNSNameError, DomainError, ResolverError
+from twisted.python import log
 
 from sipgrace.errors import TransportError
 from sipgrace.message.uri import SIPURI
@@ -240,4 +244,39 @@ def resolverOf(servers: Sequence[tuple[str, int]], reactor: Any) -> Any:
     @return: a C{twisted.internet.interfaces.IResolver}, which keeps nothing: what is old is asked again.
     """
     resolv = None if servers else "/etc/resolv.conf"
-    return Resolver(resolv=resolv, servers=list(servers) or None, timeout=(1, 2), reactor=reactor)
+    quiet = _Quiet(reactor)
+    return Resolver(resolv=resolv, servers=list(servers) or None, timeout=(1, 2), reactor=quiet)
+
+
+#: Twisted logs four lines about each UDP port that it opens and closes, which it does for each question.
+_DEBUG: Final = {"logLevel": logging.DEBUG}
+
+
+class _QuietPort(Port):
+    def startListening(self) -> None:
+        log.callWithContext(_DEBUG, super().startListening)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        log.callWithContext(_DEBUG, super().connectionLost, reason)
+
+
+class _Quiet:
+    """
+    A reactor whose UDP ports say what they do for debugging alone.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenUDP(
+        self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 8192
+    ) -> IListeningPort:
+        """
+        See C{IReactorUDP}.
+        """
+        opened = _QuietPort(port, protocol, interface, maxPacketSize, self._reactor)
+        opened.startListening()
+        return opened
