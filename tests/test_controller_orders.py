@@ -1166,6 +1166,21 @@ class Announced(OrdersCase):
         self.pass_(6)
         self.assertEqual(self.client.connect(self.fleet).told, [])
 
+    def test_saidAnew(self) -> None:
+        """
+        Word that nobody has taken in the end takes nothing back that was said meanwhile.
+        """
+        told = Deferred()
+        self.client.link.unavailable = lambda *what: told
+        first = self.controller.announce("server-103", 60.0, None, "it hangs", ALICE)
+        del self.client.link.unavailable
+        self.successResultOf(self.controller.announce("server-103", 300.0, None, "it burns", ALICE))
+        told.errback(Unreachable("it has not answered"))
+        self.failureResultOf(first, OrderRefused)
+        self.client.unlink()
+        ((*_, why),) = self.client.connect(self.fleet).told
+        self.assertEqual(why, "it burns")
+
     def test_refused(self) -> None:
         """
         By whom it may not, and what cannot be understood.

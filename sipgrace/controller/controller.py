@@ -31,8 +31,8 @@ from sipgrace.controller.rollings import Rollings
 from sipgrace.controller.roster import Roster
 from sipgrace.controller.schedules import Schedules
 from sipgrace.controller.seams import IController, IFleetStore
-from sipgrace.controller.wanted import allow, read, readOrder, text
-from sipgrace.errors import Malformed, NotAllowed, OrderRefused, SIPGraceError, Unknown
+from sipgrace.controller.wanted import allow, readOrder
+from sipgrace.errors import NotAllowed, OrderRefused, SIPGraceError, Unknown
 from sipgrace.lifecycle.authorization import Role
 from sipgrace.lifecycle.orderform import SignedOrder, newNonce
 from sipgrace.lifecycle.orders import Order
@@ -121,7 +121,7 @@ class Controller:
         self._desk = Desk(
             name, clock, fleet, store, self._book, sign, self._claims, self._auditing, self._wallClock
         )
-        self._announcing = Announcing(fleet, self._wallClock)
+        self._announcing = Announcing(fleet, self._auditing, self._wallClock)
         self._roster = Roster(clock, fleet, store)
         self._rollings = Rollings(
             name, clock, fleet, store, self._desk, self._book, self._auditing, self._wallClock
@@ -343,25 +343,8 @@ class Controller:
         @param passed: whether another controller has passed it on: then it goes no further.
         """
         values = {"server": server, "retryAfter": retryAfter, "back": back, "why": why}
-
-        async def announce() -> Sequence[str]:
-            allow(person, Role.OPERATOR, "to announce")
-            found = _word(values)
-            if "retryAfter" not in found:
-                raise Malformed("the announcement: retryAfter is missing")
-            self._checkServer(found["server"], passed)
-            await self._auditing("announced", who=person.name, **found)
-            told = await self._announcing.unavailable(
-                found["server"], found["retryAfter"], found.get("back"), found.get("why", "")
-            )
-            if passed:
-                return told
-            told = await self._announceFurther(told, found, person)
-            if not told:
-                self._announcing.forget(found["server"])
-            return self._somebody(told, found["server"])
-
-        return self._asked("announce", person, announce(), values)
+        further = None if passed else self._announceFurther
+        return self._asked("announce", person, self._announcing.announce(values, person, further), values)
 
     def unannounce(
         self, server: str, why: str, person: Person, passed: bool = False
@@ -372,44 +355,14 @@ class Controller:
         @param passed: as for L{announce}.
         """
         values = {"server": server, "why": why}
+        further = None if passed else self._announceFurther
+        return self._asked("unannounce", person, self._announcing.unannounce(values, person, further), values)
 
-        async def unannounce() -> Sequence[str]:
-            allow(person, Role.OPERATOR, "to announce")
-            found = _word(values)
-            self._checkServer(found["server"], passed)
-            await self._auditing("unannounced", who=person.name, **found)
-            told = await self._announcing.available(found["server"], found.get("why", ""))
-            if passed:
-                return told
-            return self._somebody(await self._announceFurther(told, found, person), found["server"])
-
-        return self._asked("unannounce", person, unannounce(), values)
-
-    async def _announceFurther(
-        self, told: Sequence[str], values: Mapping[str, Any], person: Person
-    ) -> list[str]:
+    def _announceFurther(self, values: Mapping[str, Any], person: Person) -> Deferred[list[str]]:
         """
         Has other controllers tell their clients, too.
         """
-        further = [] if self.passing is None else await self.passing.announce(values, person)
-        return sorted({*told, *further})
-
-    def _checkServer(self, server: str, passed: bool) -> None:
-        """
-        Looks whether it is known whose word that would be. Where it was passed on, whoever passes it knows.
-        """
-        if not passed and not self.fleet.isServer(server) and not self._announcing.isSaid(server):
-            raise Unknown(f"{server[:100]!r} is no server of this fleet, and no client has one of that name")
-
-    def _somebody(self, told: Sequence[str], server: str) -> Sequence[str]:
-        """
-        @raise OrderRefused: where nobody was told.
-        """
-        if not told:
-            raise OrderRefused(
-                f"no client was told: none that has {server[:100]!r} is linked, or has taken it"
-            )
-        return told
+        return succeed([]) if self.passing is None else self.passing.announce(values, person)
 
     # ------------------------------------------------------------------ records
 
@@ -491,14 +444,3 @@ class Controller:
 
 def _bounded(limit: int) -> int:
     return min(max(limit, 0), MOST)
-
-
-def _word(values: Mapping[str, Any]) -> dict[str, Any]:
-    found = read(
-        values, {"server": str, "retryAfter": float, "back": float, "why": str}, "the announcement"
-    )
-    text(found, "server", "the announcement")
-    why = found.get("why", "")
-    if len(why) > 500 or not why.isprintable():
-        raise Malformed("the announcement: why is one line of up to 500 printable characters")
-    return found
