@@ -533,6 +533,23 @@ class Doing(PageCase):
         )
         self.assertEqual(browser.complaints, [])
 
+    async def test_clientsBack(self) -> None:
+        """
+        In its details a server that is back says which clients are not.
+        """
+        browser = await self.browser()
+        name = "document.querySelector('[data-key=\"server:server-104\"]')"
+        facts: dict[str, Any] = {"awaited": ["client-112", "client-114"], "missing": ["trunk"]}
+        for state, seen in (("offline", False), ("serving", True)):
+            self.controller.server("server-104", clients=CLIENTS, state=state, **facts)
+            await browser.until(f"{name}.closest('tr').innerText.includes('{state}')")
+            await browser.evaluate(f"{name}.click()")
+            await browser.until(f"document.querySelector('#dialog').innerText.includes('{state}')")
+            text = await browser.evaluate("document.querySelector('#dialog').innerText")
+            self.assertEqual("Waits for\nclient-112, client-114" in text, seen, text)
+            self.assertIn("Missing\ntrunk", text)
+        self.assertEqual(browser.complaints, [])
+
     async def test_peers(self) -> None:
         """
         A node of another controller's is asked, too.

@@ -230,6 +230,8 @@ export function details(node) {
     ["Calls left", facts.waiting ?? "–"], ["Associations", facts.associations ?? "–"],
     ["Since start", `${facts.accepted ?? "–"} accepted, ${facts.settled ?? "–"} settled, ${facts.forced ?? "–"} by force, ${facts.refused ?? "–"} refused`],
     order && ["Order", `${order.kind} by ${order.who} at ${moment(order.when)}${order.why ? `: ${order.why}` : ""}`],
+    node.state === "serving" && facts.awaited?.length && ["Waits for", facts.awaited.join(", ")],
+    facts.missing?.length && ["Missing", facts.missing.join(", ")],
     facts.reroutes !== undefined && ["Rerouted", `${facts.reroutes} calls, ${facts.tdm ?? 0} to TDM`],
   ].filter(Boolean);
   info(node.name, h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))])),
