@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from signal import SIGUSR1
 
+from twisted.logger import Logger
 from twisted.trial.unittest import TestCase
 
 from tests.scenarios.network import Network, busy
@@ -25,8 +26,10 @@ APART = int(os.environ.get("SIPGRACE_SOAK_APART", str(CALLS // 20)))
 
 ENDLESS = 100_000_000
 
-#: Transactions end after 64 of T1, 9.6 s, so that also a short run sees what is left of them.
-TIMERS = "[timers]\nt1 = 0.15\n"
+#: Seconds. Transactions end after 64 of it, 9.6 s, so that also a short run sees what is left of them.
+T1 = float(os.environ.get("SIPGRACE_SOAK_T1", "0.15"))
+
+TIMERS = f"[timers]\nt1 = {T1}\n"
 
 
 def held(role: Role) -> int:
@@ -45,6 +48,7 @@ class SoakTests(TestCase):
     """
 
     timeout = 60 + CALLS / RATE * 3
+    log = Logger()
 
     async def test_memory(self) -> None:
         """
@@ -74,6 +78,7 @@ class SoakTests(TestCase):
             await server.when(["serving"], await server.resume())
             await network.clients[1].said(f"server-{1 + number} is active", 2 + len(samples) // 2)
             samples.append({role.name: held(role) for role in roles})
+            self.log.info("{outcome}; bytes: {sample}", outcome=calling.outcome(), sample=samples[-1])
         calling.signal(SIGUSR1)
         self.assertEqual(await calling.end(60), 0, calling.story())
         outcome = calling.outcome()
