@@ -43,10 +43,14 @@ Each role reads one TOML file::
     twist sipgrace-controller --config controller.toml
 
 The file is checked whole before anything starts, and every mistake is named with its key and what was
-expected there. With ``--check`` nothing else is done::
+expected there. With ``--check`` nothing is started::
 
     $ twist sipgrace-server --config server.toml --check
     server.toml: drain.retry_after: expected at least the guard, which is 30 seconds, found 20
+
+Where that is well it also says which files and folders that it names cannot be used: those of the control
+socket, the audit log, reports and so on. Ask as the user that the process is to run as. Ports are not
+tried, for the process may be running.
 
 ``--stack`` takes the place of the configured SCTP stack. There are complete examples in ``examples/``: a
 small network on loopback (``server-102.toml``, ``server-104.toml``, ``client-110.toml``,

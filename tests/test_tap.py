@@ -351,6 +351,21 @@ class CommandLine(TestCase):
             (0, f"{controller}: ok\n", ""),
         )
 
+    async def test_wrongPaths(self) -> None:
+        """
+        C{--check} says so, too, when a process could not use what the file names.
+        """
+        path = self.file(SERVER.format(port=1) + '\n[control]\nsocket = "none/s.sock"\n')
+        socket_ = Path(path).parent / "none" / "s.sock"
+        expected = f"{path}: control.socket: expected a path in a folder that exists, found {socket_}\n"
+        self.assertEqual(await self.end("sipgrace-server", "--config", path, "--check"), (1, "", expected))
+        path = self.file(SERVER.format(port=1) + '\n[control]\nsocket = "/run/no-such-service/s"\n')
+        said = f"{path}: control.socket: /run/no-such-service is not there yet; it has to be when the process"
+        self.assertEqual(
+            await self.end("sipgrace-server", "--config", path, "--check"),
+            (0, f"{said} starts\n{path}: ok\n", ""),
+        )
+
     async def test_wrongFile(self) -> None:
         """
         The same with C{--check} and without: what is wrong, and nothing else.

@@ -29,7 +29,7 @@ from sipgrace.config.sections import ManholeSection
 from sipgrace.errors import ConfigError, SIPGraceError
 from sipgrace.tap.preparedport import PreparedPort
 
-__all__ = ["hostKey", "manholeBeside"]
+__all__ = ["authorizedKeys", "hostKey", "hostKeyOf", "manholeBeside"]
 
 
 def manholeBeside(
@@ -120,16 +120,8 @@ def _listen(
     @param namespace: the names at the prompt; each login starts with its own copy.
     @raise ConfigError: when a key file cannot be used.
     """
-    key = _hostKeyOf(section)
-    database = _AuthorizedKeys(section.authorizedKeys)
-    try:
-        authorized = database.getAuthorizedKeys(b"")
-    except OSError as error:
-        raise ConfigError(
-            f"manhole.authorized_keys: cannot read {section.authorizedKeys}: {error.strerror}"
-        ) from None
-    if not authorized:
-        raise ConfigError(f"manhole.authorized_keys: expected a public key in {section.authorizedKeys}")
+    key = hostKeyOf(section)
+    database = authorizedKeys(section)
 
     def prompt() -> ServerProtocol:
         return ServerProtocol(_Prompt, dict(namespace))
@@ -145,7 +137,29 @@ def _listen(
     return endpoint.listen(factory)
 
 
-def _hostKeyOf(section: ManholeSection) -> Key:
+def authorizedKeys(section: ManholeSection) -> IAuthorizedKeysDB:
+    """
+    @return: who may log in.
+    @raise ConfigError: when that cannot be read, or is nobody.
+    """
+    database = _AuthorizedKeys(section.authorizedKeys)
+    try:
+        authorized = database.getAuthorizedKeys(b"")
+    except OSError as error:
+        raise ConfigError(
+            f"manhole.authorized_keys: cannot read {section.authorizedKeys}: {error.strerror}"
+        ) from None
+    if not authorized:
+        raise ConfigError(f"manhole.authorized_keys: expected a public key in {section.authorizedKeys}")
+    return database
+
+
+def hostKeyOf(section: ManholeSection) -> Key:
+    """
+    See L{hostKey}.
+
+    @raise ConfigError: also when the file cannot be used.
+    """
     try:
         return hostKey(section.hostKey)
     except OSError as error:

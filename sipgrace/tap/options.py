@@ -14,6 +14,7 @@ from sipgrace import __version__
 from sipgrace.compiled import HOW
 from sipgrace.config.sections import Section
 from sipgrace.errors import ConfigError
+from sipgrace.tap.paths import Paths
 
 __all__ = ["FileOptions", "RoleOptions"]
 
@@ -31,7 +32,9 @@ class FileOptions(usage.Options):
     optParameters = [
         ["config", "c", None, "The configuration file (TOML); see docs/configuration.rst and examples/."],
     ]
-    optFlags = [["check", None, "Only check the configuration file: prints what is wrong, or ok."]]
+    optFlags = [
+        ["check", None, "Only check the configuration and the files it names: prints what is wrong, or ok."],
+    ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
     config: Any
@@ -49,6 +52,22 @@ class FileOptions(usage.Options):
         print(f"sipgrace {__version__} ({HOW}), Twisted {twisted}", flush=True)
         raise SystemExit(0)
 
+    def _checked(self, path: str, config: Section) -> int:
+        """
+        Says whether this user could start a process by it.
+
+        @return: the exit status.
+        """
+        paths = Paths()
+        paths.look(config)
+        for text in paths.missing:
+            print(f"{path}: {text}", flush=True)
+        for text in paths.wrong:
+            print(f"{path}: {text}", file=sys.stderr, flush=True)
+        if not paths.wrong:
+            print(f"{path}: ok", flush=True)
+        return 1 if paths.wrong else 0
+
     def postOptions(self) -> None:
         """
         Reads and checks the file.
@@ -65,8 +84,7 @@ class FileOptions(usage.Options):
             print(error, file=sys.stderr, flush=True)
             raise SystemExit(1) from None
         if self["check"]:
-            print(f"{path}: ok", flush=True)
-            raise SystemExit(0)
+            raise SystemExit(self._checked(path, config))
         self.config = config
 
 
