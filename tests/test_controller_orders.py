@@ -515,6 +515,22 @@ class Lost(OrdersCase):
         self.assertEqual(record.outcome, Outcome.SENT)
         return record
 
+    def test_stopsWithBrokenStore(self) -> None:
+        """
+        A controller that stops while nothing can be stored tries no more; the next one finds out what became
+        of it all.
+        """
+        record = self.given("drain")
+        self.store.broken = "no space left on device"
+        self.pass_(4)
+        self.assertEqual(self.node.state, "offline")
+        self.controller.stop()
+        self.assertEqual(self.mortal.waiting, 0)
+        self.kill()
+        self.begin()
+        self.pass_(10)
+        self.assertEqual(self.kept(record).outcome, Outcome.DONE)
+
     def test_neverArrived(self) -> None:
         """
         An order that never arrived is sent once more when the link is back.

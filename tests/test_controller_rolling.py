@@ -863,6 +863,18 @@ class Asked(RollingCase):
         self.assertEqual(self.steps(), ["done"] * 3)
         self.assertEqual(self.obeyed(), dict.fromkeys(ALL, TURN))
 
+    def test_stopsWithBrokenStore(self) -> None:
+        """
+        A controller that stops meanwhile tries no more.
+        """
+        for what in ("", "rolling", "order", "audit order"):
+            self.setUp()
+            self.roll(settle=1)
+            self.until("settling", "waiting", "waiting")
+            self.store.broken, self.store.brokenFor = "no space", what
+            self.pass_(8)
+            self.controller.stop()
+            self.assertEqual(self.mortal.waiting, 0, what)
 
     def test_stepNotStored(self) -> None:
         """

@@ -87,6 +87,8 @@ class Casebook:
         self._audit = audit
         self._wallClock = wallClock
         self._stopped = False
+        # What could not be stored, until it is tried again.
+        self._retrying: dict[Case, IDelayedCall] = {}
         self.cases: dict[str, Case] = {}
         self.ended: Callable[[], None] = lambda: None
 
@@ -98,6 +100,9 @@ class Casebook:
         for case in self.cases.values():
             if case.again is not None and case.again.active():
                 case.again.cancel()
+        for call in self._retrying.values():
+            call.cancel()
+        self._retrying.clear()
 
     def of(self, node: str) -> list[Case]:
         """
@@ -171,13 +176,20 @@ class Casebook:
                 id=record.id,
                 why=failure.getErrorMessage(),
             )
-            if not self._stopped:
-                self._clock.callLater(AGAIN, self.keep, case)
+            if not self._stopped and case not in self._retrying:
+                self._retrying[case] = self._clock.callLater(AGAIN, again)
+
+        def again() -> None:
+            del self._retrying[case]
+            self.keep(case)
 
         def kept(_: None) -> None:
             if case.record is not record:
                 # What came after it is on its way to the store.
                 return
+            retrying = self._retrying.pop(case, None)
+            if retrying is not None:
+                retrying.cancel()
             self.publish(record)
             if case.ended:
                 self._end(case)

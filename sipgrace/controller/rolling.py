@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from sipgrace.controller.casebook import Casebook
@@ -70,6 +70,7 @@ class Rolling:
         self._writing = DeferredLock()
         self._dead = False
         self._holding = False
+        self._retrying: IDelayedCall | None = None
         self._cores = {server: RollingCore(self, server, step) for server, step in record.steps.items()}
         self._machines: dict[str, RollingStep] = {
             server: rollingMachine(core, STATES[core.step]) for server, core in self._cores.items()
@@ -92,6 +93,8 @@ class Rolling:
         The controller stops.
         """
         self._dead = True
+        if self._retrying is not None and self._retrying.active():
+            self._retrying.cancel()
         for core in self._cores.values():
             core.die()
 
@@ -327,9 +330,11 @@ class Rolling:
         self._log.error(
             "the rolling maintenance {id} waits: {why}", id=self.record.id, why=failure.getErrorMessage()
         )
+        if self._dead:
+            return Deferred()
         again: Deferred[None] = Deferred()
-        self.clock.callLater(AGAIN, again.callback, None)
-        return again.addCallback(lambda _: Deferred() if self._dead else self._write())
+        self._retrying = self.clock.callLater(AGAIN, again.callback, None)
+        return again.addCallback(lambda _: self._write())
 
     def _kept(self) -> None:
         if self._dead:

@@ -165,6 +165,7 @@ class RollingCore:
         self._dead = True
         self._turn += 1
         self._stopTimers()
+        self._stopRetrying()
 
     def _stopTimers(self) -> None:
         for call in (self._limit, self._settling):
@@ -361,7 +362,13 @@ class RollingCore:
             if self._turn == turn:
                 machine.takeUp()
 
+        self._stopRetrying()
         self._retrying = self.plan.clock.callLater(AGAIN, again)
+
+    def _stopRetrying(self) -> None:
+        if self._retrying is not None:
+            self._retrying.cancel()
+            self._retrying = None
 
     # ------------------------------------------------------------------ watching
 

@@ -117,7 +117,8 @@ class Crew:
 
     @ivar members: by number.
     @ivar shared: what the branches of all have in common: eight hexadecimal digits.
-    @ivar spawn: starts one, sets its C{pid} and C{kill}, and calls L{ready} and L{ended}.
+    @ivar spawn: starts one, sets its C{pid} and C{kill}, and calls L{ready} and L{ended}; may raise
+        C{OSError}.
     @ivar brief: tells one that has come up, or come back, how things stand.
     @ivar wanted: whether one that dies is to come back; not so in a drain.
     @ivar onFacts: called when facts have come, or somebody has gone.
