@@ -170,7 +170,7 @@ class Processes(ControlledCase):
         self.assertEqual(
             child.errors,
             b"sipgrace: left; the drain goes on "
-            b"('sipgrace status' shows it, 'sipgrace cancel' takes it back)\n",
+            b"('sipgrace status --is offline --wait' waits on, 'sipgrace cancel' takes it back)\n",
         )
         self.assertEqual(service.status()["state"], "draining")
 
@@ -230,8 +230,8 @@ class Processes(ControlledCase):
         self.assertEqual(await terminal.ended, 130)
         self.assertTrue(
             terminal.output.endswith(
-                b"sipgrace: left; the drain goes on ('sipgrace status' shows it, 'sipgrace cancel' takes it "
-                b"back)\r\n"
+                b"sipgrace: left; the drain goes on ('sipgrace status --is offline --wait' waits "
+                b"on, 'sipgrace cancel' takes it back)\r\n"
             ),
             terminal.output,
         )

@@ -380,7 +380,8 @@ class Ordering(VerbCase):
         except Left as error:
             self.assertEqual(
                 str(error),
-                "left; the drain goes on ('sipgrace status' shows it, 'sipgrace cancel' takes it back)",
+                "left; the drain goes on ('sipgrace status --is offline --wait' waits on, 'sipgrace cancel' "
+                "takes it back)",
             )
         else:
             self.fail("it is still there")

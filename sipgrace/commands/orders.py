@@ -228,7 +228,10 @@ def _rejects(name: str, result: dict[str, Any]) -> str:
 
 def _goesOn(kind: str) -> str:
     if kind == "drain":
-        return "the drain goes on ('sipgrace status' shows it, 'sipgrace cancel' takes it back)"
+        return (
+            "the drain goes on ('sipgrace status --is offline --wait' waits on, 'sipgrace cancel' takes it "
+            "back)"
+        )
     return f"the {kind} goes on ('sipgrace status' shows it)"
 
 
@@ -256,7 +259,9 @@ def drain(
     'sipgrace resume'. Its process goes on, unless --then says otherwise. 'sipgrace rehearse' says beforehand
     what all this would come to.
 
-    A drain that is under way is joined, unless a later guard is asked for (see 'sipgrace extend').
+    A drain that is under way is joined, unless a later guard is asked for (see 'sipgrace extend'): the
+    earlier full stop and guard count. So without --over a gradual one stops at once, unless 'over' is
+    configured. To wait for a drain without changing it: 'sipgrace status --is offline --wait'.
 
     With --wait, Ctrl-C ends the waiting alone; the drain goes on. Where a command follows it, that is waited
     for, too. When somebody takes the drain back meanwhile, or the command does not end with status 0, the

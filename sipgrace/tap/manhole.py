@@ -131,6 +131,7 @@ def _listen(
     realm.sessionFactory = _Session
     realm.chainedProtocolFactory = prompt
     factory: Any = ConchFactory(Portal(realm, [SSHPublicKeyChecker(database)]))
+    factory.noisy = False
     factory.publicKeys = {key.sshType(): key.public()}
     factory.privateKeys = {key.sshType(): key}
     endpoint: IStreamServerEndpoint = serverFromString(reactor, section.listen)
