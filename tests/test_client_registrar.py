@@ -359,6 +359,7 @@ class BindingTests(RegistrarCase):
         """
         self.patch(Bindings, "waiting", 1000)
         self.refuses(503, b"Service Unavailable", PHONE)
+        self.assertEqual(self.registrar._locks, {})
 
     def test_expiry(self) -> None:
         """

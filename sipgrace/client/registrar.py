@@ -214,9 +214,10 @@ class Registrar:
         """
         Steps 6 and 7: all or nothing, and not before those that came earlier.
         """
-        lock = self._locks.setdefault(record, DeferredLock())
+        lock = self._locks.get(record) or DeferredLock()
         if len(lock.waiting) >= _OF_ONE or self._bindings.waiting >= _WAITING:
             raise _Refused(503, (b"Retry-After", b"5"))
+        self._locks[record] = lock
         await lock.acquire()
         try:
             known = list(reversed(self._bindings.of(record)))
