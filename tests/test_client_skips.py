@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
+from sipgrace.client.service import ClientService
+from sipgrace.config.load import parseClient
 from sipgrace.control.node import Node
 from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.authorization import Giver, Source
-from sipgrace.lifecycle.orders import Kind
+from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.testing import MemoryAssociation
+from sipgrace.transport.naming import Place
 from tests.memorynet import World
 from tests.test_commands_verbs import VerbCase
 from tests.test_network_memory import CLIENT, DRAIN, ROUTES, NetworkCase
@@ -77,6 +82,92 @@ class SkippingCase(NetworkCase):
             self.alice.call("1121", "110")
             self.world.run(0.1)
         return [line for line in self.world.take() if line.startswith("110>1") and line.endswith("INVITE")]
+
+
+class FoundTests(SynchronousTestCase):
+    """
+    Servers that are found by DNS.
+    """
+
+    TEXT = """
+[client]
+name = "client-110"
+listen = ["udp:5060:interface=192.0.2.110"]
+listen_network = ["sctp:5060:interface=192.0.2.110"]
+skips = "{path}"
+[dns]
+servers = ["192.0.2.53"]
+[[servers]]
+name = "trunk"
+address = "sip:example.org;transport=sctp"
+"""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()).absolute()
+        self.begin()
+
+    def begin(self) -> None:
+        """
+        The client is started again.
+        """
+        self.client = ClientService(Clock(), parseClient(self.TEXT.format(path=self.path), "client.toml"))
+        self.client.skips.load()
+
+    def find(self, *names: str) -> None:
+        """
+        The domain is looked up.
+        """
+        (discovery,) = self.client.found._discoveries.values()
+        places = [Place(b"SCTP", name, 5060, ("192.0.2.1",)) for name in names]
+        discovery.places = {f"trunk/{place.target}:5060": place for place in places}
+        self.client.found.update(discovery)
+
+    def order(self, kind: Kind) -> Any:
+        order = Order(kind=kind, who="alice", when=5.0, server="trunk/one:5060")
+        return self.successResultOf(self.client.element.door.give(order, ALICE)).result
+
+    def skipped(self) -> list[str]:
+        """
+        Those that get no calls.
+        """
+        return [name for name, link in self.client.links.items() if link.skipped]
+
+    def test_restart(self) -> None:
+        """
+        A client that is started again knows, when they are found.
+        """
+        self.find("one", "two")
+        kept = {"server": "trunk/one:5060", "skipped": True, "kept": True}
+        self.assertEqual(self.order(Kind.SKIP), kept)
+        self.begin()
+        self.assertEqual(self.skipped(), [])
+        self.find("one", "two")
+        self.assertEqual(self.skipped(), ["trunk/one:5060"])
+        self.assertEqual([one["skipped"] is None for one in self.client.status()["servers"]], [False, True])
+        self.order(Kind.UNSKIP)
+        self.assertEqual((self.skipped(), json.loads(self.path.read_bytes())), ([], {}))
+
+    def test_goneForAWhile(self) -> None:
+        """
+        One that has vanished, and is back, is skipped still, unless that was taken back.
+        """
+        self.find("one", "two")
+        self.order(Kind.SKIP)
+        self.find("two")
+        self.find("one", "two")
+        self.assertEqual(self.skipped(), ["trunk/one:5060"])
+        self.find("two")
+        self.assertFalse(self.order(Kind.UNSKIP)["skipped"])
+        self.find("one", "two")
+        self.assertEqual(self.skipped(), [])
+
+    def test_notConfigured(self) -> None:
+        """
+        What is of no domain of the configuration any more is forgotten.
+        """
+        self.path.write_text('{"berlin/one:5060": {}, "trunk/one:5060": {}}')
+        self.begin()
+        self.assertEqual(list(self.client.skips._skipped), ["trunk/one:5060"])
 
 
 class SkipTests(SkippingCase):

@@ -253,6 +253,24 @@ class AwaitedTests(AwaitedCase):
         self.stands()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_takenOfflineLater(self) -> None:
+        """
+        What clients were told in a drain that was taken back is no reason to wait any longer for them.
+        """
+        self.comes("a", "b", "c")
+        self.happens(Change.SERVING)
+        self.happens(Change.DRAINING, 5000.0)
+        self.happens(Change.CANCELLED)
+        self.goes("a")
+        self.comes("a")
+        self.gate.close(0.0, "")
+        self.goes("a", "b", "c")
+        self.happens(Change.OFFLINE)
+        self.happens(Change.SERVING)
+        self.stands("abc")
+        self.clock.advance(60)
+        self.stands("", "abc")
+
     def test_again(self) -> None:
         """
         It leaves once more before all are back.

@@ -49,7 +49,7 @@ class Found:
             found.
         @param links: all links by name.
         @param cost: the cost of a server.
-        @param make: makes a link to a server.
+        @param make: makes a link to a server, which is skipped where somebody wanted that.
         @param gone: hears of each link that is given up for good.
         """
         self._names = tuple(names)
@@ -108,7 +108,6 @@ class Found:
                 continue
             made = self._links[name] = self._make(discovery, name, place)
             if link is not None:
-                made.skipped = link.skipped
                 self._leave(link, made)
             fresh.append(made)
         for name in before - discovery.places.keys():

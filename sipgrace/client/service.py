@@ -136,7 +136,14 @@ class ClientService(Service):
         )
         self.links = self._servers.links
         self.announced = Announced(client.name, self.links, element.door)
-        self.skips = Skips(client.name, client.skips, self.links, self.active, element.lifecycle.remark)
+        self.skips = Skips(
+            client.name,
+            client.skips,
+            [server.name for server in config.servers],
+            self.links,
+            self.active,
+            element.lifecycle.remark,
+        )
         element.door.kinds[Kind.SKIP] = self.skips.skip
         element.door.kinds[Kind.UNSKIP] = self.skips.unskip
         element.watchers.append(self._servers)
@@ -229,6 +236,7 @@ class ClientService(Service):
             cost=cost,
             weight=weight,
         )
+        link.skipped = self.skips.of(name) is not None
         return link
 
     def _source(self, source: Source) -> IAssociation | None:

@@ -5,7 +5,7 @@ all the same. This is kept in a file, so that a client that was started again st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from sipgrace.lifecycle.replacing import KeptOrders
 
 class Skips:
     """
-    Which servers are skipped.
+    Which servers are skipped. Those that are found by DNS come and go, and are skipped nevertheless when they
+    are back.
     """
 
     def __init__(
         self,
         client: str,
         path: Path | None,
+        configured: Collection[str],
         links: Mapping[str, ServerLink],
         active: ActiveList[ServerLink],
         tell: Callable[[Change, str, Order | None], None],
@@ -34,10 +36,13 @@ class Skips:
         """
         @param client: this client's name.
         @param path: the file, see L{KeptOrders}.
+        @param configured: the names of its servers; those of what is found begin with one, and a slash.
+        @param links: those that there are now, by name.
         @param tell: hears of every skip and its end.
         """
         self._client = client
         self._file = KeptOrders("client.skips", path)
+        self._configured = configured
         self._links = links
         self._active = active
         self._tell = tell
@@ -53,9 +58,10 @@ class Skips:
         if not (isinstance(found, dict) and all(isinstance(facts, dict) for facts in found.values())):
             raise ConfigError(f"{self._file.where}: expected an object of objects, found another")
         for name, facts in found.items():
-            if name in self._links:
+            if name.partition("/")[0] in self._configured:
                 self._skipped[name] = {"who": "", "when": 0.0, "why": "", **facts}
-                self._links[name].skipped = True
+                if name in self._links:
+                    self._links[name].skipped = True
 
     def of(self, name: str) -> dict[str, Any] | None:
         """
@@ -77,7 +83,7 @@ class Skips:
             self._active.remove(link)
             link.watchNow()
         self._tell(Change.SKIPPED, f"{link.name} is skipped", order)
-        return self._carried(link)
+        return self._carried(link.name)
 
     def unskip(self, order: Order) -> Carried:
         """
@@ -85,15 +91,17 @@ class Skips:
 
         @raise OrderRefused: for a server that is not skipped, or when it cannot be written down.
         """
-        link = self._meant(order)
-        if not link.skipped:
-            raise OrderRefused(f"{link.name} is not skipped")
-        self._write({name: facts for name, facts in self._skipped.items() if name != link.name})
-        link.skipped = False
-        if link.active:
-            self._active.add(link)
-        self._tell(Change.UNSKIPPED, f"{link.name} is not skipped any more", order)
-        return self._carried(link)
+        server = order.server
+        if server not in self._skipped:
+            raise OrderRefused(f"{self._meant(order).name} is not skipped")
+        self._write({name: facts for name, facts in self._skipped.items() if name != server})
+        link = self._links.get(server)
+        if link is not None:
+            link.skipped = False
+            if link.active:
+                self._active.add(link)
+        self._tell(Change.UNSKIPPED, f"{server} is not skipped any more", order)
+        return self._carried(server)
 
     def _meant(self, order: Order) -> ServerLink:
         link = self._links.get(order.server)
@@ -102,8 +110,8 @@ class Skips:
             raise OrderRefused(f"{self._client} has no server {order.server!r}; one of {known} is expected")
         return link
 
-    def _carried(self, link: ServerLink) -> Carried:
-        return Carried({"server": link.name, "skipped": link.skipped, "kept": self._file.kept})
+    def _carried(self, server: str) -> Carried:
+        return Carried({"server": server, "skipped": server in self._skipped, "kept": self._file.kept})
 
     def _write(self, skipped: dict[str, dict[str, Any]]) -> None:
         self._file.write(skipped)

@@ -79,10 +79,12 @@ class Awaited:
         if event.change in _LEAVES:
             self._stop()
             self.missing.clear()
-        elif event.change in _SERVES and self.names:
+        elif event.change in _SERVES:
             # Who was told of a drain is told as well that it was cancelled.
             away = self._until - event.at if event.change is Change.SERVING else 0.0
-            self._end = self._clock.callLater(max(0.0, away) + self._within, self._over)
+            self._until = 0.0
+            if self.names:
+                self._end = self._clock.callLater(max(0.0, away) + self._within, self._over)
 
     def _stop(self) -> None:
         end, self._end = self._end, None
