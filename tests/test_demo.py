@@ -196,3 +196,17 @@ class Runs(TestCase):
             f"sipgrace: {self.loopback}.104, UDP port 9899 (SCTP in userspace): another process has this "
             "address, perhaps another demo; end it, or try again beside it with --loopback 127.0.1\n",
         )
+
+    async def test_nowhereForFigures(self) -> None:
+        """
+        Where the figures cannot be written nothing is begun.
+        """
+        nowhere = self.directory / "none" / "figures.json"
+        child = self.demo("--json", str(nowhere))
+        self.assertEqual(await child.ended, 2)
+        self.assertIn(
+            "Invalid value for '--json': expected a file in a folder that can be written to, "
+            f"found '{nowhere}'",
+            child.errors.decode(),
+        )
+        self.assertEqual(child.output, b"")

@@ -5,6 +5,7 @@ The verb that shows it all: C{sipgrace demo}.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import tempfile
 from contextlib import ExitStack
@@ -219,6 +220,12 @@ def demo(
         else:
             directory = files.absolute()
             directory.mkdir(parents=True, exist_ok=True)
+        # What came of it all is not to be lost at the end.
+        if jsonFile is not None and not os.access(jsonFile.absolute().parent, os.W_OK | os.X_OK):
+            raise click.BadParameter(
+                f"expected a file in a folder that can be written to, found {str(jsonFile)!r}",
+                param_hint="'--json'",
+            )
         plan = Plan(
             calls=0 if idle else calls,
             rate=rate,
