@@ -360,6 +360,16 @@ class FailoverTests(ScenarioCase):
             self.rig("(b)", "a"),
         )
 
+    def test_brokenOnceReached(self) -> None:
+        """
+        An error of ours, when it is sent after all, is logged, and the next target tried.
+        """
+        rig = self.rig("(b)", "a")
+        rig.play("INVITE | caller 100, b reaching")
+        rig.role.reaching["b"].callback(None)  # no association
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.play("+0 | (b) failed lost, a INVITE", rig)
+
     def test_timerCOfEach(self) -> None:
         """
         Each attempt has Timer C for itself (§16.6 step 11).

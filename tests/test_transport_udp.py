@@ -283,6 +283,21 @@ class UDPTests(UDPCase):
         self.read()
         self.assertEqual(self.counted(), {"received": 1})
 
+    def test_stoppedWithAnswers(self) -> None:
+        """
+        What was to be sent after the burst leaves before the socket goes.
+        """
+
+        def answer(message: object, association: IAssociation) -> None:
+            association.send(b"one")
+            association.send(b"two")
+            self.listener.stopListening()
+
+        self.user.answer = answer
+        phone = self.phone()
+        self.tell(phone, makeRequest(b"OPTIONS", via=b"SIP/2.0/UDP 127.0.0.1;rport"))
+        self.assertEqual([phone.recv(9), phone.recv(9)], [b"one", b"two"])
+
     def test_reactorStops(self) -> None:
         peer = self.listener.associationTo("127.0.0.1", 5060)
         self.listener.connectionLost(Failure(ZeroDivisionError()))

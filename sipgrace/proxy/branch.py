@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -40,6 +41,8 @@ class Branch:
         provisional response by CANCEL, a 2xx by being forwarded as every 2xx must be.
     @ivar cancelled: whether it was taken back.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     __slots__ = (
         "_ghost",
@@ -82,12 +85,19 @@ class Branch:
             return
         reached = self.context.core.role.reach(target)
         if isinstance(reached, Deferred):
-            self._reaching = reached.addCallbacks(self._send, self._unreachable)
+            self._reaching = reached.addCallbacks(self._send, self._unreachable).addErrback(self._broken)
         else:
             self._send(reached)
 
     def _unreachable(self, failure: Failure) -> None:
         self._fail("cancelled" if self.cancelled else "lost")
+
+    def _broken(self, failure: Failure) -> None:
+        """
+        An error of ours, on no way back to whoever would log it; the next target may fare better.
+        """
+        self._log.failure("a request could not be sent to {target!r}", failure, target=self.target)
+        self._fail("lost")
 
     def _send(self, association: IAssociation) -> None:
         """

@@ -406,6 +406,7 @@ class UDPListener:
         return succeed(None)
 
     def _close(self) -> None:
+        self.flush()
         self._socket.close()
         for peer in [*self._young.values(), *self._old.values()]:
             peer.up = False
