@@ -317,6 +317,9 @@ class Element:
             raise
 
     async def _left(self, who: str) -> State:
+        if self.lifecycle.status().state is State.OFFLINE:
+            # An order, as for "systemctl stop" after a drain, would only be written down as refused.
+            return State.OFFLINE
         try:
             obeyed = await self.door.give(self.order(Kind.DRAIN, who, over=0.0), Giver(Source.SIGNAL, who))
         except OrderRefused:

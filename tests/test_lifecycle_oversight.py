@@ -18,6 +18,7 @@ from sipgrace.config.load import parseServer
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle import audit
 from sipgrace.lifecycle.authorization import Giver, Source
+from sipgrace.lifecycle.events import State
 from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.server.service import ServerService
 
@@ -107,6 +108,23 @@ class ServiceTests(TestCase):
         )
         self.assertEqual(
             sorted(path.suffix for path in self.folder.iterdir()), [".html", ".json", ".jsonl"]
+        )
+
+    async def test_leftBefore(self) -> None:
+        """
+        Whoever is out of service already leaves at a signal without an order, which would be refused.
+        """
+        service = self.service()
+        await service.startService()
+        order = Order(kind=Kind.DRAIN, who="olga", when=time.time())
+        obeyed = await service.element.door.give(order, Giver(Source.SOCKET, "olga"))
+        self.assertEqual(await obeyed.whenEnded(), State.OFFLINE)
+        self.assertEqual(await service.leave(), State.OFFLINE)
+        await self.stop(service)
+        records = [json.loads(line) for line in (self.folder / "audit.jsonl").read_text("utf-8").splitlines()]
+        self.assertEqual(
+            {(one["by"], one["what"]) for one in records if "by" in one},
+            {(by, what) for by in ("start", "olga", "stop") for what in ("order", "obeyed")},
         )
 
     async def test_rehearsed(self) -> None:
