@@ -61,7 +61,7 @@ bench:
 
 # To be opened at speedscope.app; ARGS="--output build/profile.svg" draws a flame graph instead.
 profile:
-	@tools/setup.sh bench
+	@tools/setup.sh profile
 	@case " $(ARGS) " in *" --compiled "*) tools/compile.sh "$(CURDIR)/.venv/bin/python";; esac
 	@.venv/bin/python -m benchmarks.profile $(ARGS)
 

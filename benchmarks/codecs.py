@@ -71,9 +71,9 @@ def _twisted(data: bytes) -> tuple[list[object], bytes]:
     return read, message.toString().encode("utf-8")
 
 
-def codecs(sippy: Path, iterations: int = 2000, rounds: int = 5) -> dict[str, dict[str, float]]:
+def codecs(sippy: Path | None, iterations: int = 2000, rounds: int = 5) -> dict[str, dict[str, float]]:
     """
-    @param sippy: the Python that has it; it is left out where that is not there.
+    @param sippy: the Python that has it, or C{None}: then it is left out.
     @return: for C{invite} and C{ok}: microseconds by name, each the best of the rounds.
     @raise Failed: where sippy does not do what it is asked for.
     """
@@ -83,7 +83,7 @@ def codecs(sippy: Path, iterations: int = 2000, rounds: int = 5) -> dict[str, di
     }
     for name, data in (("invite", INVITE), ("ok", OK)):
         found[name]["twisted"] = min(timed(_twisted, data, iterations) for _ in range(rounds))
-    if sippy.exists():
+    if sippy is not None:
         texts = {"invite": INVITE.decode("ascii"), "ok": OK.decode("ascii"), "via": VIA.decode("ascii")}
         given = json.dumps({**texts, "iterations": iterations, "rounds": rounds})
         command = [str(sippy), "-c", _SIPPY]

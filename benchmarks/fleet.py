@@ -146,9 +146,7 @@ class Measuring:
         """
         Begins to read the stream of events.
         """
-        response = await self._http.get(
-            f"{self._base}/api/v1/events", headers=self._headers, unbuffered=True
-        )
+        response = await self._http.get(f"{self._base}/api/v1/events", headers=self._headers, unbuffered=True)
         if response.code != 200:
             raise Failed(f"the stream of events is refused: {response.code}")
         # It does not end before the controller does.

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.cpu import checkCalls
 from benchmarks.load import Addresses, Callee, call
 from benchmarks.processes import Failed, Process, waitFor
 from benchmarks.subjects import COMPILED, ROOT
@@ -74,17 +75,17 @@ def pathCost(way: str, folder: Path, addresses: Addresses, rate: int, seconds: f
     """
     @param way: one of L{WAYS}.
     @param rate: calls a second.
-    @raise Failed: where a call fails.
+    @raise Failed: where a call fails, or SIPp or what it calls through sends anything twice.
     """
     caller, near, server, far, callee = (addresses.next() for _ in range(5))
     listen, connect = WAYS[way]
     calls = round(rate * seconds)
     with ExitStack() as stack:
-        stack.enter_context(Callee(folder, callee, 5070))
+        called = stack.enter_context(Callee(folder, callee, 5070))
 
         def start(role: str, name: str, text: str, said: str) -> Process:
             place = folder / name
-            place.mkdir()
+            place.mkdir(parents=True)
             (place / "role.toml").write_text(text, encoding="ascii")
             given = [sys.executable, "-m", "twisted", "--log-format=text", f"sipgrace-{role}"]
             process = Process([*given, "--config", "role.toml"], place, {"PYTHONPATH": f"{COMPILED}:{ROOT}"})
@@ -110,6 +111,6 @@ def pathCost(way: str, folder: Path, addresses: Addresses, rate: int, seconds: f
         counts = call(folder, caller, (near, 5060), rate, calls)
         time.sleep(0.1)
         costs = [(part.cpu() - start) / calls * 1000 for part, start in zip(parts, before, strict=True)]
-    if (counts.successful, counts.failed) != (calls, 0):
-        raise Failed(f"of {calls} calls {counts.successful} succeeded and {counts.failed} failed")
+        heard = called.end()
+    checkCalls(counts, heard, calls, trying=False, behind=False)
     return PathCost(costs[1], costs[0], costs[2])

@@ -51,6 +51,8 @@ def record(path: Path, compiled: bool, seconds: float, rate: int, samples: int) 
         environment = {"PYTHONPATH": ":".join(map(str, subject.paths))}
         with Callee(folder, calleeHost, 5070), Process(command, inside, environment) as process:
             waitFor(lambda: not process.running() or listens(host, 5060), "the server to listen")
+            if not process.running():
+                raise Failed(f"py-spy has ended; {process.story()}")
             counts = call(folder, callerHost, (host, 5060), rate, round(rate * seconds))
             if not process.running():
                 raise Failed(f"the server has ended; {process.story()}")

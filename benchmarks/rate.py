@@ -15,7 +15,7 @@ from benchmarks.subjects import Subject
 __all__ = ["highestRate"]
 
 #: Calls a second to begin with, and the most that is tried: more than SIPp itself can do.
-FIRST, MOST = 1000, 12_000
+FIRST, MOST = 1000, 64_000
 
 #: The last step, in calls a second: the answer is not more exact than this.
 EXACT = 250

@@ -21,6 +21,9 @@ from benchmarks.subjects import PROBE, ROOT, SUBJECTS, Place
 
 __all__ = ["Storm", "stormOf"]
 
+#: INVITEs that wait for their refusal at a time, where as many are to be refused as can be.
+_WINDOW = 200
+
 #: Calls that were accepted before; seconds between two messages of theirs.
 _CALLS, _APART = 200, 0.002
 
@@ -57,7 +60,7 @@ class Storm:
 
 def stormOf(folder: Path, addresses: Addresses, rate: int, seconds: float) -> Storm:
     """
-    @param rate: INVITEs a second; 0 for as many as one process can send.
+    @param rate: INVITEs a second; 0 for as many as are refused, a few at a time.
     @raise Failed: where a message of an accepted call is lost.
     """
     own, host, callee, blower = (addresses.next() for _ in range(4))
@@ -180,6 +183,8 @@ def _dropped() -> dict[str, int]:
 def blow(host: str, port: int, own: str, rate: int, seconds: float) -> dict[str, float]:
     """
     Sends INVITEs, and an ACK for each refusal.
+
+    @param rate: see L{stormOf}.
     """
     there = (host, port)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wind:
@@ -192,11 +197,11 @@ def blow(host: str, port: int, own: str, rate: int, seconds: float) -> dict[str,
         sent = refused = 0
         begun = time.monotonic()
         while (now := time.monotonic() - begun) < seconds:
-            due = round(now * rate) if rate else sent + 20
+            due = round(now * rate) if rate else refused + _WINDOW
             for _ in range(min(due - sent, 50)):
                 wind.sendto(template % (sent, sent, sent), there)
                 sent += 1
-            if rate and due <= sent:
+            if due <= sent:
                 select.select([wind], [], [], 0.001)
             for _ in range(200):
                 try:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up what a make target needs: tools/setup.sh demo|test|interop|bench|lint|docs
+# Sets up what a make target needs: tools/setup.sh demo|test|interop|bench|profile|lint|docs
 #
 # The virtual environment is .venv. Debian packages are installed where this is root, or sudo asks no password;
 # else one sentence says what to install. What was set up is remembered in .venv/ready-*, keyed by all that
@@ -55,19 +55,28 @@ flock 9
 
 # Packages of the system are asked for each time, for that is quick, and they come and go.
 case $kind in
-demo | test | interop | bench)
+demo | test | interop | bench | profile)
     "$python" -c 'import ctypes; ctypes.CDLL("libusrsctp.so.2")' 2>/dev/null \
         || apt libusrsctp2 "SCTP in userspace"
     ;;
 esac
 case $kind in
-test | interop | bench) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
+test | interop | bench | profile) command -v sipp >/dev/null || apt sip-tester "sipp, the SIP caller and callee of the tests" ;;
 esac
 case $kind in
 test | interop) command -v tc >/dev/null || apt iproute2 "tc, by which packets are lost and late in tests" ;;
 esac
 case $kind in
-bench) command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside" ;;
+bench)
+    command -v kamailio >/dev/null || apt kamailio "what sipgrace is measured beside"
+    # It is measured compiled. Which headers another Python needs tools/compile.sh says.
+    command -v cc >/dev/null || apt gcc "the compiler for what every message passes"
+    [ "$(command -v "$python")" != /usr/bin/python3 ] \
+        || "$python" -c 'import os, sys, sysconfig
+header = os.path.join(sysconfig.get_path("include"), "Python.h")
+sys.exit(not os.path.exists(header))' \
+        || apt python3-dev "what that compiler needs to know of Python"
+    ;;
 esac
 # What some tests look with; where it cannot be had they are skipped, and CI does not mind (tools/runtests.py).
 unpack() { # PACKAGE PROGRAM WHAT-FOR [WHAT-IT-NEEDS]: not installed, for it would start a service
@@ -116,6 +125,7 @@ if [ "$(cat ".venv/ready-$kind" 2>/dev/null)" != "$ready" ]; then
     fi
     case $kind in
     demo | interop) extras= ;;
+    profile) extras="[bench]" ;;
     *) extras="[$kind]" ;;
     esac
     echo "installing sipgrace$extras into .venv"
