@@ -11,6 +11,9 @@
 
 ARGS ?=
 
+# Where Debian has kamailio and tc, which users other than root do not look for there.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 # The tests, by the beginnings of their names, of what is compiled and of what stands right above it, in memory
 # and over sockets. Left out are those of what no message passes, and what takes long to show no more.
 COMPILED = message torture timers transaction proxy transport intake server overload collector client element \

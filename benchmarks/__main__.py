@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.page import facts, put, tables, text
 from benchmarks.parts import PARTS, Wishes
-from benchmarks.subjects import SIPPY, SUBJECTS
+from benchmarks.subjects import COMPILED, SIPPY, SUBJECTS
 
 
 def missing(name: str) -> str:
@@ -23,6 +23,9 @@ def missing(name: str) -> str:
     """
     if name.startswith("kamailio"):
         return "" if shutil.which("kamailio") else "Debian's kamailio"
+    if name == "sipgrace":
+        found = any(COMPILED.glob("sipgrace/**/*.so"))
+        return "" if found else "what tools/compile.sh makes"
     if name == "sippy":
         return "" if SIPPY.exists() else "PyPI's sippy in build/bench-venv"
     return ""

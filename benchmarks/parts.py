@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from subprocess import SubprocessError
 from typing import Any
 
 from benchmarks.codecs import codecs
@@ -49,6 +50,10 @@ _WORKERS, _SHARED = (1, 2), 500
 _FLEET, _CHANGES = 1000, 50
 
 
+#: What costs one figure, and not all that come after it: sockets and programs can fail, too.
+_WRONG = (Failed, OSError, SubprocessError, ValueError)
+
+
 @dataclass(frozen=True)
 class Wishes:
     """
@@ -73,7 +78,7 @@ def _each(wishes: Wishes, names: Sequence[str], one: Callable[[str, Path], Any])
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             try:
                 found[name] = one(name, Path(folder))
-            except Failed as error:
+            except _WRONG as error:
                 wishes.say(f"{name}: not counted: {error}")
             else:
                 wishes.say(f"{name}: {found[name]}")
@@ -97,7 +102,7 @@ def cpu(wishes: Wishes) -> dict[str, Any]:
                 given = (SUBJECTS[name], Path(folder), addresses, wishes.seconds, wishes.warm, wishes.say)
                 try:
                     found.setdefault(name, []).append(costOf(*given).milliseconds)
-                except Failed as error:
+                except _WRONG as error:
                     wishes.say(f"{name}: not counted: {error}")
     return {name: {"median": median(costs), "rounds": costs} for name, costs in found.items()}
 
@@ -206,7 +211,7 @@ def codec(wishes: Wishes) -> dict[str, Any]:
     sippy = SIPPY.parent / "python" if SIPPY.exists() else None
     try:
         found = codecs(sippy)
-    except Failed as error:
+    except _WRONG as error:
         wishes.say(f"codec: {error}")
         found = codecs(None)
     wishes.say(f"codec: {found}")

@@ -171,7 +171,6 @@ def _sippy(place: Place, folder: Path, more: str) -> list[str]:
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        # Where nothing could be compiled, both are the same.
         Subject("sipgrace", "sipgrace, compiled", _sipgrace, paths=(COMPILED, ROOT)),
         Subject("sipgrace_interpreted", "sipgrace, interpreted", _sipgrace),
         # What bursts need is asked of the kernel by all alike.

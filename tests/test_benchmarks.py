@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,7 +25,7 @@ from benchmarks.delay import Delay
 from benchmarks.load import Addresses, Counts
 from benchmarks.paths import PathCost
 from benchmarks.processes import Failed, Process, waitFor
-from benchmarks.storm import blow
+from benchmarks.storm import Storm, blow
 from benchmarks.subjects import SUBJECTS
 
 CALLER = Counts(
@@ -250,6 +251,22 @@ class PartsTests(SynchronousTestCase):
             {"SCTP in userspace": {"rate": 500, "near": 0.1, "server": 0.2, "far": 0.3}},
         )
 
+    def test_storm(self) -> None:
+        """
+        Whatever goes wrong with one figure, the others are there.
+        """
+
+        def stormOf(folder: Path, addresses: Addresses, each: int, seconds: float) -> Storm:
+            if each == 5000:
+                raise TimeoutError("timed out")
+            if each == 10_000:
+                raise CalledProcessError(1, "drain")
+            return Storm(each, each, 1.0, 2.0, 3.0)
+
+        self.patch(parts, "stormOf", stormOf)
+        self.assertEqual(list(parts.storm(self.wishes)), ["1000", "0"])
+        self.assertIn("5000: not counted: timed out", self.said)
+
     def test_codec(self) -> None:
         """
         Without sippy, or with one that does not work, the others have figures.
@@ -270,6 +287,36 @@ class PartsTests(SynchronousTestCase):
         (folder / "b2bua_simple").touch()
         self.assertEqual(parts.codec(self.wishes), {"invite": {"sipgrace": 1.0}})
         self.assertEqual(asked, [None, folder / "python", None])
+
+
+class MissingTests(SynchronousTestCase):
+    """
+    What is not there.
+    """
+
+    def test_compiled(self) -> None:
+        """
+        A server that runs interpreted is not called compiled.
+        """
+        folder = Path(self.mktemp())
+        self.patch(whole, "COMPILED", folder)
+        self.assertEqual(whole.missing("sipgrace"), "what tools/compile.sh makes")
+        (folder / "sipgrace" / "message").mkdir(parents=True)
+        (folder / "sipgrace" / "message" / "parser.cpython-311.so").touch()
+        self.assertEqual(whole.missing("sipgrace"), "")
+        self.assertEqual(whole.missing("sipgrace_interpreted"), "")
+
+    def test_programs(self) -> None:
+        """
+        Kamailio and sippy need not be.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.patch(whole, "SIPPY", folder / "b2bua_simple")
+        self.patch(whole.shutil, "which", lambda name: None)
+        for name in ("kamailio", "kamailio_default"):
+            self.assertEqual(whole.missing(name), "Debian's kamailio")
+        self.assertEqual(whole.missing("sippy"), "PyPI's sippy in build/bench-venv")
 
 
 class CommandTests(SynchronousTestCase):
