@@ -4,6 +4,8 @@ L{sipgrace.tap.paths}: what C{--check} says of the files that a configuration na
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -40,8 +42,9 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh
 
 class PathsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir()
+        # Paths of sockets are short.
+        self.folder = Path(tempfile.mkdtemp(prefix="sipgrace-"))
+        self.addCleanup(shutil.rmtree, self.folder)
 
     def make(self) -> None:
         """
