@@ -91,7 +91,7 @@ class AwaitedCase(SynchronousTestCase):
                 ("192.0.2.9", 5060),
                 (HOSTS[name], 5060),
                 False,
-                None,  # type: ignore[arg-type]
+                None,
             )
             self.clients.associationMade(made)
 
