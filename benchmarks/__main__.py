@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--part",
         action="append",
         choices=list(PARTS),
-        help="only this part; repeatable; all take twenty-five minutes",
+        help="only this part; repeatable; all take half an hour",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--page", action="store_true", help="write the tables into docs/benchmarks.rst")

@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,17 @@ def _label(name: str) -> str:
     return SUBJECTS[name].label if name in SUBJECTS else name
 
 
+def _ends(rounds: Sequence[float]) -> tuple[float, float]:
+    return min(rounds), max(rounds)
+
+
 def _cpu(found: Mapping[str, Any]) -> Table:
     rows = [["program", "ms a call", "from", "to", "of tuned Kamailio"]]
     anchor = found.get(ANCHOR, {}).get("median")
     for name, row in found.items():
         ratio = f"{row['median'] / anchor:.2f}" if anchor else ""
-        rounds = row["rounds"]
-        rows.append([_label(name), f"{row['median']:.3f}", f"{min(rounds):.3f}", f"{max(rounds):.3f}", ratio])
+        costs = (f"{each:.3f}" for each in (row["median"], *_ends(row["rounds"])))
+        rows.append([_label(name), *costs, ratio])
     words = (
         "SIPp's ``uac`` → program → SIPp's ``uas`` over UDP, seven messages a call through it, 1500 calls/s "
         "(sippy: 60), one worker; from ``/proc``, with all processes of a program; median of the rounds, "
@@ -63,11 +67,14 @@ def _cpu(found: Mapping[str, Any]) -> Table:
 
 
 def _rate(found: Mapping[str, Any]) -> Table:
-    rows = [["program", "calls/s"], *([_label(name), str(value)] for name, value in found.items())]
+    rows = [["program", "calls/s", "from", "to"]]
+    for name, row in found.items():
+        rows.append([_label(name), *(f"{each:.0f}" for each in (row["median"], *_ends(row["rounds"])))])
     words = (
-        "The highest rate with no failed call and no retransmission in 4 s, found to 250 calls/s: a "
-        "burst, in which no transaction gets as old as 32 s. Both SIPps are on the same machine, and have to "
-        "get by with what the program leaves them. All ask the kernel for receive buffers of 4 MiB."
+        "The highest rate with no failed call and no retransmission in 4 s, found to 250 calls/s; median of "
+        "the rounds, a search in each. It is a burst, in which no transaction gets as old as 32 s. Both "
+        "SIPps are on the same machine, and have to get by with what the program leaves them. All ask the "
+        "kernel for receive buffers of 4 MiB."
     )
     return Table("Highest clean rate", words, rows)
 

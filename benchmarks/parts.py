@@ -20,7 +20,7 @@ from benchmarks.load import Addresses
 from benchmarks.memory import memoryPerThousand
 from benchmarks.paths import WAYS, pathCost
 from benchmarks.processes import Failed
-from benchmarks.rate import highestRate
+from benchmarks.rate import FIRST, highestRate
 from benchmarks.shared import sharedCost
 from benchmarks.storm import stormOf
 from benchmarks.subjects import SIPPY, SUBJECTS
@@ -89,34 +89,50 @@ def _some(wishes: Wishes) -> list[str]:
     return [name for name in _TWO if name in wishes.names]
 
 
-def cpu(wishes: Wishes) -> dict[str, Any]:
+def _inTurn(wishes: Wishes, names: Sequence[str], one: Callable[[str, Path], float]) -> dict[str, Any]:
     """
-    Processor time a call. Each program once a round, so that what disturbs the machine disturbs all.
+    Each program once a round, so that what disturbs the machine disturbs all.
+
+    @return: of each program that was counted the median of its rounds, and all of them.
     """
     found: dict[str, list[float]] = {}
-    addresses = Addresses()
     for number in range(wishes.rounds):
         wishes.say(f"round {number + 1} of {wishes.rounds}")
-        for name in wishes.names:
+        for name in names:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-                given = (SUBJECTS[name], Path(folder), addresses, wishes.seconds, wishes.warm, wishes.say)
                 try:
-                    found.setdefault(name, []).append(costOf(*given).milliseconds)
+                    found.setdefault(name, []).append(one(name, Path(folder)))
                 except _WRONG as error:
                     wishes.say(f"{name}: not counted: {error}")
-    return {name: {"median": median(costs), "rounds": costs} for name, costs in found.items()}
+    return {name: {"median": median(each), "rounds": each} for name, each in found.items() if each}
+
+
+def cpu(wishes: Wishes) -> dict[str, Any]:
+    """
+    Processor time a call.
+    """
+    addresses = Addresses()
+    given = (addresses, wishes.seconds, wishes.warm, wishes.say)
+    return _inTurn(
+        wishes, wishes.names, lambda name, folder: costOf(SUBJECTS[name], folder, *given).milliseconds
+    )
 
 
 def rate(wishes: Wishes) -> dict[str, Any]:
     """
-    The highest rate with no failed call and no retransmission.
+    The highest rate with no failed call and no retransmission. Each search after the first of a program
+    begins at half of what the one before has found.
     """
     addresses = Addresses()
-    return _each(
-        wishes,
-        _some(wishes),
-        lambda name, folder: highestRate(SUBJECTS[name], folder, addresses, 4, wishes.say),
-    )
+    before: dict[str, int] = {}
+
+    def search(name: str, folder: Path) -> int:
+        first = before.get(name, 0) // 2 or FIRST
+        found = before[name] = highestRate(SUBJECTS[name], folder, addresses, 4, wishes.say, first)
+        wishes.say(f"{name}: {found}")
+        return found
+
+    return _inTurn(wishes, _some(wishes), search)
 
 
 def delay(wishes: Wishes) -> dict[str, Any]:
@@ -124,8 +140,8 @@ def delay(wishes: Wishes) -> dict[str, Any]:
     How long one message takes through, at half load: half of the rate that all of them take.
     """
     addresses = Addresses()
-    highest = wishes.figures.get("highest_rate", {}).values()
-    beside = min(highest) // 2 if highest else 0
+    highest = [each["median"] for each in wishes.figures.get("highest_rate", {}).values()]
+    beside = round(min(highest) // 2) if highest else 0
     beside = beside or _BESIDE
     return _each(
         wishes,

@@ -12,7 +12,7 @@ from benchmarks.load import Addresses
 from benchmarks.processes import Failed
 from benchmarks.subjects import Subject
 
-__all__ = ["highestRate"]
+__all__ = ["FIRST", "highestRate"]
 
 #: Calls a second to begin with, and the most that is tried: more than SIPp itself can do.
 FIRST, MOST = 1000, 64_000
@@ -30,12 +30,14 @@ def highestRate(
     addresses: Addresses,
     seconds: float,
     say: Callable[[str], None] = lambda text: None,
+    first: int = FIRST,
 ) -> int:
     """
     Doubles the rate until it is too much, and then halves the difference. What is too much once is tried once
     more, for the machine does other things, too.
 
     @param seconds: how long calls are placed each time.
+    @param first: calls a second to begin with.
     @return: calls a second; 0 where even the first rate is too much.
     """
 
@@ -53,7 +55,7 @@ def highestRate(
             return True
         return False
 
-    good, bad = 0, FIRST
+    good, bad = 0, first
     while bad <= MOST and clean(bad):
         good, bad = bad, bad * 2
     while bad - good > EXACT and good:

@@ -216,6 +216,28 @@ class PartsTests(SynchronousTestCase):
         self.assertEqual(order, ["sipgrace", "kamailio"] * 3)
         self.assertIn("kamailio: not counted: two calls failed", self.said)
 
+    def test_rate(self) -> None:
+        """
+        A search a round, the programs in turn; the later ones begin where the first has shown them to.
+        """
+        found = {"sipgrace": [12_000, 0, 13_000], "kamailio": [10_000, 11_000, 12_000]}
+        began: list[tuple[str, int]] = []
+
+        def highestRate(subject: Any, folder: Path, addresses: Addresses, *more: Any) -> int:
+            began.append((subject.name, more[-1]))
+            return found[subject.name][sum(name == subject.name for name, _ in began) - 1]
+
+        self.patch(parts, "highestRate", highestRate)
+        self.assertEqual(
+            parts.rate(replace(self.wishes, names=["sippy", "sipgrace", "kamailio"])),
+            {
+                "sipgrace": {"median": 12_000, "rounds": [12_000, 0, 13_000]},
+                "kamailio": {"median": 11_000, "rounds": [10_000, 11_000, 12_000]},
+            },
+        )
+        starts = [1000, 1000, 6000, 5000, 1000, 5500]
+        self.assertEqual(began, list(zip(["sipgrace", "kamailio"] * 3, starts, strict=True)))
+
     def test_halfLoad(self) -> None:
         """
         Delays are looked at beside half of what both take.
@@ -227,7 +249,8 @@ class PartsTests(SynchronousTestCase):
             return Delay(1.0, 2.0, 3.0)
 
         self.patch(parts, "delayOf", delayOf)
-        known = replace(self.wishes, figures={"highest_rate": {"sipgrace": 14_000, "kamailio": 10_250}})
+        highest = {"sipgrace": {"median": 14_000}, "kamailio": {"median": 10_250}}
+        known = replace(self.wishes, figures={"highest_rate": highest})
         self.assertEqual(
             parts.delay(known),
             {name: {"rate": 5125, "p50": 1.0, "p99": 2.0, "worst": 3.0} for name in ("sipgrace", "kamailio")},
@@ -347,7 +370,7 @@ class CommandTests(SynchronousTestCase):
         A part that sees what came before.
         """
         self.assertEqual(wishes.figures["cpu_ms_per_call"], self.cpu)
-        return {"sipgrace": 14_000}
+        return {"sipgrace": {"median": 14_000, "rounds": [14_000]}}
 
     def test_json(self) -> None:
         """
@@ -361,7 +384,7 @@ class CommandTests(SynchronousTestCase):
             {
                 "made": ["commit 0123456789ab", "3 rounds, each of 10 s after 35 s of the same load"],
                 "cpu_ms_per_call": self.cpu,
-                "highest_rate": {"sipgrace": 14_000},
+                "highest_rate": {"sipgrace": {"median": 14_000, "rounds": [14_000]}},
             },
         )
         for name in ("sipgrace", "kamailio", "kamailio_default", "sippy"):
@@ -407,10 +430,11 @@ class PageTests(SynchronousTestCase):
             "before\n.. tables: written by make bench ARGS=--page\nstale\n.. end of tables\nafter\n",
             encoding="utf-8",
         )
-        page.put({"made": ["a fact"], "highest_rate": {"sipgrace": 14_000}}, path)
+        found = {"sipgrace": {"median": 14_000, "rounds": [14_000, 9_750]}}
+        page.put({"made": ["a fact"], "highest_rate": found}, path)
         text = path.read_text(encoding="utf-8")
         self.assertTrue(text.startswith("before\n.. tables: written by make bench ARGS=--page\n\n* a fact\n"))
-        self.assertIn("   * - sipgrace, compiled\n     - 14000\n", text)
+        self.assertIn("   * - sipgrace, compiled\n     - 14000\n     - 9750\n     - 14000\n", text)
         self.assertTrue(text.endswith("\n.. end of tables\nafter\n"))
         self.assertNotIn("stale", text)
         path.write_text("without a place\n", encoding="utf-8")
