@@ -973,6 +973,40 @@ class ReturnTests(SynchronousTestCase):
         closing.callback(None)
         self.assertEqual(world.flush(), ["listen", "gate open", "serving (serving)"])
 
+    def test_givenUpBeforeFree(self) -> None:
+        """
+        Whoever is taken offline before the ports are free does not listen, and the next attempt waits for the
+        same ports.
+        """
+        world = World(associations=0)
+        world.associations.closing = closing = Deferred()
+        world.lifecycle.offline(order(Kind.OFFLINE))
+        world.associations.closing = None
+        first = world.lifecycle.resume()
+        world.lifecycle.offline(order(Kind.OFFLINE))
+        self.assertIs(self.successResultOf(first), State.OFFLINE)
+        self.assertFalse(closing.called)
+        second = world.lifecycle.resume()
+        self.assertNotIn("listen", world.flush())
+        closing.callback(None)
+        self.assertEqual(world.flush(), ["listen", "gate open", "serving (serving)"])
+        self.assertIs(self.successResultOf(second), State.SERVING)
+
+    def test_freeInTheEnd(self) -> None:
+        """
+        Ports that are being closed are waited for, too, where others were closed since.
+        """
+        world = World()
+        world.associations.closing = first = Deferred()
+        world.lifecycle.drain(order())
+        world.associations.closing = second = Deferred()
+        world.lifecycle.offline(order(Kind.OFFLINE))
+        second.callback(None)
+        world.lifecycle.resume()
+        self.assertNotIn("listen", world.flush())
+        first.callback(None)
+        self.assertEqual(world.flush(), ["listen", "gate open", "serving (serving)"])
+
     def test_ceasingToListenFails(self) -> None:
         world = World()
         world.associations.atOnce = True

@@ -381,7 +381,24 @@ class Core:
         closing = self.safely(self.associations.stopListening, "ceasing to listen")
         if closing is not None:
             closing.addErrback(lambda f: _log.failure("ceasing to listen failed", failure=f))
-            self._closing = closing
+            # What is being closed since before may take longer.
+            self._closing = self._closed().addCallback(lambda ignored: closing)
+
+    def _closed(self) -> Deferred[None]:
+        """
+        @return: fires when the ports that are being closed are free. To cancel it does nothing to them.
+        """
+        closing = self._closing
+        if closing is None:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+
+        def free(ignored: None) -> None:
+            if not closed.called:
+                closed.callback(None)
+
+        closing.addCallback(free)
+        return closed
 
     def shutDown(self, c: Facts) -> None:
         """
@@ -426,10 +443,7 @@ class Core:
             if self._ticket is ticket:
                 self.post(partial(c._listenFailed, failure))
 
-        closing, self._closing = self._closing, None
-        self._listening = (succeed(None) if closing is None else closing).addCallback(
-            lambda ignored: self.associations.listen()
-        )
+        self._listening = self._closed().addCallback(lambda ignored: self.associations.listen())
         self._listening.addCallbacks(up, failed)
 
     def forgetListening(self) -> None:
