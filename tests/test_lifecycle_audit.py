@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -316,6 +317,31 @@ class NonceTests(SynchronousTestCase):
         self.assertRaises(OrderRefused, again.take, "nonce2499", 2500, 2499.5)
         self.assertRaises(OrderRefused, again.take, "kept", 10**6, 2499.5)
         self.assertEqual(os.listdir(self.path.parent), [self.path.name])
+
+    def test_rewrittenOnDisk(self) -> None:
+        """
+        The loss of power does not bring the former file back, which lacks the latest nonce: its folder is on
+        the disk before the order acts.
+        """
+        done: list[str] = []
+
+        def fsync(descriptor: int) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                done.append("folder")
+
+        replace = os.replace
+
+        def replaced(*paths: Any) -> None:
+            done.append("replaced")
+            replace(*paths)
+
+        self.patch(os, "fsync", fsync)
+        self.patch(os, "replace", replaced)
+        nonces = self.again(0)
+        for number in range(1002):
+            self.take(nonces, f"nonce{number}", number + 1, number)
+        self.assertEqual(done[-2:], ["replaced", "folder"])
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
 
     def test_unreadable(self) -> None:
         self.path.mkdir()

@@ -4,13 +4,13 @@ Which signed orders have been given already, so that none is obeyed twice.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.audit import addLine
+from sipgrace.lifecycle.replacing import replaceFile
 
 __all__ = ["Nonces"]
 
@@ -95,14 +95,7 @@ class Nonces:
             return lambda: addLine(path, lines[0])
         lines = [_line(known, until) for known, until in live.items()]
         self._written = len(lines)
-        return lambda: _rewrite(path, b"\n".join(lines))
-
-
-def _rewrite(path: Path, lines: bytes) -> None:
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    addLine(beside, lines)
-    os.replace(beside, path)
+        return lambda: replaceFile(path, b"".join(line + b"\n" for line in lines), 0o600)
 
 
 def _line(nonce: str, expires: float) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sipgrace.errors import ConfigError, OrderRefused
 
-__all__ = ["KeptOrders"]
+__all__ = ["KeptOrders", "replaceFile"]
 
 
 class KeptOrders:
@@ -62,14 +62,16 @@ class KeptOrders:
             ) from None
 
 
-def replaceFile(path: Path, data: bytes) -> None:
+def replaceFile(path: Path, data: bytes, mode: int = 0o666) -> None:
     """
     Puts a file in the place of another: whoever reads finds the one or the other, whenever the power fails.
 
+    @param mode: of the new file, less the umask.
     @raise OSError: when it cannot be written; the old one is still there then.
     """
     beside = path.with_name(path.name + ".new")
-    with open(beside, "wb") as file:
+    beside.unlink(missing_ok=True)
+    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
