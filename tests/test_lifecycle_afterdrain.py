@@ -5,12 +5,14 @@ What follows a drain, with real commands.
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipgrace.errors import OrderRefused
@@ -94,8 +96,13 @@ class ChoiceTests(SynchronousTestCase):
         after = self.after("run")
         after.onChange(offline(order()))
         self.assertTrue(after.running)
-        after.onChange(offline(order()))
+        with capturedLogs() as events:
+            after.onChange(offline(order()))
         self.assertEqual(self.done(), ["run upgrade"])
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["the drain is over, and upgrade is still running from the one before: it is not run again"],
+        )
 
     def test_leaving(self) -> None:
         """
@@ -223,6 +230,14 @@ class CommandTests(PollingCase):
         done = await self.run_("kill -KILL $$")
         self.assertEqual((done.status, done.signal, done.late), (None, "SIGKILL", False))
         self.assertTrue(done.outcome().startswith("ended by SIGKILL after "), done.outcome())
+
+    async def test_namelessSignal(self) -> None:
+        """
+        Most signals of real time have no name of their own.
+        """
+        done = await self.run_("kill -40 $$")
+        self.assertEqual((done.status, done.signal), (None, f"SIGRTMIN+{40 - signal.SIGRTMIN}"))
+        self.assertFalse(self.after.running)
 
     async def test_stdin(self) -> None:
         """

@@ -5,7 +5,6 @@ The TDM route that asks a command where a call may go.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -20,6 +19,7 @@ from zope.interface import implementer
 
 from sipgrace.client.tdm import ITDMRoute
 from sipgrace.errors import ParseError
+from sipgrace.lifecycle.afterdrain import signalName
 from sipgrace.message.message import Request
 from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.target import Target, hopOf
@@ -105,7 +105,7 @@ class _Asked(ProcessProtocol):
         status = getattr(reason.value, "exitCode", None) or 0
         number = getattr(reason.value, "signal", None)
         if number is not None:
-            self._finish(f"it was ended by {signal.Signals(number).name}")
+            self._finish(f"it was ended by {signalName(number)}")
         elif status:
             self._finish(f"exit status {status}")
         else:

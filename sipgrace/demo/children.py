@@ -5,7 +5,6 @@ The processes of the reference network.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from twisted.python.failure import Failure
 import sipgrace
 from sipgrace.demo.plan import Member
 from sipgrace.errors import SIPGraceError
+from sipgrace.lifecycle.afterdrain import signalName
 
 __all__ = ["Child", "DemoError"]
 
@@ -101,7 +101,7 @@ class Child(ProcessProtocol):
         if isinstance(error, ProcessDone):
             self._status = "ended by itself"
         elif error.signal:
-            self._status = f"was ended by {signal.Signals(error.signal).name}"
+            self._status = f"was ended by {signalName(error.signal)}"
         else:
             self._status = f"ended with status {error.exitCode}"
         ended, self._ended = self._ended, []

@@ -23,7 +23,7 @@ from sipgrace.lifecycle.audit import stamp
 from sipgrace.lifecycle.events import Change, Event
 from sipgrace.lifecycle.orders import Kind, Order
 
-__all__ = ["AfterDrain", "Done", "environmentOf"]
+__all__ = ["AfterDrain", "Done", "environmentOf", "signalName"]
 
 #: So many bytes of a command's output are kept: the last ones.
 KEPT: Final = 16_384
@@ -111,6 +111,16 @@ def environmentOf(server: str, order: Order, event: Event, forced: int, aborted:
     return {f"SIPGRACE_{name}": str(value) for name, value in values.items()}
 
 
+def signalName(number: int) -> str:
+    """
+    @return: the name of a signal. Most of those of real time have none of their own.
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
 class _Command(ProcessProtocol):
     """
     The command, while it runs.
@@ -193,7 +203,7 @@ class _Command(ProcessProtocol):
             Done(
                 command=self._command,
                 status=status,
-                signal="" if number is None else signal.Signals(number).name,
+                signal="" if number is None else signalName(number),
                 seconds=self._after.clock.seconds() - self._began,
                 late=self._late,
                 output=self._output.decode("utf-8", "replace"),
@@ -281,7 +291,12 @@ class AfterDrain:
             self._log.warn(
                 "the drain is over, and the process ends: {command} is not run", command=self._command
             )
-        elif then == "run" and not self.running:
+        elif then == "run" and self.running:
+            self._log.warn(
+                "the drain is over, and {command} is still running from the one before: it is not run again",
+                command=self._command,
+            )
+        elif then == "run":
             self._run(order, event)
 
     def _run(self, order: Order, event: Event) -> None:
