@@ -199,6 +199,17 @@ class ClientsTests(SynchronousTestCase):
         self.clients.opened("edge", made)
         self.assertEqual(self.clients.status(), {"edge": 1})
 
+    def test_openedAndAccess(self) -> None:
+        """
+        An address that turns out to be a client's, for the server has opened an association there, is judged
+        anew.
+        """
+        welcome, unwelcome = Access(self.clients, ("none",), ()), Access(self.clients, None, ("none",))
+        host = "203.0.113.77"
+        self.assertEqual((welcome.permits(host), unwelcome.permits(host)), (False, True))
+        self.clients.opened("none", self.association(host))
+        self.assertEqual((welcome.permits(host), unwelcome.permits(host)), (True, False))
+
 
 class AccessTests(SynchronousTestCase):
     """

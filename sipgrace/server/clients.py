@@ -29,6 +29,7 @@ class Clients:
 
     @ivar onOpened: told the name and the association whenever one has been opened to a client.
     @ivar onMoved: told the name of a client when an association of it has come or gone.
+    @ivar onNamed: are called when L{nameAt} says of an address something else than before.
     @param networks: the networks of each client by its name. Where networks overlap, the longest prefix
         wins.
     """
@@ -45,6 +46,7 @@ class Clients:
         self._associations: dict[str, list[IAssociation]] = {}
         self.onOpened: Callable[[str, IAssociation], None] = lambda name, association: None
         self.onMoved: Callable[[str], None] = lambda name: None
+        self.onNamed: list[Callable[[], None]] = []
 
     def nameAt(self, host: str) -> str:
         """
@@ -78,6 +80,8 @@ class Clients:
             moved = [one for one in before if one.peerHost == host]
             before[:] = [one for one in before if one.peerHost != host]
             self._opened[host] = self._names[host] = name
+            for call in self.onNamed:
+                call()
             self._associations.setdefault(name, []).extend(moved)
             for one in filter(None, (was, name)):
                 self.onMoved(one)

@@ -43,6 +43,7 @@ class Access:
         self._allow = allow
         self._deny = deny
         self._known: dict[str, bool] = {}
+        clients.onNamed.append(self._known.clear)
 
     def permits(self, host: str) -> bool:
         """
