@@ -4,10 +4,11 @@ L{sipgrace.client.discovery} and L{sipgrace.client.found}: servers that DNS know
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 from twisted.names import dns
@@ -22,6 +23,7 @@ from sipgrace.errors import TransportError
 from sipgrace.message.uri import SIPURI
 from sipgrace.transport.backoff import Backoff
 from sipgrace.transport.naming import Locator, Place
+from tests.fakes import FakeAssociation
 from tests.zones import Zone, a, srv
 
 DOMAIN = SIPURI.parse(b"sip:example.org;transport=tcp")
@@ -407,6 +409,29 @@ class OpeningTests(SynchronousTestCase):
         tried, opened = self.open(None, "none")
         self.failureResultOf(opened, TransportError)
         self.assertEqual(tried, [])
+
+    def test_givenUp(self) -> None:
+        """
+        Who gives the attempt up wants no other address tried; what comes up nevertheless is ended.
+        """
+        place = Place(b"TCP", "one", 1, ("192.0.2.1", "192.0.2.2"))
+        association = FakeAssociation(lambda entry: None, True)
+        cancels: list[Callable[[Deferred[Any]], None]] = [
+            lambda attempt: attempt.errback(TransportError("cancelled")),
+            lambda attempt: attempt.callback(association),
+        ]
+        tried = []
+
+        def connect(description: str) -> Any:
+            tried.append(description)
+            return Deferred(cancels.pop())
+
+        for _ in list(cancels):
+            opened = opening(lambda: place, "example.org", "", connect)()
+            opened.cancel()
+            self.failureResultOf(opened, CancelledError)
+        self.assertEqual(tried, ["tcp:host=192.0.2.1:port=1"] * 2)
+        self.assertFalse(association.up)
 
 
 class TwiceTests(FoundCase):

@@ -5,6 +5,7 @@ Servers that are found by DNS: looked up at the start and whenever what was foun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import random as _random
 from typing import Any
 
@@ -166,19 +167,51 @@ def opening(
         known = place()
         if known is None:
             return fail(TransportError("DNS does not know this server any more"))
-        return tryFrom(known, 0)
+        return _inTurn([partial(connectTo, known, host) for host in known.hosts])
 
-    def tryFrom(known: Place, at: int) -> Deferred[IAssociation]:
-        arguments: dict[str, object] = {"host": known.hosts[at], "port": known.port}
+    def connectTo(known: Place, host: str) -> Deferred[IAssociation]:
+        arguments: dict[str, object] = {"host": host, "port": known.port}
         if known.transport == b"TLS":
             arguments["name"] = domain
-        opened = connect(joinDescription(known.transport, arguments, words))
-        if at + 1 < len(known.hosts):
-            opened.addErrback(orElse, known, at + 1)
-        return opened
-
-    def orElse(failure: Failure, known: Place, at: int) -> Deferred[IAssociation]:
-        failure.trap(TransportError)
-        return tryFrom(known, at)
+        return connect(joinDescription(known.transport, arguments, words))
 
     return attempt
+
+
+def _inTurn(ways: Sequence[Callable[[], Deferred[IAssociation]]]) -> Deferred[IAssociation]:
+    """
+    @param ways: at least one.
+    @return: fires with what the first of them opens; fails with why the last does not. When it is cancelled
+        no further one is tried.
+    """
+    trying: Deferred[IAssociation]
+    left = list(ways)
+    givenUp = False
+
+    def giveUp(_: Deferred[IAssociation]) -> None:
+        nonlocal givenUp
+        givenUp = True
+        trying.cancel()
+
+    def tryNext() -> None:
+        nonlocal trying
+        trying = left.pop(0)()
+        trying.addCallbacks(up, down)
+
+    def up(association: IAssociation) -> None:
+        if givenUp:
+            association.abort()
+        else:
+            opened.callback(association)
+
+    def down(failure: Failure) -> None:
+        if givenUp:
+            return
+        if left and failure.check(TransportError):
+            tryNext()
+        else:
+            opened.errback(failure)
+
+    opened: Deferred[IAssociation] = Deferred(giveUp)
+    tryNext()
+    return opened
