@@ -8,6 +8,7 @@ import getpass
 import os
 import select
 import socket
+import stat
 import struct
 from typing import Any
 
@@ -704,6 +705,43 @@ class Stopping(LocalCase):
         self.assertEqual((len(self.control._factory.links), status.called), (0, False))
         self.control.startService()
         self.assertEqual((await status)["state"], "serving")
+
+    async def test_removed(self) -> None:
+        """
+        A socket that somebody has removed is made anew; whoever had connected notices nothing.
+        """
+        self.patch(LocalControl, "LOOK", 0.01)
+        await self.server()
+        before = await self.connect()
+        self.path.unlink()
+        await self.until(self.path.exists)
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
+        self.assertEqual((await (await self.connect()).status())["state"], "serving")
+        self.assertEqual((await before.status())["state"], "serving")
+        self.assertEqual(self.warnings, [f"somebody has removed {self.path}: it is made anew"])
+        await self.control.stopService()
+        self.assertFalse(self.path.exists())
+
+    async def test_removedForGood(self) -> None:
+        """
+        Where it cannot be made anew that is said once, and tried again.
+        """
+        self.patch(LocalControl, "LOOK", 0.01)
+        await self.server()
+        self.path.unlink()
+        self.path.write_text("something else")
+        await self.until(lambda: self.warnings)
+        await moment(0.1)
+        self.assertEqual(
+            self.warnings,
+            [
+                f"control.socket {self.path}: there is something else than a socket; give another path, or "
+                "remove it; somebody has removed the socket that was there"
+            ],
+        )
+        self.path.unlink()
+        await self.until(lambda: len(self.warnings) == 2)
+        await (await self.connect()).status()
 
     async def test_live(self) -> None:
         """

@@ -199,7 +199,7 @@ class SocketFile(TestCase):
         """
         While another process is at it in the same directory, we wait, but not for ever.
         """
-        self.patch(socketfile, "_PATIENCE", 0.05)
+        self.patch(socketfile, "PATIENCE", 0.05)
         descriptor = os.open(self.path.parent, os.O_RDONLY)
         self.addCleanup(os.close, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -108,7 +108,7 @@ class ControlSection(Section):
 
     socket: FilePath
     """The path of the UNIX socket, in a directory that exists. It is made with mode 0600 when the process
-    starts, and removed when it ends."""
+    starts, made anew where somebody removes it meanwhile, and removed when the process ends."""
 
     @field_validator("socket", mode="after")
     @classmethod

@@ -18,15 +18,16 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipgrace.control.node import Watched
 from sipgrace.control.nodelink import NodeLink
 from sipgrace.control.remote import RemoteNode, Unreachable
-from sipgrace.control.socketfile import LONGEST, listenAt
+from sipgrace.control.socketfile import LONGEST, SocketPort, listenAt
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle.authorization import Giver, Source
 
@@ -81,7 +82,8 @@ class ControlSocket(Factory):
 
 class LocalControl(Service):
     """
-    Listens on the socket.
+    Listens on the socket, and makes it anew where somebody has removed it: else nobody could give orders to a
+    process that runs, nor ask how it is.
 
     @param reactor: the reactor.
     @param path: where the socket is made.
@@ -93,11 +95,17 @@ class LocalControl(Service):
     #: So many seconds those who have connected may take to read what they were told last.
     PATIENCE = 1.0
 
+    #: Seconds between two looks whether the socket is still there.
+    LOOK = 5.0
+
     def __init__(self, reactor: Any, path: Path, node: Watched) -> None:
         self._reactor = reactor
         self._path = path
         self._factory = ControlSocket(node)
-        self._port: IListeningPort | None = None
+        self._port: SocketPort | None = None
+        self._trouble = ""
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
 
     def prepare(self) -> None:
         """
@@ -105,15 +113,14 @@ class LocalControl(Service):
 
         @raise ConfigError: where it cannot, or another process listens there.
         """
-        self._listen()
-        port: Any = self._port
-        port.stopReading()
+        self._listen().stopReading()
 
-    def _listen(self) -> None:
+    def _listen(self, patience: float | None = None) -> SocketPort:
         try:
-            self._port = listenAt(self._reactor, self._path, self._factory)
+            self._port = listenAt(self._reactor, self._path, self._factory, patience)
         except ConfigError as error:
             raise ConfigError(f"control.socket {self._path}: {error}") from None
+        return self._port
 
     def startService(self) -> None:
         """
@@ -121,19 +128,39 @@ class LocalControl(Service):
 
         @raise ConfigError: as that of L{prepare}.
         """
-        port: Any = self._port
-        if port is None:
+        if self._port is None:
             self._listen()
         else:
-            port.startReading()
+            self._port.startReading()
         super().startService()
+        self._looking.start(self.LOOK, now=False)
         self._log.info("control socket at {path}", path=str(self._path))
+
+    def _look(self) -> None:
+        port = self._port
+        if port is None or port.stands:
+            return
+        try:
+            # Calls do not wait for it.
+            self._listen(0.0)
+        except ConfigError as error:
+            # It is tried again, and said once.
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._log.error("{why}; somebody has removed the socket that was there", why=self._trouble)
+            return
+        self._trouble = ""
+        self._log.warn("somebody has removed {path}: it is made anew", path=str(self._path))
+        # Those who have connected stay.
+        port.stopListening()
 
     def stopService(self) -> Deferred[Any]:
         """
         Removes the socket, and ends the connections when all that was said on them has left.
         """
         super().stopService()
+        if self._looking.running:
+            self._looking.stop()
         port, self._port = self._port, None
         stops: list[Deferred[Any]] = []
         if port is not None:

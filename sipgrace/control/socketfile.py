@@ -17,22 +17,21 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
 from sipgrace.errors import ConfigError
 
-__all__ = ["LONGEST", "listenAt"]
+__all__ = ["LONGEST", "PATIENCE", "SocketPort", "listenAt"]
 
 #: The most bytes in the path of a socket (C{sun_path} of unix(7), less the byte that ends it).
 LONGEST = 107
 
-# So many seconds another process may take to make a socket in the same directory.
-_PATIENCE = 2.0
+#: So many seconds another process may take to make a socket in the same directory.
+PATIENCE = 2.0
 
 
-class _Port(unix.Port):
+class SocketPort(unix.Port):
     """
     Twisted's would, when it is closed, remove whatever has the name by then, and fail where nothing has.
     """
@@ -54,6 +53,13 @@ class _Port(unix.Port):
             os.umask(before)
         self._made = _inode(self._path)
 
+    @property
+    def stands(self) -> bool:
+        """
+        Whether it is still found where it was made.
+        """
+        return self._made is not None and _inode(self._path) == self._made
+
     def loseConnection(self, connDone: Failure = connectionDone) -> Any:
         """
         See C{IListeningPort}: from now on nobody finds it.
@@ -71,8 +77,8 @@ class _Port(unix.Port):
         tcp.Port.connectionLost(self, reason)
 
     def _remove(self) -> None:
-        made, self._made = self._made, None
-        if made is not None and _inode(self._path) == made:
+        stands, self._made = self.stands, None
+        if stands:
             self._path.unlink()
 
 
@@ -84,17 +90,21 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino)
 
 
-def listenAt(reactor: Any, path: Path, factory: Factory) -> IListeningPort:
+def listenAt(
+    reactor: Any, path: Path, factory: Factory, patience: float | None = None
+) -> SocketPort:
     """
     Listens at a socket of mode 0600. What a process that is no more has left behind there is replaced.
 
+    @param patience: so many seconds this may take where another process makes a socket in the same directory;
+        C{None} for L{PATIENCE}.
     @raise ConfigError: where another process listens there, where something other than a socket has the name,
         or where it cannot be made; the text does not name the path.
     """
     try:
-        with _alone(path.parent):
+        with _alone(path.parent, PATIENCE if patience is None else patience):
             _clear(path)
-            port = _Port(reactor, path, factory)
+            port = SocketPort(reactor, path, factory)
             port.startListening()
     except CannotListenError as error:
         raise ConfigError(_reason(error.socketError)) from None
@@ -129,14 +139,14 @@ def _clear(path: Path) -> None:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _alone(directory: Path, patience: float) -> Iterator[None]:
     """
     Keeps other processes of ours from the same: of two that find an old socket, one might else remove the
     other's new one.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
