@@ -186,11 +186,15 @@ class Message(HeaderFields):
             # Several in one line: where the first is an ordinary one, the first comma ends it.
             first, _, rest = line.partition(b",")
             rest = rest.lstrip()
-            if b";branch=" not in first or 0x22 in first or 0x3C in first or not rest:
+            branch = self.branch
+            # As a rule its branch ends it, which is seen faster than that it has one.
+            ordinary = (branch and first.endswith(branch)) or first.find(b";branch=") >= 0
+            if not ordinary or not rest or 0x22 in first or 0x3C in first:
                 self._cut(place)
                 self._read(VIA)
                 return
-            line = lines[place] = first[: first.index(b":")] + b": " + rest
+            name = b"Via" if first.startswith(b"Via:") else first[: first.index(b":")]
+            line = lines[place] = name + b": " + rest
         else:
             del lines[place]
             del codes[place]

@@ -15,7 +15,7 @@ from sipgrace.message.limits import LIMITS, Limits
 from sipgrace.message.message import Message, Request, Response
 from sipgrace.message.refuse import answerTo
 from sipgrace.message.scan import quotesBalanced, tagOf, valueOf
-from sipgrace.message.topvia import readTopVia
+from sipgrace.message.topvia import readViaLine
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.message.values import METHODS, isToken, readContentLength, readCSeq, readMaxForwards
 
@@ -107,7 +107,7 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message = _readStatusLine(startLine) if startLine[:8] == b"SIP/2.0 " else _readRequestLine(startLine)
     message.lines = lines
     message.codes = layout.codes[:]
-    message.branch, message.sentBy, message.viaTransport = readTopVia(plain[layout.via][layout.viaValue :])
+    message.branch, message.sentBy, message.viaTransport = readViaLine(plain[layout.via], layout.viaValue)
     message.callId = callId = plain[layout.callId][layout.callIdValue :].strip()
     line = plain[layout.source]
     message.fromValue, message.fromTag = parties.get(line) or _readParty(line, layout.sourceValue)

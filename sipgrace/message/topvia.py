@@ -14,7 +14,7 @@ from sipgrace.message.names import TOKEN
 from sipgrace.message.params import join, split
 from sipgrace.message.scan import QUOTED, cutFirst
 
-__all__ = ["hostOf", "markedVia", "readSent", "readTopVia", "wantsMarks"]
+__all__ = ["hostOf", "markedVia", "readSent", "readTopVia", "readViaLine", "wantsMarks"]
 
 _HOST: Final = rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*)|\[[0-9A-Fa-f:.]+\])"
 _SENT: Final = re.compile(
@@ -36,7 +36,7 @@ _MARK_NAMES: Final = (b"received", b"rport")
 _RPORT: Final = re.compile(rb";\s*rport\s*(?=[;,]|\Z)", re.IGNORECASE)
 
 #: What a branch is made of, nearly always.
-_PLAIN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_"
+_PLAIN: Final = b"0123456789-.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
 
 #: What may follow the branch: nothing, the wish for a port (RFC 3581), or the offer that every request of a
 #: client bears which can be asked for less (RFC 7339 §4).
@@ -45,11 +45,38 @@ _FOLLOWING: Final = frozenset((b"rport", b'oc;oc-algo="loss"'))
 _MEMO_BOUND: Final = 2048
 _MEMO_LENGTH: Final = 128
 
-_sent: dict[bytes, tuple[bytes, bytes]] = {}
+_sent: Final[dict[bytes, tuple[bytes, bytes]]] = {}
 """
 What stood before the branch: sent-protocol, sent-by and perhaps C{;rport} → (sent-by, transport).
 There are few of them, each met again and again; emptied when it is full.
 """
+
+_named: Final[dict[bytes, tuple[bytes, bytes]]] = {}
+"""
+The same with the name of the field before it.
+"""
+
+
+def readViaLine(line: bytes, start: int) -> tuple[bytes, bytes, bytes]:
+    """
+    Like L{readTopVia}, for the line that the field stands in.
+
+    @param line: the line, unfolded.
+    @param start: where the value begins in it.
+    """
+    sent, _, rest = line.partition(b";branch=")
+    known = _named.get(sent)
+    if known is not None:
+        branch = _branchOf(rest)
+        if branch:
+            return branch, known[0], known[1]
+    read = readTopVia(line[start:])
+    known = _sent.get(sent[start:])
+    if known is not None and len(sent) <= _MEMO_LENGTH:
+        if len(_named) >= _MEMO_BOUND:
+            _named.clear()
+        _named[sent] = known
+    return read
 
 
 def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
@@ -61,19 +88,28 @@ def readTopVia(value: bytes) -> tuple[bytes, bytes, bytes]:
     sent, _, rest = value.partition(b";branch=")
     known = _sent.get(sent)
     if known is not None:
-        if 0x2C in rest and 0x3C not in rest:
-            # Several in one line, as SIPp answers: what stands before the comma decides alone.
-            rest = rest.partition(b",")[0]
-        if rest.isalnum() or (rest and not rest.translate(None, _PLAIN)):
-            return rest, known[0], known[1]
-        branch, _, more = rest.partition(b";")
-        if more in _FOLLOWING and branch and not branch.translate(None, _PLAIN):
+        branch = _branchOf(rest)
+        if branch:
             return branch, known[0], known[1]
-        # Whatever else it is takes a slower way to the same result.
-        match = _USUAL.fullmatch(rest)
-        if match is not None:
-            return match[1], known[0], known[1]
     return _readCarefully(value)
+
+
+def _branchOf(rest: bytes) -> bytes:
+    """
+    @param rest: what follows C{;branch=} in a Via that began as one met before.
+    @return: the branch, empty where it takes a slower way to see that.
+    """
+    if 0x2C in rest and 0x3C not in rest:
+        # Several in one line, as SIPp answers: what stands before the comma decides alone.
+        rest = rest.partition(b",")[0]
+    # What has none but plain characters, stripped of these, is empty.
+    if rest.isalnum() or not rest.lstrip(_PLAIN):
+        return rest
+    branch, _, more = rest.partition(b";")
+    if more in _FOLLOWING and not branch.lstrip(_PLAIN):
+        return branch
+    match = _USUAL.fullmatch(rest)
+    return b"" if match is None else match[1]
 
 
 def readSent(sent: bytes) -> tuple[bytes, bytes, int | None]:
