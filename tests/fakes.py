@@ -16,7 +16,7 @@ from sipgrace.interfaces import IAssociation, IClientTransactionUser, IServerTra
 from sipgrace.message.message import Request, Response
 from sipgrace.message.parser import parse
 from sipgrace.transaction.layer import TransactionLayer
-from sipgrace.transaction.timers import TimerQueue, Timers
+from sipgrace.transaction.timers import Timer, TimerQueue, Timers
 
 TICK = 0.125
 """
@@ -172,7 +172,10 @@ class SpyTimers(TimerQueue):
     Writes the timers that C{watched} sets into the journal.
     """
 
-    NAMES = {"_timerCancel": "cancel", "_expired": "expiry", "trying": "100", "late": "late"}
+    NAMES = {
+        "_timerCancel": "cancel", "_expired": "expiry", "trying": "100", "late": "late",
+        "timerJ": "J", "timerK": "K", "timerL": "L", "timerM": "M",
+    }  # fmt: skip
     watched: object = None
     journal: Callable[[str], None]
 
@@ -181,6 +184,27 @@ class SpyTimers(TimerQueue):
             name: str = callback.__name__
             self.journal(f"set {self.NAMES.get(name, name.removeprefix('_timer'))}")
         super().after(seconds, callback)
+
+    def timer(self, seconds: float, fire: Callable[[Any], None]) -> Timer:
+        timer = SpyTimer(self, seconds, fire)
+        self._kept.append(timer)
+        return timer
+
+
+class SpyTimer(Timer):
+    """
+    One of theirs.
+    """
+
+    def __init__(self, queue: SpyTimers, seconds: float, fire: Callable[[Any], None]) -> None:
+        super().__init__(queue, seconds, fire)
+        self.spy = queue
+        self.name = fire.__name__
+
+    def set(self, subject: Any) -> None:
+        if self.spy.watched is not None and subject is self.spy.watched:
+            self.spy.journal(f"set {self.spy.NAMES.get(self.name, self.name)}")
+        super().set(subject)
 
 
 class Rig:

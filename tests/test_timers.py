@@ -179,6 +179,102 @@ class TimerQueueTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class TimerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.timers = TimerQueue(self.clock, tick=0.5)
+        self.fired: list[tuple[float, str]] = []
+        self.timer = self.timers.timer(2.0, lambda name: self.fired.append((self.clock.seconds(), name)))
+
+    def test_together(self) -> None:
+        """
+        What is set within an eighth of a tick is due together, when the last of it is; each is called with
+        its own object, in the order in which they were set, and none early.
+        """
+        for name in "abcd":
+            self.timer.set(name)
+            self.clock.advance(1 / 32)
+        self.clock.pump([1 / 32] * 61)
+        self.assertEqual(self.fired, [])
+        self.assertEqual(len(self.timers), 4)
+        self.clock.pump([1 / 32] * 32)
+        # Ticks are every 14 of these steps, from when the first was set.
+        self.assertEqual(self.fired, [(2.1875, "a"), (2.1875, "b"), (2.1875, "c"), (2.1875, "d")])
+        self.assertEqual(len(self.timers), 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_neverEarlyAtMostOneTickLate(self) -> None:
+        """
+        However they lie to the tick and to each other.
+        """
+        late: list[float] = []
+        timer = self.timers.timer(2.0, lambda set: late.append(self.clock.seconds() - set - 2.0))
+        for step in range(400):
+            timer.set(self.clock.seconds())
+            self.clock.advance(2 ** -(5 + step % 4))
+        self.clock.pump([1 / 256] * 1000)
+        self.assertEqual(len(late), 400)
+        self.assertGreaterEqual(min(late), 0.0)
+        # The reactor's calls are looked at with each step of the clock.
+        self.assertLess(max(late), 0.5 + 2 * 2**-5)
+
+    def test_keepsSetting(self) -> None:
+        """
+        Of what is set time and again, the first does not wait for the last.
+        """
+        for _ in range(400):
+            self.timer.set("x")
+            self.clock.advance(1 / 128)
+        self.assertEqual(self.fired[0][0], 2.1875)
+
+    def test_setWhileFiring(self) -> None:
+        """
+        What is set while others fire waits its time, also where that is none.
+        """
+        names = iter("bc")
+
+        def again(name: str) -> None:
+            self.fired.append((self.clock.seconds(), name))
+            for following in names:
+                at.set(following)
+                break
+
+        at = self.timers.timer(0.0, again)
+        at.set("a")
+        self.clock.pump([0.5] * 4)
+        self.assertEqual(self.fired, [(0.5, "a"), (1.0, "b"), (1.5, "c")])
+
+    def test_failure(self) -> None:
+        """
+        What is raised for one object is logged, and the others are called.
+        """
+        called: list[int] = []
+
+        def fire(number: int) -> None:
+            called.append(1 // number)
+
+        timer = self.timers.timer(1.0, fire)
+        for number in (1, 0, 1):
+            timer.set(number)
+        self.clock.pump([0.5] * 3)
+        self.assertEqual(called, [1, 1])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_stop(self) -> None:
+        """
+        The queue can be stopped between two that are due at once; what it stopped can be set again.
+        """
+        stopping = self.timers.timer(1.0, lambda stop: stop())
+        stopping.set(self.timers.stop)
+        stopping.set(lambda: self.timer.set("never"))
+        self.timer.set("never")
+        self.clock.pump([0.5] * 8)
+        self.assertEqual((self.fired, len(self.timers), self.clock.getDelayedCalls()), ([], 0, []))
+        self.timer.set("anew")
+        self.clock.pump([0.5] * 4)
+        self.assertEqual(self.fired, [(6.0, "anew")])
+
+
 class TimersTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """

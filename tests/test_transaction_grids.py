@@ -170,7 +170,7 @@ class GridCase:
             {state.partition("/")[0] for state in self.states}, set(stateNames(self.module).values())
         )
         machine = self.put(next(iter(self.states)), False)[1]
-        timers = {name for name in dir(machine) if name.startswith("_timer") or name == "_expired"}
+        timers = {name for name in dir(machine) if name.lstrip("_").startswith("timer") or name == "_expired"}
         used = {step.__closure__[0].cell_contents for _, step in self.inputs.values() if step.__closure__}
         self.assertEqual(timers - used, set())
 
@@ -201,7 +201,7 @@ class InviteServerGridTests(GridCase, SynchronousTestCase):
         "timer G": (0, call("_timerG")),
         "timer H": (0, call("_timerH")),
         "timer I": (0, call("_timerI")),
-        "timer L": (0, call("_timerL")),
+        "timer L": (0, call("timerL")),
         "lost": (0, lose),
     }
 
@@ -229,7 +229,7 @@ class NonInviteServerGridTests(GridCase, SynchronousTestCase):
         "final unsent": (200, unsent(200)),
         "timer late": (0, call("late")),
         "timer expiry": (0, call("_expired")),
-        "timer J": (0, call("_timerJ")),
+        "timer J": (0, call("timerJ")),
         "lost": (0, lose),
     }
 
@@ -262,7 +262,7 @@ class InviteClientGridTests(GridCase, SynchronousTestCase):
         "timer B": (0, call("_timerB")),
         "timer cancel": (0, call("_timerCancel")),
         "timer D": (0, call("_timerD")),
-        "timer M": (0, call("_timerM")),
+        "timer M": (0, call("timerM")),
         "cancel": (0, call("cancel")),
         "abandon": (0, call("abandon")),
         "lost": (0, lose),
@@ -290,7 +290,7 @@ class NonInviteClientGridTests(GridCase, SynchronousTestCase):
         "final": (481, arrive(481)),
         "timer E": (0, call("_timerE")),
         "timer F": (0, call("_timerF")),
-        "timer K": (0, call("_timerK")),
+        "timer K": (0, call("timerK")),
         "abandon": (0, call("abandon")),
         "lost": (0, lose),
     }

@@ -323,7 +323,7 @@ class ResponseContext:
                 # Nothing more can come of them, and this may have to stay for its 32 s.
                 self.branches.clear()
             if not self.association.reliable and (response.status < 300 or not self.isInvite):
-                self.core.timers.after(self.core.settings.quiet, self._quiet)
+                self.core.quiet.set(self)
             if response.status >= 300:
                 # Its sender may try again; after a 2xx a copy would ring twice.
                 self.core.forgetMerges(self)
@@ -335,7 +335,10 @@ class ResponseContext:
 
     # ------------------------------------------------------------------ settling
 
-    def _quiet(self) -> None:
+    def quiet(self) -> None:
+        """
+        Nobody has asked for the final response again.
+        """
         self.arrived = True
         self._settleIfBranchesDone()
 

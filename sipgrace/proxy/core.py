@@ -76,6 +76,7 @@ class ProxyCore:
     @ivar dialogs: the calls that go on through here, for the contexts that tell it of them (see
         L{sipgrace.proxy.kept}).
     @ivar acks: what waits for an ACK to pass (see L{sipgrace.proxy.acked}); C{None} where nothing does.
+    @ivar quiet: ends the wait for whoever has not got a final response over UDP.
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
         2xx), refused, looped, merged, joined to another copy; responses and ACKs that belong to nothing;
         calls ended because nobody could be given their 2xx.
@@ -116,6 +117,7 @@ class ProxyCore:
         )
         # As long as the server transaction of a 2xx lasts (RFC 6026 Timer L).
         self._copies = Copies(timers, layer.values.l, longest=layer.values.t1) if settings.joinZone else None
+        self.quiet = timers.timer(settings.quiet, ResponseContext.quiet)
         self._merging: dict[tuple[bytes, bytes, int, bytes], ResponseContext] = {}
         layer.user = self  # type: ignore[assignment]
 

@@ -124,7 +124,7 @@ class InviteClient:
             if not self.association.reliable:
                 self._last = data
             # Most are answered before: these cost no Timer B.
-            layer.timers.after(layer.values.a, self._unanswered)
+            layer.firstA.set(self)
 
     def cancel(self, reason: bytes = b"") -> None:
         """
@@ -169,7 +169,7 @@ class InviteClient:
             if status < 300:
                 self._last = b""
                 self.state = ACCEPTED
-                self._layer.timers.after(self._layer.values.m, self._timerM)
+                self._layer.timerM.set(self)
                 self._accepted(response, association)
             else:
                 self._refused(response)
@@ -219,7 +219,7 @@ class InviteClient:
         layer.request(derive.cancelFor(self.request, headers), self.association, None)
         layer.timers.after(layer.values.b, self._timerCancel)
 
-    def _unanswered(self) -> None:
+    def unanswered(self) -> None:
         """
         Timer A for the first time; or, on a reliable transport, nothing but the time at which Timer B is set.
         """
@@ -247,7 +247,10 @@ class InviteClient:
         if self.state == COMPLETED:
             self._end("")
 
-    def _timerM(self) -> None:
+    def timerM(self) -> None:
+        """
+        RFC 6026 §7.2: no more 2xx are expected.
+        """
         if self.state == ACCEPTED:
             self._end("")
 

@@ -119,7 +119,7 @@ class InviteServer:
             if status < 300:
                 self.state = ACCEPTED
                 self._last = b""
-                layer.timers.after(layer.values.l, self._timerL)
+                layer.timerL.set(self)
                 return
             self.state = COMPLETED
             if self.legacy:
@@ -184,7 +184,10 @@ class InviteServer:
         if self.state == CONFIRMED:
             self._end("done")
 
-    def _timerL(self) -> None:
+    def timerL(self) -> None:
+        """
+        RFC 6026 §7.1: the INVITE is not sent again any more.
+        """
         if self.state == ACCEPTED:
             self._end("done")
 

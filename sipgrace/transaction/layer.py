@@ -63,6 +63,15 @@ class TransactionLayer:
         # Made by us: the branch is unique.
         self.inviteClients: dict[bytes, InviteClient] = {}
         self.clients: dict[tuple[bytes, bytes], NonInviteClient] = {}
+        # What most calls set; the other timers are the queue's own.
+        values = self.values
+        self.firstA = timers.timer(values.a, InviteClient.unanswered)
+        self.firstE = timers.timer(values.e, NonInviteClient.unanswered)
+        self.timerJ = timers.timer(values.j, NonInviteServer.timerJ)
+        self.timerK = timers.timer(values.k, NonInviteClient.timerK)
+        self.timerL = timers.timer(values.l, InviteServer.timerL)
+        self.timerM = timers.timer(values.m, InviteClient.timerM)
+        self.late = timers.timer(values.late, NonInviteServer.late)
         self._seed = int.from_bytes(os.urandom(4), "big")
 
     def messageReceived(self, message: Request | Response, association: IAssociation) -> None:
@@ -195,7 +204,7 @@ class TransactionLayer:
         except Exception:
             self._failed(server, request)
         if server.state < COMPLETED:
-            self.timers.after(self.values.late, server.late)
+            self.late.set(server)
 
     def _ackReceived(self, ack: Request, association: IAssociation) -> None:
         server: InviteServer | None

@@ -90,7 +90,7 @@ class NonInviteClient:
             if not self.association.reliable:
                 self._last = data
             # Most are answered before: these cost no Timer F.
-            layer.timers.after(layer.values.e, self._unanswered)
+            layer.firstE.set(self)
 
     def abandon(self) -> None:
         """
@@ -120,7 +120,7 @@ class NonInviteClient:
         if self.association.reliable:
             self._end("")
         else:
-            self._layer.timers.after(self._layer.values.k, self._timerK)
+            self._layer.timerK.set(self)
         if user is not None:
             user.clientResponse(self, response)
         self.request = None
@@ -131,7 +131,7 @@ class NonInviteClient:
         """
         self._end("" if self.finalStatus else "lost")
 
-    def _unanswered(self) -> None:
+    def unanswered(self) -> None:
         """
         Timer E for the first time; or, on a reliable transport, nothing but the time at which Timer F is set.
         """
@@ -152,7 +152,10 @@ class NonInviteClient:
         if self.state <= PROCEEDING:
             self._end("timeout")
 
-    def _timerK(self) -> None:
+    def timerK(self) -> None:
+        """
+        The response is not sent again any more.
+        """
         if self.state == COMPLETED:
             self._end("")
 

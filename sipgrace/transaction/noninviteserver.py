@@ -100,7 +100,7 @@ class NonInviteServer:
             self._end("done")
         else:
             self._last = data
-            self._layer.timers.after(self._layer.values.j, self._timerJ)
+            self._layer.timerJ.set(self)
 
     def requestReceived(self) -> None:
         """
@@ -139,7 +139,10 @@ class NonInviteServer:
         if self.state < COMPLETED:
             self._end("timeout")
 
-    def _timerJ(self) -> None:
+    def timerJ(self) -> None:
+        """
+        The request is not sent again any more.
+        """
         if self.state == COMPLETED:
             self._end("done")
 

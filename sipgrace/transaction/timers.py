@@ -11,28 +11,98 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+#: Which part of a tick timers may be apart that become due as one.
+_APART: Final = 1 / 8
 
-class _Queue:
+
+class _Batch:
     """
-    The timers of one duration: when each is due, and what is called then. Two lists take less than one of
-    pairs, and there are very many. (What has been due is cut off once a tick: moving a hundred thousand
-    pointers then takes less than taking each out of a deque.)
+    Timers that were set shortly after each other, and are due when the last of them is: there are very many,
+    and so they have one time between them.
 
-    @ivar stopped: whether those that are left must not be called any more.
+    @ivar due: when that is.
+    @ivar closed: what is due later than this does not belong to it.
     """
 
-    __slots__ = ("callbacks", "stopped", "times")
+    __slots__ = ("closed", "due", "subjects", "timer")
 
-    def __init__(self) -> None:
-        self.stopped = False
-        self.times: list[float] = []
-        self.callbacks: list[Callable[[], None]] = []
+    def __init__(self, timer: Timer, due: float, closed: float) -> None:
+        self.timer = timer
+        self.due = due
+        self.closed = closed
+        self.subjects: list[Any] = []
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Timer:
+    """
+    What happens to many objects, each when one and the same duration is over. One that is set costs eight
+    bytes, and no object.
+
+    @ivar seconds: the duration.
+    @ivar fire: called with the object.
+    """
+
+    def __init__(self, queue: TimerQueue, seconds: float, fire: Callable[[Any], None]) -> None:
+        self.seconds = seconds
+        self.fire = fire
+        self._queue = queue
+        self._batches: list[_Batch] = []
+        self._last: _Batch | None = None
+
+    def set(self, subject: Any) -> None:
+        """
+        Calls C{fire} with C{subject} once, rounded up as L{TimerQueue.after} does.
+        """
+        queue = self._queue
+        due = queue.now() + self.seconds
+        batch = self._last
+        if batch is None or due > batch.closed:
+            batch = self._last = _Batch(self, due, due + queue.apart)
+            self._batches.append(batch)
+            queue.wake()
+        elif due > batch.due:
+            batch.due = due
+        batch.subjects.append(subject)
+
+    def take(self, now: float, taken: list[_Batch]) -> None:
+        """
+        Moves what is due into C{taken}.
+        """
+        batches = self._batches
+        count = 0
+        for batch in batches:
+            if batch.due > now:
+                break
+            count += 1
+        if count:
+            taken += batches[:count]
+            del batches[:count]
+            if not batches:
+                self._last = None
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether nothing is set.
+        """
+        return self._last is None
+
+    def clear(self) -> None:
+        """
+        Forgets what was set.
+        """
+        self._batches.clear()
+        self._last = None
+
+    def __len__(self) -> int:
+        return sum([len(batch.subjects) for batch in self._batches])
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -45,17 +115,34 @@ class TimerQueue:
     becomes a burst of timers 32 s later. That costs about a third of a microsecond each for those that
     have nothing to do.
 
-    @ivar tick: seconds between two looks at the queue.
+    @ivar tick: seconds between two looks at the queue, and how far apart timers are that wait for each other.
+    @ivar apart: the latter.
+    @ivar now: the clock.
     """
 
     _log: ClassVar[Logger] = Logger()
 
     def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
         self.tick = tick
+        self.apart = tick * _APART
+        self.now: Callable[[], float] = clock.seconds
         self._clock = clock
-        self._seconds: Callable[[], float] = clock.seconds
-        self._queues: dict[float, _Queue] = {}
+        self._kept: list[Timer] = []
+        self._timers: dict[float, Timer] = {}
+        self._stops = 0
         self._next: IDelayedCall | None = None
+
+    def timer(self, seconds: float, fire: Callable[[Any], None]) -> Timer:
+        """
+        For what is set so often that it should cost little, and whose duration is known beforehand. It is
+        kept as long as the queue is, and looked at each tick.
+
+        @param seconds: as of L{after}.
+        @param fire: its exceptions are logged and disturb no other timer.
+        """
+        timer = Timer(self, seconds, fire)
+        self._kept.append(timer)
+        return timer
 
     def after(self, seconds: float, callback: Callable[[], None]) -> None:
         """
@@ -65,13 +152,10 @@ class TimerQueue:
         @param seconds: from 0; never fires within the tick that is running.
         @param callback: its exceptions are logged and disturb no other timer.
         """
-        queue = self._queues.get(seconds)
-        if queue is None:
-            queue = self._queues[seconds] = _Queue()
-        queue.times.append(self._seconds() + seconds)
-        queue.callbacks.append(callback)
-        if self._next is None:
-            self._next = self._clock.callLater(self.tick, self._run)
+        timer = self._timers.get(seconds)
+        if timer is None:
+            timer = self._timers[seconds] = Timer(self, seconds, _call)
+        timer.set(callback)
 
     def soon(self, callback: Callable[[], None]) -> None:
         """
@@ -84,9 +168,10 @@ class TimerQueue:
         """
         Forgets every timer and ends the tick (not what L{soon} was given). A later L{after} starts anew.
         """
-        for queue in self._queues.values():
-            queue.stopped = True
-        self._queues.clear()
+        self._stops += 1
+        for timer in self._kept:
+            timer.clear()
+        self._timers.clear()
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
@@ -95,36 +180,41 @@ class TimerQueue:
         """
         How many timers are queued, those that no longer matter included.
         """
-        return sum([len(queue.times) for queue in self._queues.values()])
+        return sum([len(timer) for timer in (*self._kept, *self._timers.values())])
+
+    def wake(self) -> None:
+        """
+        There is something to wait for.
+        """
+        if self._next is None:
+            self._next = self._clock.callLater(self.tick - self.apart, self._run)
 
     def _run(self) -> None:
-        now = self._seconds()
-        for seconds, queue in list(self._queues.items()):
-            times = queue.times
-            count = 0
-            for due in times:
-                if due > now:
+        now = self.now()
+        due: list[_Batch] = []
+        for timer in self._kept:
+            timer.take(now, due)
+        for seconds, timer in list(self._timers.items()):
+            timer.take(now, due)
+            if timer.idle:
+                del self._timers[seconds]
+        # All is taken out before any is called: what they set is not due in this tick.
+        stops = self._stops
+        for batch in due:
+            fire = batch.timer.fire
+            for subject in batch.subjects:
+                if self._stops != stops:
                     break
-                count += 1
-            if count:
-                # Taken out before they are called: what they set is not due in this tick.
-                callbacks = queue.callbacks[:count]
-                del times[:count]
-                del queue.callbacks[:count]
-                for callback in callbacks:
-                    if queue.stopped:
-                        break
-                    try:
-                        callback()
-                    except Exception:
-                        self._failed(callback)
-            if not times and self._queues.get(seconds) is queue:
-                del self._queues[seconds]
-        if not self._queues:
+                try:
+                    fire(subject)
+                except Exception:
+                    self._failed(subject)
+        if not self._timers and all(timer.idle for timer in self._kept):
             self._next = None
         elif self._next is None or not self._next.active():
             # The period counts from the start of this tick, however long its work took.
-            self._next = self._clock.callLater(max(0.0, now + self.tick - self._seconds()), self._run)
+            again = max(0.0, now + self.tick - self.apart - self.now())
+            self._next = self._clock.callLater(again, self._run)
 
     def _guarded(self, callback: Callable[[], None]) -> None:
         try:
@@ -132,8 +222,12 @@ class TimerQueue:
         except Exception:
             self._failed(callback)
 
-    def _failed(self, callback: Callable[[], None]) -> None:
-        self._log.failure("timer {callback!r} failed", callback=callback)
+    def _failed(self, subject: Any) -> None:
+        self._log.failure("timer of {subject!r} failed", subject=subject)
+
+
+def _call(callback: Callable[[], None]) -> None:
+    callback()
 
 
 @dataclass(frozen=True)
