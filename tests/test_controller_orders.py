@@ -486,6 +486,27 @@ class Refused(OrdersCase):
         self.begin()
         self.pass_(10)
 
+    def test_storeBreaksWaiting(self) -> None:
+        """
+        So it is with an order that was to wait: whoever gave it was told that it failed.
+        """
+
+        def write(what: str, work: Any) -> Any:
+            if what.startswith("order ") and what.endswith(" queued"):
+                work()
+                return fail(StoreError("no answer"))
+            return original(what, work)
+
+        original = self.store._write
+        self.store._write = write
+        at = self.controller._wallClock() + 20
+        self.assertEqual(self.refusal(StoreError, "drain", at=at), "no answer")
+        self.assertEqual(self.outcomes(), [("server-102", "failed", "no answer")])
+        self.kill()
+        self.begin()
+        self.pass_(30)
+        self.assertEqual(self.outcomes(), [("server-102", "failed", "no answer")])
+
     def test_manyRefusals(self) -> None:
         """
         Whoever is refused all the time does not fill the disk.

@@ -218,7 +218,7 @@ class Desk:
     async def _enqueue(self, case: Case, why: str = "") -> OrderRecord:
         case.record = replace(case.record, text=why)
         await self._audit("queued", **_ofRecord(case.record))
-        await self._store.putOrder(case.record)
+        await self._keep(case, case.record)
         self._book.cases[case.record.id] = case
         self._book.publish(case.record)
         self.queue.add(case)
@@ -309,6 +309,16 @@ class Desk:
             boot=member.hello.boot,
             number=member.number,
         )
+        await self._keep(case, record)
+        case.record = record
+        case.following = Following(record)
+        self._book.cases[record.id] = case
+        self._book.publish(record)
+
+    async def _keep(self, case: Case, record: OrderRecord) -> None:
+        """
+        Stores what an order is about to be.
+        """
         try:
             await self._store.putOrder(record)
         except StoreError as error:
@@ -316,10 +326,6 @@ class Desk:
             self._book.cases[record.id] = case
             self._book.apply(case, (Outcome.FAILED, str(error)), NOT_ARRIVED)
             raise
-        case.record = record
-        case.following = Following(record)
-        self._book.cases[record.id] = case
-        self._book.publish(record)
 
 
 def _ofRecord(record: OrderRecord) -> dict[str, Any]:
