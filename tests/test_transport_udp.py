@@ -5,6 +5,7 @@ so that nothing here waits.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import select
 import socket
@@ -22,6 +23,7 @@ from sipgrace.message.message import Message
 from sipgrace.testing import Recorder, makeRequest, makeResponse
 from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
+from sipgrace.transport.datagrams import Datagrams, addressOf, datagramsFor
 from sipgrace.transport.intake import Intake
 from sipgrace.transport.udp import UDPListener
 
@@ -215,22 +217,15 @@ class UDPTests(UDPCase):
 
     def test_readErrors(self) -> None:
         """
-        Errors of recvfrom are counted; the wake-up ends within its bound.
+        Errors of reading are counted; the wake-up ends within its bound.
         """
 
-        class Refusing:
-            def recvfrom(self, size: int) -> tuple[bytes, object]:
-                raise ConnectionRefusedError(errno.ECONNREFUSED, "ICMP")
+        def refuse(*arguments: object) -> int:
+            ctypes.set_errno(errno.ECONNREFUSED)
+            return -1
 
-            def fileno(self) -> int:
-                return 7
-
-        real = self.listener._socket
-        self.listener._socket = Refusing()
-        try:
-            self.listener.doRead()
-        finally:
-            self.listener._socket = real
+        self.listener._datagrams = Datagrams(refuse, socket.AF_INET)
+        self.listener.doRead()
         self.assertEqual(self.counted(), {"readErrors": 64})
 
     def test_shutdownForgets(self) -> None:
@@ -331,6 +326,60 @@ class UDPTests(UDPCase):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             self.assertGreaterEqual(granted, plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+
+
+class EachTests(UDPTests):
+    """
+    The same where the system reads one datagram at a time.
+    """
+
+    def listen(self, **bounds: Any) -> UDPListener:
+        listener = super().listen(**bounds)
+        listener._datagrams = None
+        return listener
+
+    def test_readErrors(self) -> None:
+        class Refusing:
+            def recvfrom(self, size: int) -> tuple[bytes, object]:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "ICMP")
+
+        real = self.listener._socket
+        self.listener._socket = Refusing()
+        try:
+            self.listener.doRead()
+        finally:
+            self.listener._socket = real
+        self.assertEqual(self.counted(), {"readErrors": 64})
+
+
+class DatagramsTests(SynchronousTestCase):
+    """
+    L{Datagrams}.
+    """
+
+    def test_addresses(self) -> None:
+        """
+        They are what the socket itself would have said.
+        """
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            if host == "::1" and not haveIPv6():
+                continue
+            datagrams = datagramsFor(family)
+            assert datagrams is not None
+            self.assertIs(datagramsFor(family), datagrams)
+            ear, mouth = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
+            with ear, mouth:
+                ear.bind((host, 0))
+                mouth.bind((host, 0))
+                for data in (b"one", b"", b"x" * 60000, b"two"):
+                    mouth.sendto(data, ear.getsockname())
+                self.assertEqual(datagrams.receive(ear.fileno(), 3), 3)
+                self.assertEqual([datagrams.data(place) for place in range(3)], [b"one", b"", b"x" * 60000])
+                self.assertEqual(addressOf(datagrams.address(2)), mouth.getsockname())
+                self.assertEqual(datagrams.receive(ear.fileno(), 3), 1)
+                self.assertEqual((datagrams.data(0), datagrams.address(0)), (b"two", datagrams.address(1)))
+                self.assertEqual(datagrams.receive(ear.fileno(), 3), 0)
+            self.assertRaises(OSError, datagrams.receive, -1, 3)
 
 
 class BehindTests(UDPCase):

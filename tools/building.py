@@ -56,7 +56,7 @@ HOT = [
     *("proxy/acked", "proxy/best", "proxy/branch", "proxy/checks", "proxy/context"),
     *("proxy/copies", "proxy/core", "proxy/ghost", "proxy/glance", "proxy/kept"),
     *("proxy/lookup", "proxy/priority", "proxy/routes", "proxy/target", "proxy/trail"),
-    *("transport/intake", "transport/udp"),
+    *("transport/datagrams", "transport/intake", "transport/udp"),
     *("server/clients", "server/role", "server/routing", "server/rules", "lifecycle/ledger"),
 ]
 

@@ -21,6 +21,7 @@ from sipgrace.interfaces import IAssociation, IListener
 from sipgrace.message.message import Message
 from sipgrace.transport import handed
 from sipgrace.transport.address import hostPort, isWildcard, viaOf
+from sipgrace.transport.datagrams import Datagrams, addressOf, datagramsFor
 from sipgrace.transport.intake import Intake
 
 __all__ = ["UDPListener", "UDPPeer"]
@@ -225,6 +226,9 @@ class UDPListener:
         self.zone = zone
         self._reactor = reactor
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._datagrams = datagramsFor(self._family)
+        # Of the young ones those that were heard, by their addresses as the kernel writes them.
+        self._heard: dict[bytes, UDPPeer] = {}
         self._young: dict[Address, UDPPeer] = {}
         self._old: dict[Address, UDPPeer] = {}
         self._generation = max(1, intake.bounds.peers // 2)
@@ -250,6 +254,7 @@ class UDPListener:
         advertisedHost, advertisedPort = advertise or (self.host, 0)
         self.via = viaOf(b"UDP", advertisedHost, advertisedPort or self.port)
         self.sendto = self._socket.sendto
+        self._descriptor = self._socket.fileno()
         reactor.addReader(self)  # type: ignore[arg-type]
 
     def _grow(self, option: int, name: str) -> None:
@@ -278,7 +283,7 @@ class UDPListener:
 
         @raise TransportError: that is no such address, or the listener has stopped.
         """
-        if not self._socket.fileno() >= 0:
+        if self._descriptor < 0:
             raise TransportError("the UDP listener has stopped")
         try:
             found = socket.getaddrinfo(
@@ -308,6 +313,7 @@ class UDPListener:
                 peer = UDPPeer(self, address, opened)
             if len(self._young) >= self._generation:
                 self._old, self._young = self._young, {}
+                self._heard.clear()
             self._young[address] = peer
         return peer
 
@@ -318,6 +324,7 @@ class UDPListener:
         for generation in (self._young, self._old):
             if generation.get(address) is peer:
                 del generation[address]
+        self._heard.clear()
 
     def known(self) -> int:
         """
@@ -342,31 +349,61 @@ class UDPListener:
         """
         See C{IReadDescriptor}. Nothing may be raised here: the reactor would drop the reader.
         """
+        self.outgoing = []
+        if self._datagrams is None:
+            self._readEach()
+        else:
+            self._readMany(self._datagrams)
+        self.flush()
+        self.outgoing = None
+
+    def _readMany(self, datagrams: Datagrams) -> None:
+        heard = self._heard
+        left: int = self.intake.bounds.burst
+        while left > 0 and self._descriptor >= 0:
+            try:
+                count = datagrams.receive(self._descriptor, left)
+            except OSError:
+                # ICMP errors of what was sent before.
+                self.counters.readErrors += 1
+                left -= 1
+                continue
+            if count == 0:
+                return
+            left -= count
+            for place in range(count):
+                raw = datagrams.address(place)
+                peer = heard.get(raw)
+                if peer is None:
+                    peer = self.peer(addressOf(raw))
+                    heard[raw] = peer
+                self._take(datagrams.data(place), peer)
+                if self._descriptor < 0:
+                    return  # closed from within
+
+    def _readEach(self) -> None:
         receive = self._socket.recvfrom
-        young = self._young
-        take = self.intake.receive
-        outgoing = self.outgoing = []
         for _ in range(self.intake.bounds.burst):
             try:
                 data, address = receive(_DATAGRAM)
             except BlockingIOError:
-                break
+                return
             except OSError:
                 # ICMP errors of what was sent before; or we were closed from within.
-                if self._socket.fileno() < 0:
-                    break
+                if self._descriptor < 0:
+                    return
                 self.counters.readErrors += 1
                 continue
-            try:
-                take(data, young.get(address) or self.peer(address))
-            except Exception:
-                self.counters.failed += 1
-                self.log.failure("reading from UDP failed")
-            young = self._young
-            if len(outgoing) >= _TOGETHER:
-                self.flush()
-        self.flush()
-        self.outgoing = None
+            self._take(data, self.peer(address))
+
+    def _take(self, data: bytes, peer: UDPPeer) -> None:
+        try:
+            self.intake.receive(data, peer)
+        except Exception:
+            self.counters.failed += 1
+            self.log.failure("reading from UDP failed")
+        if self.outgoing is not None and len(self.outgoing) >= _TOGETHER:
+            self.flush()
 
     def flush(self) -> None:
         """
@@ -380,9 +417,9 @@ class UDPListener:
 
     def fileno(self) -> int:
         """
-        See C{IReadDescriptor}.
+        See C{IReadDescriptor}: -1 once it has stopped.
         """
-        return self._socket.fileno()
+        return self._descriptor
 
     def logPrefix(self) -> str:
         """
@@ -400,16 +437,18 @@ class UDPListener:
         """
         See L{IListener.stopListening}: closes the socket; all peers go down.
         """
-        if self._socket.fileno() >= 0:
+        if self._descriptor >= 0:
             self._reactor.removeReader(self)  # type: ignore[arg-type]
             self._close()
         return succeed(None)
 
     def _close(self) -> None:
         self.flush()
+        self._descriptor = -1
         self._socket.close()
         for peer in [*self._young.values(), *self._old.values()]:
             peer.up = False
+        self._heard.clear()
         self._young.clear()
         self._old.clear()
 
