@@ -38,7 +38,11 @@ def request() -> Request:
 
 
 ATTRIBUTES = {
-    cls: [name for base in cls.__mro__ for name in getattr(base, "__slots__", ())]
+    cls: [
+        "fromValue",
+        "toValue",
+        *(name.lstrip("_") for base in cls.__mro__ for name in getattr(base, "__slots__", ())),
+    ]
     for cls in (Request, Response)
 }
 """

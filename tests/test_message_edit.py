@@ -48,7 +48,11 @@ def edited(*changes: tuple[int, bytes | None]) -> list[bytes]:
 
 
 ATTRIBUTES = {
-    cls: [name for base in cls.__mro__ for name in getattr(base, "__slots__", ())]
+    cls: [
+        "fromValue",
+        "toValue",
+        *(name.lstrip("_") for base in cls.__mro__ for name in getattr(base, "__slots__", ())),
+    ]
     for cls in (Request, Response)
 }
 """

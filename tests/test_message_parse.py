@@ -11,7 +11,7 @@ from sipgrace.message.layout import layouts
 from sipgrace.message.limits import Limits
 from sipgrace.message.message import Request, Response
 from sipgrace.message.names import CODES
-from sipgrace.message.parser import parse, parties, uris
+from sipgrace.message.parser import parse, uris
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"
@@ -45,7 +45,11 @@ def changed(old: bytes, new: bytes, data: bytes = INVITE) -> bytes:
 
 
 ATTRIBUTES = {
-    cls: [name for base in cls.__mro__ for name in getattr(base, "__slots__", ())]
+    cls: [
+        "fromValue",
+        "toValue",
+        *(name.lstrip("_") for base in cls.__mro__ for name in getattr(base, "__slots__", ())),
+    ]
     for cls in (Request, Response)
 }
 """
@@ -147,7 +151,6 @@ class ParseTests(RefusalCase):
         self.assertEqual(parse(INVITE).sentBy, b"pc33.example.com:5060")
         for number in range(5000):
             parse(INVITE.replace(b"sip:", b"sip:%d" % number))
-        self.assertLessEqual(len(parties), 4096)
         self.assertLessEqual(len(uris), 4096)
         long = parse(changed(b"X-Own: yes", b"X" * 300 + b": yes"))
         self.assertEqual(long.get(b"x" * 300), b"yes")

@@ -61,13 +61,11 @@ def respond(
         if FROM <= code <= VIA:
             lines.append(request.lines[place])
             codes.append(code)
-    toValue = request.toValue
     theTag: bytes = request.toTag
     if status > 100 and not theTag:
         theTag = toTag or stableTag(
             b"\n".join((request.branch, request.sentBy, request.callId, request.fromValue))
         )
-        toValue = toValue + b";tag=" + theTag
         place = codes.index(TO)
         lines[place] = lines[place].rstrip() + b";tag=" + theTag
     if status == 100 and request.has(b"Timestamp"):
@@ -94,10 +92,8 @@ def respond(
     response.contentLength = 0
     response.hasRoute = False
     response.callId = request.callId
-    response.fromValue = request.fromValue
-    response.fromTag = request.fromTag
-    response.toValue = toValue
-    response.toTag = theTag
+    response._fromTag = request._fromTag
+    response._toTag = theTag
     return response
 
 
@@ -147,10 +143,8 @@ def _hopByHop(
     request.contentLength = 0
     request.hasRoute = invite.hasRoute
     request.callId = invite.callId
-    request.fromValue = invite.fromValue
-    request.fromTag = invite.fromTag
-    request.toValue = target.toValue
-    request.toTag = target.toTag
+    request._fromTag = invite._fromTag
+    request._toTag = target._toTag
     return request
 
 

@@ -22,7 +22,7 @@ from sipgrace.message.names import (
     VIA,
     codeOf,
 )
-from sipgrace.message.scan import tagOf, valueOf
+from sipgrace.message.scan import tagIn, valueOf
 from sipgrace.message.status import reasonOf
 from sipgrace.message.topvia import markedVia, readTopVia, wantsMarks
 from sipgrace.message.values import headerLine, isToken, readContentLength, readCSeq, readMaxForwards
@@ -46,26 +46,23 @@ class Message(HeaderFields):
         absent.
     @ivar contentLength: in bytes, -1 when absent.
     @ivar hasRoute: whether there is a Route.
-    @ivar callId: the whole value, as C{fromValue} and C{toValue} are.
-    @ivar fromTag: C{b""} when From has none; C{toTag} likewise.
+    @ivar callId: the whole value.
     @ivar body: what follows the empty line. Assigning it leaves Content-Length alone.
     """
 
     __slots__ = (
+        "_fromTag",
+        "_toTag",
         "body",
         "branch",
         "callId",
         "contentLength",
         "cseq",
         "cseqMethod",
-        "fromTag",
-        "fromValue",
         "hasRoute",
         "maxForwards",
         "sentBy",
         "startLine",
-        "toTag",
-        "toValue",
         "viaTransport",
     )
 
@@ -80,10 +77,8 @@ class Message(HeaderFields):
     contentLength: int
     hasRoute: bool
     callId: bytes
-    fromValue: bytes
-    toValue: bytes
-    fromTag: bytes
-    toTag: bytes
+    _fromTag: bytes | None
+    _toTag: bytes | None
 
     # There is no __init__: whoever makes one sets all of these, and most know them already.
 
@@ -126,11 +121,49 @@ class Message(HeaderFields):
         elif code == CALL_ID:
             self.callId = value
         elif code == FROM:
-            self.fromValue = value
-            self.fromTag = tagOf(value)
+            self._fromTag = None
         elif code == TO:
-            self.toValue = value
-            self.toTag = tagOf(value)
+            self._toTag = None
+
+    # Not every message is asked for these, and most only once.
+
+    @property
+    def fromValue(self) -> bytes:
+        """
+        The whole value of From.
+        """
+        return self.get(b"From") or b""
+
+    @property
+    def toValue(self) -> bytes:
+        """
+        The whole value of To.
+        """
+        return self.get(b"To") or b""
+
+    @property
+    def fromTag(self) -> bytes:
+        """
+        The tag of From, C{b""} when it has none.
+        """
+        tag = self._fromTag
+        if tag is None:
+            tag = self._fromTag = self._tagAt(FROM)
+        return tag
+
+    @property
+    def toTag(self) -> bytes:
+        """
+        The tag of To, C{b""} when it has none.
+        """
+        tag = self._toTag
+        if tag is None:
+            tag = self._toTag = self._tagAt(TO)
+        return tag
+
+    def _tagAt(self, code: int) -> bytes:
+        codes = self.codes
+        return tagIn(self.lines[codes.index(code)]) if code in codes else b""
 
     def pushVia(self, value: bytes) -> None:
         """
@@ -273,10 +306,8 @@ class Message(HeaderFields):
         other.contentLength = self.contentLength
         other.hasRoute = self.hasRoute
         other.callId = self.callId
-        other.fromValue = self.fromValue
-        other.toValue = self.toValue
-        other.fromTag = self.fromTag
-        other.toTag = self.toTag
+        other._fromTag = self._fromTag
+        other._toTag = self._toTag
 
     def toBytes(self) -> bytes:
         """

@@ -14,7 +14,7 @@ from sipgrace.message.layout import Layout, layouts, readLayout
 from sipgrace.message.limits import LIMITS, Limits
 from sipgrace.message.message import Message, Request, Response
 from sipgrace.message.refuse import answerTo
-from sipgrace.message.scan import quotesBalanced, tagOf, valueOf
+from sipgrace.message.scan import quotesBalanced, valueOf
 from sipgrace.message.topvia import readViaLine
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.message.values import METHODS, isToken, readContentLength, readCSeq, readMaxForwards
@@ -30,18 +30,11 @@ _STATUS: Final = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?: (.*))?", re.IGNORECASE | 
 
 _MEMO_BOUND: Final = 512
 _MEMO_LENGTH: Final = 64
-_statusLines: dict[bytes, tuple[bytes, int, bytes]] = {}
+_RECENT_BOUND: Final = 4096
+_statusLines: Final[dict[bytes, tuple[bytes, int, bytes]]] = {}
 """
 Status lines met so far → how it is sent on, status, reason phrase.
 """
-
-parties: dict[bytes, tuple[bytes, bytes]] = {}
-"""
-From and To lines met lately → value and tag: each comes with every message of a dialog. Emptied when it is
-full.
-"""
-_RECENT_BOUND: Final = 4096
-_PARTY_LENGTH: Final = 256
 
 uris: set[bytes] = set()
 """
@@ -109,12 +102,11 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message.codes = layout.codes[:]
     message.branch, message.sentBy, message.viaTransport = readViaLine(plain[layout.via], layout.viaValue)
     message.callId = callId = plain[layout.callId][layout.callIdValue :].strip()
-    line = plain[layout.source]
-    message.fromValue, message.fromTag = parties.get(line) or _readParty(line, layout.sourceValue)
-    line = plain[layout.target]
-    message.toValue, message.toTag = parties.get(line) or _readParty(line, layout.targetValue)
-    if not (callId and message.fromValue and message.toValue):
+    if not callId:
         raise ParseError("Empty From, To or Call-ID header field")
+    _checkParty(plain[layout.source], layout.sourceValue)
+    _checkParty(plain[layout.target], layout.targetValue)
+    message._fromTag = message._toTag = None
     line = plain[layout.cseq]
     message.cseq, message.cseqMethod = _CSEQS.get(line) or readCSeq(valueOf(line))
     message.maxForwards = message.contentLength = -1
@@ -160,19 +152,15 @@ def _fits(lines: list[bytes], layout: Layout) -> bool:
     return True
 
 
-def _readParty(line: bytes, start: int) -> tuple[bytes, bytes]:
+def _checkParty(line: bytes, start: int) -> None:
     """
-    @return: value and tag of a From or To; where the value begins in its line is given.
+    @param line: of a From or To, unfolded.
+    @param start: where the value begins in it.
     """
-    value = line[start:].strip()
-    if 0x22 in value and (value.count(b'"') != 2 or 0x5C in value):
-        _checkQuotes(value)
-    read = (value, tagOf(value))
-    if len(line) <= _PARTY_LENGTH:
-        if len(parties) >= _RECENT_BOUND:
-            parties.clear()
-        parties[line] = read
-    return read
+    if len(line) <= start or (line[-1] <= 0x20 and not line[start:].strip()):
+        raise ParseError("Empty From, To or Call-ID header field")
+    if 0x22 in line and (line.count(b'"') != 2 or 0x5C in line) and not quotesBalanced(line[start:]):
+        raise ParseError("Unterminated quoted string in From or To header field")
 
 
 def _checkLengths(lines: list[bytes], limits: Limits) -> None:
@@ -232,8 +220,3 @@ def _checkURI(uri: bytes) -> None:
         raise ParseError(error.reason.replace("URI", "Request-URI")) from None
     if isinstance(parsed, SIPURI) and parsed.headers:
         raise ParseError("Header fields in the Request-URI")
-
-
-def _checkQuotes(value: bytes) -> None:
-    if not quotesBalanced(value):
-        raise ParseError("Unterminated quoted string in From or To header field")

@@ -10,7 +10,7 @@ from typing import Final
 
 from sipgrace.errors import ParseError
 
-__all__ = ["QUOTED", "cutFirst", "quotesBalanced", "splitElements", "tagOf", "unfold", "valueOf"]
+__all__ = ["QUOTED", "cutFirst", "quotesBalanced", "splitElements", "tagIn", "tagOf", "unfold", "valueOf"]
 
 # A quoted string that is never closed matches to the end, so that nothing is scanned twice.
 _SEPARATORS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|<[^<>]*>|,', re.DOTALL)
@@ -92,6 +92,17 @@ def cutFirst(value: bytes) -> tuple[bytes, bytes]:
         if found[:1] == b'"' and not _closed(found):
             raise ParseError("Unterminated quoted string")
     return value.strip(), b""
+
+
+def tagIn(line: bytes) -> bytes:
+    """
+    @param line: the whole line of a From or To header, perhaps folded.
+    @return: what L{tagOf} makes of its value.
+    """
+    tag = line.rpartition(b">;tag=")[2]
+    if len(tag) == len(line) and line[-1] == 0x3E:
+        return b""
+    return tag if tag.isalnum() and len(tag) < len(line) else tagOf(valueOf(line))
 
 
 def tagOf(value: bytes) -> bytes:
