@@ -53,6 +53,7 @@ class Oversight:
     All of it, for one element.
 
     @ivar door: where orders are given.
+    @ivar beside: where what waits for a disk is done.
     @ivar pulse: the beat for what is looked at time and again.
     @ivar rehearsals: what is asked to rehearse a drain.
     @ivar timeline: what watches a drain's course; a role may put further counters in.
@@ -80,7 +81,7 @@ class Oversight:
         self._drain = drain
         self._orders = OrdersSection() if orders is None else orders
         self._margin = drain.marginOf(drain.usualGuard)
-        self._beside = Aside(reactor)
+        self.beside = Aside(reactor)
         self._nonces = Nonces(self._orders.noncesPath)
         self.door = self._makeDoor(name)
         self._aging = LoopingCall(times.age)
@@ -115,7 +116,7 @@ class Oversight:
         self.after = AfterDrain(reactor, name, drain.then.partition(" ")[0], drain.command, drain.thenLimit)
         self.after.done = self._maintained
         self.door.checks.append(self.after.check)
-        self._files = None if report is None else ReportFiles(report.dir, self._beside, report.keep)
+        self._files = None if report is None else ReportFiles(report.dir, self.beside, report.keep)
         self.reporter = Reporter(name, ledger, gate, self._publish, self.timeline, self.estimate)
         self._overload: Overload | None = None
         self._schedule: Schedule | None = None
@@ -139,8 +140,8 @@ class Oversight:
             orders.skew,
             orders.longest,
         )
-        audit = None if orders.audit is None else AuditLog(orders.audit, self._beside)
-        return Door(name, self._clock, self._lifecycle, authority, audit, self._beside)
+        audit = None if orders.audit is None else AuditLog(orders.audit, self.beside)
+        return Door(name, self._clock, self._lifecycle, authority, audit, self.beside)
 
     def drainItself(
         self,
@@ -216,9 +217,9 @@ class Oversight:
             comeback.forget()
         self.rehearsals.stop()
         self.after.stop()
-        if not self._beside.waiting:
+        if not self.beside.waiting:
             return succeed(None)
-        return self._beside.whenIdle().addTimeout(_PATIENCE, self._clock).addErrback(lambda failure: None)
+        return self.beside.whenIdle().addTimeout(_PATIENCE, self._clock).addErrback(lambda failure: None)
 
     def estimate(self) -> Estimate:
         """

@@ -5,9 +5,10 @@ Nothing is replaced but the transports.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +19,7 @@ from sipgrace.client.service import ClientService
 from sipgrace.config.load import parseClient, parseServer
 from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation, IAssociationUser, IClientTransactionUser, ITransactionUser
+from sipgrace.lifecycle.aside import Aside
 from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.message.derive import respond
 from sipgrace.message.headers import NameAddr
@@ -37,6 +39,35 @@ LATENCY = 0.005
 
 #: What is written down of all that is sent.
 METHODS = frozenset((b"INVITE", b"ACK", b"CANCEL", b"BYE", b"MESSAGE"))
+
+
+class Disk:
+    """
+    In the place of threads that wait for the disk, for as long as a test runs.
+
+    @ivar held: whether the disk does not answer.
+    """
+
+    def __init__(self, test: SynchronousTestCase) -> None:
+        self.held = False
+        self._waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+        test.patch(Aside, "__call__", lambda aside, work: self._do(work))
+
+    def _do(self, work: Callable[[], Any]) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self._waiting.append((work, done))
+        if not self.held:
+            self.answer()
+        return done
+
+    def answer(self) -> None:
+        """
+        What waits for it is done.
+        """
+        self.held = False
+        while self._waiting:
+            work, done = self._waiting.pop(0)
+            execute(work).addBoth(done.callback)
 
 
 class MemoryPool:

@@ -21,7 +21,7 @@ from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.lifecycle.orders import Kind, Order
 from sipgrace.testing import MemoryAssociation
 from sipgrace.transport.naming import Place
-from tests.memorynet import World
+from tests.memorynet import Disk, World
 from tests.test_commands_verbs import VerbCase
 from tests.test_network_memory import CLIENT, DRAIN, ROUTES, NetworkCase
 
@@ -35,6 +35,7 @@ class SkippingCase(NetworkCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.disk = Disk(self)
         self.path = Path(self.mktemp()).absolute()
         text = CLIENT.format(number="110", first="192.0.2.1", second="192.0.2.3")
         self.text = text.replace("longest = 1", "longest = 1\ngrace = 3", 1)
@@ -103,6 +104,7 @@ address = "sip:example.org;transport=sctp"
 """
 
     def setUp(self) -> None:
+        self.disk = Disk(self)
         self.path = Path(self.mktemp()).absolute()
         self.begin()
 
@@ -160,6 +162,21 @@ address = "sip:example.org;transport=sctp"
         self.assertFalse(self.order(Kind.UNSKIP)["skipped"])
         self.find("one", "two")
         self.assertEqual(self.skipped(), [])
+
+    def test_goneMeanwhile(self) -> None:
+        """
+        DNS may say something else while the disk takes its time.
+        """
+        self.find("one", "two")
+        self.disk.held = True
+        order = Order(kind=Kind.SKIP, who="alice", when=5.0, server="trunk/one:5060")
+        given = self.client.element.door.give(order, ALICE)
+        self.find("two")
+        self.find("one", "two")
+        self.assertEqual(self.skipped(), [])
+        self.disk.answer()
+        self.assertTrue(self.successResultOf(given).result["skipped"])
+        self.assertEqual(self.skipped(), ["trunk/one:5060"])
 
     def test_notConfigured(self) -> None:
         """

@@ -12,7 +12,7 @@ from sipgrace.control.node import Node
 from sipgrace.errors import ConfigError, OrderRefused
 from sipgrace.lifecycle.authorization import Giver, Source
 from sipgrace.server.rejects import MOST
-from tests.memorynet import World
+from tests.memorynet import Disk, World
 from tests.test_commands_verbs import VerbCase
 from tests.test_network_memory import CLIENT, DRAIN, ROUTES, NetworkCase
 
@@ -28,6 +28,7 @@ class RejectCase(NetworkCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.disk = Disk(self)
         self.path = Path(self.mktemp()).absolute()
         self.begin()
 
@@ -180,6 +181,25 @@ class RejectCase(NetworkCase):
         self.path.mkdir()
         self.assertIn("cannot be written", self.refused("reject", {"name": "x", "origin": {"prefix": "1"}}))
         self.assertEqual(self.server.rejects.status(), [])
+
+
+    def test_slowDisk(self) -> None:
+        """
+        Calls go on while the disk takes its time. An order counts when it is on the disk, and the next is
+        looked at after it.
+        """
+        self.disk.held = True
+        text = json.dumps({"name": "bob", "destination": {"prefix": "1121"}, "status": 603})
+        first = self.node.order(ALICE, "reject", "", rule=text)
+        second = self.node.order(ALICE, "admit", "", rule="bob")
+        self.assertEqual(self.answer("1121"), 200)
+        self.assertNoResult(first)
+        self.assertNoResult(second)
+        self.disk.answer()
+        self.assertTrue(self.successResultOf(first).result["rejects"])
+        self.assertFalse(self.successResultOf(second).result["rejects"])
+        self.assertEqual([event["change"] for event in self.events], ["rejecting", "admitting"])
+        self.assertEqual(json.loads(self.path.read_bytes()), {})
 
 
 class VerbTests(VerbCase):

@@ -143,6 +143,7 @@ class ClientService(Service):
             self.links,
             self.active,
             element.lifecycle.remark,
+            element.oversight.beside,
         )
         element.door.kinds[Kind.SKIP] = self.skips.skip
         element.door.kinds[Kind.UNSKIP] = self.skips.unskip

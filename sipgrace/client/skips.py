@@ -9,9 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from sipgrace.client.activelist import ActiveList
 from sipgrace.client.link import ServerLink
 from sipgrace.errors import ConfigError, OrderRefused
+from sipgrace.lifecycle.aside import Beside
 from sipgrace.lifecycle.door import Carried
 from sipgrace.lifecycle.events import Change
 from sipgrace.lifecycle.orders import Order
@@ -32,6 +35,7 @@ class Skips:
         links: Mapping[str, ServerLink],
         active: ActiveList[ServerLink],
         tell: Callable[[Change, str, Order | None], None],
+        beside: Beside,
     ) -> None:
         """
         @param client: this client's name.
@@ -39,9 +43,10 @@ class Skips:
         @param configured: the names of its servers; those of what is found begin with one, and a slash.
         @param links: those that there are now, by name.
         @param tell: hears of every skip and its end.
+        @param beside: where what waits for a disk is done.
         """
         self._client = client
-        self._file = KeptOrders("client.skips", path)
+        self._file = KeptOrders("client.skips", path, beside)
         self._configured = configured
         self._links = links
         self._active = active
@@ -69,32 +74,41 @@ class Skips:
         """
         return self._skipped.get(name)
 
-    def skip(self, order: Order) -> Carried:
+    def skip(self, order: Order) -> Deferred[Carried]:
         """
         Leaves a server alone. Calls that are under way there go on.
 
-        @raise OrderRefused: for a server that there is not, or when it cannot be written down.
+        @return: fails with L{OrderRefused} for a server that there is not, or when it cannot be written down.
         """
-        link = self._meant(order)
+        return self._file.change(lambda: self._skip(order))
+
+    async def _skip(self, order: Order) -> Carried:
+        name = self._meant(order).name
         facts = {"who": order.who, "when": order.when, "why": order.why}
-        self._write({**self._skipped, link.name: facts})
-        if not link.skipped:
+        await self._write({**self._skipped, name: facts})
+        # DNS may have said something else of it meanwhile.
+        link = self._links.get(name)
+        if link is not None and not link.skipped:
             link.skipped = True
             self._active.remove(link)
             link.watchNow()
-        self._tell(Change.SKIPPED, f"{link.name} is skipped", order)
-        return self._carried(link.name)
+        self._tell(Change.SKIPPED, f"{name} is skipped", order)
+        return self._carried(name)
 
-    def unskip(self, order: Order) -> Carried:
+    def unskip(self, order: Order) -> Deferred[Carried]:
         """
         Uses a server again, as soon as it is good.
 
-        @raise OrderRefused: for a server that is not skipped, or when it cannot be written down.
+        @return: fails with L{OrderRefused} for a server that is not skipped, or when it cannot be written
+            down.
         """
+        return self._file.change(lambda: self._unskip(order))
+
+    async def _unskip(self, order: Order) -> Carried:
         server = order.server
         if server not in self._skipped:
             raise OrderRefused(f"{self._meant(order).name} is not skipped")
-        self._write({name: facts for name, facts in self._skipped.items() if name != server})
+        await self._write({name: facts for name, facts in self._skipped.items() if name != server})
         link = self._links.get(server)
         if link is not None:
             link.skipped = False
@@ -113,6 +127,6 @@ class Skips:
     def _carried(self, server: str) -> Carried:
         return Carried({"server": server, "skipped": server in self._skipped, "kept": self._file.kept})
 
-    def _write(self, skipped: dict[str, dict[str, Any]]) -> None:
-        self._file.write(skipped)
+    async def _write(self, skipped: dict[str, dict[str, Any]]) -> None:
+        await self._file.write(skipped)
         self._skipped = skipped

@@ -107,7 +107,7 @@ class Door:
     @cvar HURRY: how many it may take where the order is obeyed all the same.
     @ivar lifecycle: whose orders these are.
     @ivar kinds: what carries out the kinds of order that are not the lifecycle's: is called with the order,
-        and raises L{OrderRefused}.
+        and raises L{OrderRefused}, or fails with it where it takes a while.
     @ivar checks: what looks at an order before it is obeyed, whatever its kind, and raises L{OrderRefused}.
     @ivar approval: how clients are asked, where they are.
     @ivar reached: fires when what was obeyed so far holds in all processes of the element, which is waited
@@ -143,7 +143,7 @@ class Door:
         self._wallClock = wallClock
         self.approval: Approval | None = None
         self.checks: list[Callable[[Order], None]] = []
-        self.kinds: dict[Kind, Callable[[Order], Carried]] = {}
+        self.kinds: dict[Kind, Callable[[Order], Carried | Deferred[Carried]]] = {}
         self.reached: Callable[[], Deferred[None]] | None = None
 
     # ------------------------------------------------------------------ giving
@@ -165,8 +165,8 @@ class Door:
 
     def giveNow(self, order: Order, giver: Giver) -> Obeyed:
         """
-        Gives an order that is obeyed before this returns: for a process that is ending. It is written down
-        first, if that can be done within a second.
+        Gives an order of the lifecycle's that is obeyed before this returns: for a process that is ending. It
+        is written down first, if that can be done within a second.
 
         @raise OrderRefused: where it does not fit.
         """
@@ -236,7 +236,7 @@ class Door:
                 await self.approval.consult(order)
             if self._audit is not None:
                 await self._written(self._audit.record(self._all(grant, giver, "order")), grant, giver)
-            obeyed, ended = self._obey(order)
+            obeyed, ended = await self._carryOut(order)
         except OrderRefused as error:
             self._note(grant, giver, "refused", str(error))
             raise
@@ -248,17 +248,31 @@ class Door:
 
     # ------------------------------------------------------------------ obeying
 
+    async def _carryOut(self, order: Order) -> tuple[Obeyed, Deferred[State] | None]:
+        other = self.kinds.get(order.kind)
+        if other is None:
+            return self._obey(order)
+        number = self.lifecycle.number
+        self._check(order)
+        carried = other(order)
+        if isinstance(carried, Deferred):
+            carried = await carried
+        state = self.lifecycle.status().state
+        return Obeyed(order, number, state, carried.result, carried.later), None
+
+    def _check(self, order: Order) -> None:
+        for check in self.checks:
+            check(order)
+
     def _obey(self, order: Order) -> tuple[Obeyed, Deferred[State] | None]:
+        """
+        Obeys an order that is the lifecycle's.
+        """
         lifecycle = self.lifecycle
         number = lifecycle.number
         ended: Deferred[State] | None = None
-        carried = Carried()
-        for check in self.checks:
-            check(order)
-        other = self.kinds.get(order.kind)
-        if other is not None:
-            carried = other(order)
-        elif order.kind is Kind.DRAIN:
+        self._check(order)
+        if order.kind is Kind.DRAIN:
             ended = lifecycle.drain(order)
         elif order.kind is Kind.CANCEL:
             lifecycle.cancel(order)
@@ -274,8 +288,7 @@ class Door:
             whose = _WHOSE.get(order.kind)
             hint = f"; it is one for a {whose}" if whose else ""
             raise OrderRefused(f"{order.kind} is no order for {self._node}{hint}")
-        state = lifecycle.status().state
-        return Obeyed(order, number, state, carried.result, carried.later), ended
+        return Obeyed(order, number, lifecycle.status().state), ended
 
     def _follow(self, obeyed: Obeyed, ended: Deferred[State] | None) -> None:
         if ended is not None:

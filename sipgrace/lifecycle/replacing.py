@@ -6,29 +6,37 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
 
 from sipgrace.errors import ConfigError, OrderRefused
+from sipgrace.lifecycle.aside import Beside
 
 __all__ = ["KeptOrders", "replaceFile"]
+
+T = TypeVar("T")
 
 
 class KeptOrders:
     """
     A file with a JSON object of what was ordered, by name, each with who said so, when (in seconds since the
-    epoch) and why.
+    epoch) and why. One change is made after another, each on the disk before it counts.
 
     @ivar where: the key and the file, for errors.
     @ivar kept: whether there is a file at all.
     """
 
-    def __init__(self, key: str, path: Path | None) -> None:
+    def __init__(self, key: str, path: Path | None, beside: Beside) -> None:
         """
         @param key: the key of the configuration that names the file.
         @param path: the file; C{None} for none, and then the end of the process is the end of it.
+        @param beside: where what waits for a disk is done.
         """
+        self._beside = beside
+        self._turn = DeferredLock()
         self.where = f"{key} {path}"
         self.kept = path is not None
         self._path = path
@@ -48,17 +56,30 @@ class KeptOrders:
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self.where}: cannot be read: {error}") from None
 
-    def write(self, ordered: Mapping[str, Mapping[str, Any]]) -> None:
+    def change(self, change: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
         """
+        Makes a change when those before it are made.
+
+        @param change: looks whether it can be, and waits for L{write}.
+        @return: what came of it.
+        """
+        return self._turn.run(lambda: Deferred.fromCoroutine(change()))
+
+    async def write(self, ordered: Mapping[str, Mapping[str, Any]]) -> None:
+        """
+        To be waited for within a L{change}.
+
         @raise OrderRefused: when it cannot be written; what was there before is still there then.
         """
-        if self._path is None:
+        path = self._path
+        if path is None:
             return
+        data = json.dumps(ordered, indent=1).encode("ascii") + b"\n"
         try:
-            replaceFile(self._path, json.dumps(ordered, indent=1).encode("ascii") + b"\n")
+            await self._beside(lambda: replaceFile(path, data))
         except OSError as error:
             raise OrderRefused(
-                f"{self._path} cannot be written ({error.strerror}); the next start would not know of it"
+                f"{path} cannot be written ({error.strerror}); the next start would not know of it"
             ) from None
 
 

@@ -10,9 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+
 from sipgrace.config.check import checked
 from sipgrace.config.server import OrderedReject
 from sipgrace.errors import ConfigError, OrderRefused
+from sipgrace.lifecycle.aside import Beside
 from sipgrace.lifecycle.door import Carried
 from sipgrace.lifecycle.events import Change
 from sipgrace.lifecycle.orders import Order
@@ -40,6 +43,7 @@ class Rejects:
         clients: Collection[str],
         make: Callable[[OrderedReject], Rejection],
         tell: Callable[[Change, str, Order | None], None],
+        beside: Beside,
     ) -> None:
         """
         @param server: this server's name.
@@ -48,9 +52,10 @@ class Rejects:
         @param clients: the names of its clients.
         @param make: makes a rule of what was ordered.
         @param tell: hears of every rule and its end.
+        @param beside: where what waits for a disk is done.
         """
         self._server = server
-        self._file = KeptOrders("server.rejects", path)
+        self._file = KeptOrders("server.rejects", path, beside)
         self._configured = configured
         self._clients = clients
         self._make = make
@@ -79,33 +84,40 @@ class Rejects:
         """
         return [{"name": name, **facts} for name, facts in self.ordered.items()]
 
-    def reject(self, order: Order) -> Carried:
+    def reject(self, order: Order) -> Deferred[Carried]:
         """
         Adds a rule, or puts it in the place of the one of the same name. Calls that were accepted go on.
 
-        @raise OrderRefused: for one that makes no sense here, or when it cannot be written down.
+        @return: fails with L{OrderRefused} for one that makes no sense here, or when it cannot be written
+            down.
         """
+        return self._file.change(lambda: self._reject(order))
+
+    async def _reject(self, order: Order) -> Carried:
         rule = self._read(order.rule)
         if len(self.ordered) >= MOST and rule.name not in self.ordered:
             raise OrderRefused(
                 f"{self._server} has {MOST} rules already, as many as it may; admit some again"
             )
         facts = {"rule": order.rule, "who": order.who, "when": order.when, "why": order.why}
-        self._write({**self.ordered, rule.name: facts})
+        await self._write({**self.ordered, rule.name: facts})
         self._tell(Change.REJECTING, f"calls are refused by the rule {rule.name}", order)
         return self._carried(rule.name)
 
-    def admit(self, order: Order) -> Carried:
+    def admit(self, order: Order) -> Deferred[Carried]:
         """
         Takes a rule back.
 
-        @raise OrderRefused: for one that was not ordered, or when it cannot be written down.
+        @return: fails with L{OrderRefused} for one that was not ordered, or when it cannot be written down.
         """
+        return self._file.change(lambda: self._admit(order))
+
+    async def _admit(self, order: Order) -> Carried:
         name = order.rule
         if name not in self.ordered:
             known = ", ".join(self.ordered) or "none"
             raise OrderRefused(f"{self._server} has no ordered rule {name[:50]!r}; those there are: {known}")
-        self._write({other: facts for other, facts in self.ordered.items() if other != name})
+        await self._write({other: facts for other, facts in self.ordered.items() if other != name})
         self._tell(Change.ADMITTING, f"calls are refused by the rule {name} no more", order)
         return self._carried(name)
 
@@ -128,8 +140,8 @@ class Rejects:
     def _carried(self, name: str) -> Carried:
         return Carried({"rule": name, "rejects": name in self.ordered, "kept": self._file.kept})
 
-    def _write(self, ordered: dict[str, dict[str, Any]]) -> None:
-        self._file.write(ordered)
+    async def _write(self, ordered: dict[str, dict[str, Any]]) -> None:
+        await self._file.write(ordered)
         self.put(ordered)
 
     def put(self, ordered: dict[str, dict[str, Any]]) -> None:

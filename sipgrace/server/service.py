@@ -163,6 +163,7 @@ class ServerService(Service):
             {client.name for client in config.clients},
             rejectionOf,
             element.lifecycle.remark,
+            element.oversight.beside,
         )
         element.door.kinds[Kind.REJECT] = self.rejects.reject
         element.door.kinds[Kind.ADMIT] = self.rejects.admit

@@ -118,6 +118,7 @@ class FrontService(Service):
             {client.name for client in config.clients},
             rejectionOf,
             element.lifecycle.remark,
+            element.oversight.beside,
         )
         self.rejects.onPut = self._rulesChanged
         element.door.kinds[Kind.REJECT] = self.rejects.reject
