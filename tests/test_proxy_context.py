@@ -1102,6 +1102,7 @@ class UDPTests(ScenarioCase):
             a 200   | caller 200
             +4.375  |
             +0.25   | settled
+            a 200   | caller 200
             """,
             caller=b"UDP",
         )

@@ -737,7 +737,43 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual((len(rig.ledger), rig.core._merging), (0, {}), table)
             counts = {name: count for name, count in rig.layer.counts().items() if count}
             self.assertEqual(counts, {}, table)
+        self.assertEqual(self.contexts(rig), 0)
+
+    def contexts(self, rig: ProxyRig) -> int:
         gc.collect()
-        self.assertEqual(
-            [one for one in gc.get_objects() if isinstance(one, ResponseContext) and one.core is rig.core], []
-        )
+        found = [one for one in gc.get_objects() if isinstance(one, ResponseContext) and one.core is rig.core]
+        return len(found)
+
+    def test_transactionsAlone(self) -> None:
+        """
+        While transactions stay for what may still be repeated, what is settled does not stay with them. What
+        the callee repeats is passed on nevertheless, by the way it would have taken before; what cannot be is
+        dropped.
+        """
+        for heard in (None, []):
+            rig = ProxyRig(caller=b"UDP", callee=b"UDP")
+            if heard is not None:
+                rig.core.heard = lambda response, target, heard=heard: heard.append(
+                    (response.status, target.token)
+                )
+            rig.play("INVITE |\na 200 |\nMESSAGE |\na 200 |")
+            self.assertEqual(self.contexts(rig), 2)
+            rig.run(5)
+            self.assertEqual(self.contexts(rig), 0)
+            counts = rig.layer.counts()
+            self.assertEqual((counts["inviteServers"], counts["inviteClients"]), (1, 1))
+            rig.take()
+            rig.core.marks = lambda response, association: response.add(b"Marked", b"yes")
+            invite = next(message for message in rig.lines["a"].sent if message.method == b"INVITE")
+            rig.receive(makeResponse(invite, 200, toTag=b"another"), "a")
+            again = rig.lines["caller"].sent[-1]
+            self.assertEqual((again.status, again.toTag, again.get(b"Marked")), (200, b"another", b"yes"))
+            self.assertEqual(rig.take(), ["caller 200"])
+            theirs = b"Via: " + invite.elements(b"Via")[1] + b"\r\n"
+            for spoiled in (b"", b"Via: what is this\r\n"):
+                rig.receive(makeResponse(invite, 200, toTag=b"a").replace(theirs, spoiled), "a")
+                self.assertEqual(rig.take(), [])
+            if heard is not None:
+                self.assertEqual(heard, [(200, "a")] * 5)
+            rig.run(32)
+            self.assertEqual(rig.layer.counts()["inviteClients"], 0)

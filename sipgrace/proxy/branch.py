@@ -19,14 +19,52 @@ from sipgrace.message.message import Request, Response
 from sipgrace.proxy.ghost import Ghost
 from sipgrace.proxy.target import Target
 from sipgrace.transaction.inviteclient import InviteClient
+from sipgrace.transaction.inviteserver import InviteServer
 from sipgrace.transaction.noninviteclient import NonInviteClient
 
 if TYPE_CHECKING:
     from sipgrace.proxy.context import ResponseContext
+    from sipgrace.proxy.core import ProxyCore
 
 #: These neither begin a dialog nor change where its parties are; all others, unknown ones too, may
 #: (RFC 3261 §16.6 step 4).
 _NO_DIALOG = frozenset((b"BYE", b"INFO", b"MESSAGE", b"OPTIONS", b"PRACK", b"PUBLISH", b"REGISTER"))
+
+
+class Onward:
+    """
+    What is left of a branch that has set up a call, when the call's context is settled: further 2xx go up
+    (RFC 6026 §7). One is kept for half a minute for each call, and hardly one is asked, so it is small.
+    """
+
+    __slots__ = ("_core", "_server", "_target")
+
+    def __init__(self, core: ProxyCore, server: InviteServer, target: Target | None) -> None:
+        """
+        @param target: for those who listen to what it sends, where there are such.
+        """
+        self._core = core
+        self._server = server
+        self._target = target
+
+    def clientResponse(self, transaction: object, response: Response) -> None:
+        """
+        See L{Branch.clientResponse}.
+        """
+        core = self._core
+        if core.heard is not None and self._target is not None:
+            core.heard(response, self._target)
+        try:
+            response.popVia()
+        except ParseError:
+            return
+        if response.sentBy:
+            core.passUp(self._server, response)
+
+    def clientFailed(self, transaction: object, reason: str) -> None:
+        """
+        See L{Branch.clientFailed}. What was answered does not.
+        """
 
 
 class Branch:
@@ -193,6 +231,15 @@ class Branch:
             self._ghost = Ghost(self.context.core, transaction.request, transaction.association, self._reason)
         return partial(self._ghost.answered, response)
 
+    def letGo(self, server: InviteServer) -> None:
+        """
+        Its context is settled, and needs to hear of nothing but further 2xx, if that.
+        """
+        transaction = self._transaction
+        if self.done and self._ghost is None and transaction is not None and transaction.user is self:
+            core = self.context.core
+            transaction.user = Onward(core, server, None if core.heard is None else self.target)
+
     def clientFailed(self, transaction: object, reason: str) -> None:
         """
         No final response will come.
@@ -217,3 +264,4 @@ class Branch:
 
 
 classImplements(Branch, IClientTransactionUser)
+classImplements(Onward, IClientTransactionUser)

@@ -107,7 +107,7 @@ class ResponseContext:
         self.mergeKey: tuple[bytes, bytes, int, bytes] | None = None
         self.acceptedAt = self.progressAt = core.clock.seconds()
         self._targets = _NO_TARGETS
-        self._responses: list[Response] = []
+        self._responses: list[Response] | None = None
         self._forced = False
 
     # ------------------------------------------------------------------ downstream
@@ -220,11 +220,7 @@ class ResponseContext:
         if response.status != 100:
             self.progressAt = self.core.clock.seconds()
             if not self.finalStatus:
-                if self.core.marks is not None:
-                    self.core.marks(response, self.association)
-                if response.contentLength < 0 and self.association.reliable:
-                    response.ensureContentLength()
-                self.transaction.respond(response)
+                self.core.passUp(self.transaction, response)
 
     def final(self, branch: Branch, response: Response) -> None:
         """
@@ -265,6 +261,8 @@ class ResponseContext:
         if reason != "cancelled" and not (reason == "timeout" and branch.answered):
             again = self.core.role.failed(self, branch.target, reason, response)
         if response is not None and not (again and response.status < 400):
+            if self._responses is None:
+                self._responses = []
             self._responses.append(response)
         if again and (response is None or response.status < 600):
             self._tryNext()
@@ -279,7 +277,7 @@ class ResponseContext:
         """
         if self.finalStatus:
             return
-        response = best(self._responses)
+        response = best(self._responses or ())
         status = 0 if response is None else response.status
         if self.cancelled and status in (0, 503):
             self._respondLocally(Answer(487))
@@ -317,7 +315,7 @@ class ResponseContext:
         if not self.finalStatus:
             self.finalStatus = response.status
             self.request = None
-            self._responses.clear()
+            self._responses = None
             self._targets = _NO_TARGETS
             if not self.isInvite:
                 # Nothing more can come of them, and this may have to stay for its 32 s.
@@ -327,11 +325,7 @@ class ResponseContext:
             if response.status >= 300:
                 # Its sender may try again; after a 2xx a copy would ring twice.
                 self.core.forgetMerges(self)
-        if self.core.marks is not None:
-            self.core.marks(response, self.association)
-        if response.contentLength < 0 and self.association.reliable:
-            response.ensureContentLength()
-        self.transaction.respond(response)
+        self.core.passUp(self.transaction, response)
 
     # ------------------------------------------------------------------ settling
 
@@ -371,10 +365,23 @@ class ResponseContext:
     def _settle(self) -> None:
         if not self.settled:
             self.settled = True
+            self._letGo()
             # They hold this, and nobody looks for them here any more: so that memory is free at once.
             self.branches.clear()
             self._targets = _NO_TARGETS
             self.core.settled(self, self._forced)
+
+    def _letGo(self) -> None:
+        """
+        The transactions stay for half a minute, and this need not stay with them.
+        """
+        transaction = self.transaction
+        if isinstance(transaction, NonInviteServer):
+            transaction.user = None
+        elif isinstance(transaction, InviteServer) and 200 <= transaction.finalStatus < 300:
+            transaction.user = None
+            for branch in self.branches:
+                branch.letGo(transaction)
 
 
 def _unavailable(reason: str) -> bytes:

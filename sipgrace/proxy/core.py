@@ -251,6 +251,17 @@ class ProxyCore:
         if isinstance(invite.user, ResponseContext | Copy):
             invite.user.cancel(b", ".join(request.getAll(b"Reason")))
 
+    def passUp(self, transaction: InviteServer | NonInviteServer | Joint, response: Response) -> None:
+        """
+        A response that somebody else has given, or this element, goes to whoever asked.
+        """
+        association = transaction.association
+        if self.marks is not None:
+            self.marks(response, association)
+        if response.contentLength < 0 and association.reliable:
+            response.ensureContentLength()
+        transaction.respond(response)
+
     def recordRoute(self, request: Request, came: IAssociation, goes: IAssociation) -> None:
         """
         Writes us into the dialog: one Record-Route a side, the one towards the callee on top

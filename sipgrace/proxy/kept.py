@@ -85,3 +85,8 @@ class KeptContext(ResponseContext):
             else:
                 self._forced = self._forced or self.passing.forced
         super()._settle()
+
+    def _letGo(self) -> None:
+        """
+        The table hears of further 2xx as well: each may be another call.
+        """
