@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -110,6 +111,20 @@ class CommandTests(TestCase):
         ):
             self.assertEqual(await self.hop(self.route(program)), None, program)
         self.assertEqual(await self.hop(CommandRoute(reactor, ["/nowhere/at/all"], 20.0)), None)
+
+    async def test_cannotRun(self) -> None:
+        """
+        One that is not there, or that nobody may run, is said to be so: its exit status would tell nothing.
+        """
+        path = Path(self.mktemp()).absolute()
+        path.touch(0o600)
+        for command in ("/nowhere/at/all", str(path)):
+            with capturedLogs() as logged:
+                self.assertEqual(await self.hop(CommandRoute(reactor, [command], 20.0)), None)
+            self.assertEqual(
+                [formatEvent(event) for event in logged],
+                [f"command {command}: no way out: there is no such file, or it may not be executed"],
+            )
 
     async def test_time(self) -> None:
         """

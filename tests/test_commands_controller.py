@@ -28,8 +28,8 @@ from sipgrace.commands.overhttp import EventStream
 from sipgrace.commands.reach import Left, Reach
 from sipgrace.commands.rollingprogress import Bar, Lines, rollingDisplayFor
 from sipgrace.control.remote import Unreachable
+from sipgrace.controller.facts import OrderRecord, Person, Progress
 from sipgrace.controller.facts import Outcome as Ended
-from sipgrace.controller.facts import Person, Progress
 from sipgrace.errors import OrderRefused, StoreError
 from sipgrace.lifecycle.authorization import Role
 from tests.scenarios.waiting import moment
@@ -475,6 +475,17 @@ class Fleets(ControllerCase):
                 "client-110  client  default  serving  0      2 of 2 servers  site=north",
             ],
         )
+        self.controller.client("client-110", {"server-102": {"skipped": True}, "server-104": {}})
+        outcome = await self.give("fleet", "--check")
+        self.assertEqual(outcome.status, Exit.DONE)
+        self.assertEqual(
+            [line.split("serving")[1] for line in outcome.text.splitlines()[1:]],
+            [
+                "  3      0 of 1 client   site=north",
+                "  0      1 of 1 client   site=north",
+                "  0      1 of 2 servers  site=north",
+            ],
+        )
         self.controller.client("client-110", {"server-102": {"active": False}, "server-104": {}})
         link = self.controller.fleet.linkOf("server-104")
         assert link is not None
@@ -601,6 +612,20 @@ class Rolling(ControllerCase):
             given = self.give("rolling", "--all", "--wait")
             await self.until(lambda: self.controller.rolls)
             self.controller.rolls_("rolling-1", steps={"server-102": "draining", "server-104": "waiting"})
+            drain = OrderRecord(
+                id="order-1",
+                node="server-102",
+                order={"kind": "drain"},
+                who="alice",
+                by="controller-120",
+                at=0.0,
+                outcome=Ended.QUEUED,
+                text="no room",
+                rolling="rolling-1",
+            )
+            self.controller.put("order", drain)
+            self.controller.put("order", replace(drain, node="server-104", rolling=""))
+            self.controller.put("order", replace(drain, outcome=Ended.SENT, text=""))
             self.controller.rolls_("rolling-1", progress=Progress.PAUSED)
             await self.until(lambda: "paused" in out.getvalue())
             self.assertFalse(given.called)
@@ -616,6 +641,8 @@ class Rolling(ControllerCase):
             out.getvalue().splitlines(),
             [
                 "rolling-1: running, 0 of 2 servers",
+                "rolling-1: running, 0 of 2 servers; server-102 draining",
+                "rolling-1: running, 0 of 2 servers; server-102 queued (no room)",
                 "rolling-1: running, 0 of 2 servers; server-102 draining",
                 "rolling-1: paused, 0 of 2 servers; server-102 draining",
                 "rolling-1: running, 0 of 2 servers; server-102 draining",
@@ -691,10 +718,12 @@ class Rolling(ControllerCase):
         }
         out = StringIO()
         bar = Bar(Console(file=out, force_terminal=True, width=120))
-        bar.update(record, {"b": 3})
-        bar.close()
+        bar.update(record, {"b": 3}, {})
         self.assertIn("1/2", out.getvalue())
         self.assertIn("b draining (3 calls left)", out.getvalue())
+        bar.update(record, {"b": 3}, {"b": "no room"})
+        bar.close()
+        self.assertIn("b queued (no room)", out.getvalue())
         self.assertIsInstance(rollingDisplayFor(True), Nothing)
         self.assertIsInstance(rollingDisplayFor(False), Lines)
 

@@ -51,6 +51,7 @@ class Shell(SSHChannel):
         super().__init__()
         self.opened = opened
         self.screen = b""
+        self.ended: Deferred[None] = Deferred()
         self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
 
     def channelOpen(self, data: bytes) -> None:
@@ -60,6 +61,12 @@ class Shell(SSHChannel):
         self.conn.sendRequest(self, b"pty-req", packRequest_pty_req(b"vt100", (24, 80, 0, 0), b""))
         ready = self.conn.sendRequest(self, b"shell", b"", wantReply=1)
         ready.addCallbacks(lambda _: self.opened.callback(self), self.opened.errback)
+
+    def closed(self) -> None:
+        """
+        See L{SSHChannel}.
+        """
+        self.ended.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -287,6 +294,20 @@ class Logins(TestCase):
         wrong = shell.shown(b"ZeroDivisionError")
         shell.write(b"1 / 0\r")
         self.assertIn(b"Traceback", await wrong)
+
+    async def test_quit(self) -> None:
+        """
+        C{quit()} ends the login, as Ctrl-D does, and is no error.
+        """
+        manhole = await self.start()
+        for word in (b"quit()", b"exit(1)", b"raise SystemExit", b"\x04"):
+            shell = await (await self.connect(manhole, self.key)).opened
+            shell.write(word + b"\r")
+            await shell.ended.addTimeout(30, IReactorTime(reactor))
+        shell = await (await self.connect(manhole, self.key)).opened
+        prompt = shell.shown(b"state: serving")
+        shell.write(b"show()\r")
+        await prompt
 
     async def test_ownNames(self) -> None:
         """

@@ -181,6 +181,34 @@ password = "x"
             ],
         )
 
+    def test_tdm(self) -> None:
+        """
+        A client's command has to be there, and be one that can be run.
+        """
+        program = self.folder / "way-out"
+        text = f"""
+[client]
+name = "client-110"
+listen = ["udp:5060:interface=127.0.0.1"]
+
+[[servers]]
+name = "server-102"
+address = "tcp:host=127.0.0.1:port=5060"
+
+[tdm]
+command = ["{program}", "--fast"]
+"""
+        wrong = ["tdm.command: expected a program that can be run, found ~/way-out"]
+        self.assertEqual(self.wrong(text, parseClient), wrong)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o600)
+        self.assertEqual(self.wrong(text, parseClient), wrong)
+        program.chmod(0o700)
+        self.assertEqual(self.wrong(text, parseClient), [])
+        program.unlink()
+        program.mkdir()
+        self.assertEqual(self.wrong(text, parseClient), wrong)
+
     def test_controller(self) -> None:
         makeOrderKey(self.folder / "order")
         text = """

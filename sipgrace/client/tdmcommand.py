@@ -210,6 +210,9 @@ class CommandRoute:
         target: Target | None = None
         if not trouble:
             target, trouble = self._targetOf(asked.said)
+        elif not os.access(self._command[0], os.X_OK):
+            # The child could not become it, and ended with status 1.
+            trouble = "there is no such file, or it may not be executed"
         if trouble:
             self.log.warn("{route}: no way out: {trouble}", route=self.description, trouble=trouble)
         found.callback(target)

@@ -49,9 +49,16 @@ def _node(node: Facts, reach: dict[str, tuple[int, int]]) -> list[str]:
         whom = f"{active} of {count(known, 'client')}" if known else "-"
     else:
         peers = standing.get("peers", ())
-        whom = f"{sum(bool(peer['active']) for peer in peers)} of {count(len(peers), 'server')}"
+        whom = f"{sum(_reaches(peer) for peer in peers)} of {count(len(peers), 'server')}"
     labels = " ".join(f"{name}={value}" for name, value in sorted(node["labels"].items()))
     return [node["name"], node["role"], node["group"], state, str(standing.get("waiting", "-")), whom, labels]
+
+
+def _reaches(entry: Facts) -> bool:
+    """
+    Whether a client sends calls to a server: not where it was told to skip it, though that may well be up.
+    """
+    return bool(entry["active"]) and not entry.get("skipped")
 
 
 def _troubles(view: Facts) -> list[str]:
@@ -71,7 +78,7 @@ def shown(view: Facts) -> str:
     for entry in view["mesh"]:
         if not entry["old"]:
             active, known = reach.get(entry["server"], (0, 0))
-            reach[entry["server"]] = (active + bool(entry["active"]), known + 1)
+            reach[entry["server"]] = (active + _reaches(entry), known + 1)
     heads = ["NODE", "ROLE", "GROUP", "STATE", "CALLS", "REACHES", "LABELS"]
     nodes = sorted(view["nodes"], key=lambda node: (node["role"] != "server", node["name"]))
     lines = table(heads, [_node(node, reach) for node in nodes]) if nodes else ["no node has linked up yet"]

@@ -145,6 +145,7 @@ class _Waiting:
         self._record: dict[str, Any] = {}
         self._early: dict[str, dict[str, Any]] = {}
         self._calls: dict[str, int] = {}
+        self._queued: dict[str, str] = {}
         self._over: Deferred[None] = Deferred()
 
     async def outcome(self, reactor: Any, body: dict[str, Any]) -> Outcome:
@@ -180,6 +181,13 @@ class _Waiting:
             self._calls[notice["node"]] = (facts.get("standing") or {}).get("waiting", 0)
             if self._record:
                 self._show()
+        elif kind == "order" and facts["order"]["kind"] == "drain":
+            # While it waits for the budget it is the budget's business, and the server serves.
+            self._queued.pop(facts["node"], None)
+            if facts["outcome"] == "queued" and facts["rolling"] and facts["text"]:
+                self._queued[facts["node"]] = facts["text"]
+            if self._record:
+                self._show()
         elif kind == "hello" and not notice["resumed"] and self._record:
             path = f"rollings/{segment(self._record['id'])}"
             Deferred.fromCoroutine(self._controller.ask("GET", path)).addCallbacks(
@@ -195,7 +203,7 @@ class _Waiting:
     def _show(self) -> None:
         # When nobody looks on any more, that is no reason to wait no longer.
         with suppress(OSError):
-            self._display.update(self._record, self._calls)
+            self._display.update(self._record, self._calls, self._queued)
 
     def _lost(self, why: str) -> None:
         if not self._over.called:

@@ -22,10 +22,11 @@ class RollingDisplay(Protocol):
     Something that shows how it goes.
     """
 
-    def update(self, record: Facts, waiting: Mapping[str, int], /) -> None:
+    def update(self, record: Facts, waiting: Mapping[str, int], queued: Mapping[str, str], /) -> None:
         """
         @param record: see L{sipgrace.controller.facts.RollingRecord}.
         @param waiting: by node, the calls that it has left.
+        @param queued: by node whose drain waits for the budget, why it has no room.
         """
 
     def close(self) -> None:
@@ -41,14 +42,16 @@ def done(record: Facts) -> int:
     return sum(record["steps"].get(name) == "done" for name in record["servers"])
 
 
-def underWay(record: Facts, waiting: Mapping[str, int]) -> str:
+def underWay(record: Facts, waiting: Mapping[str, int], queued: Mapping[str, str]) -> str:
     """
-    Those that are neither done nor to come: C{server-102 draining (3 calls left)}.
+    Those that are neither done nor to come: C{server-102 draining (3 calls left)}, or C{queued}.
     """
     parts = []
     for name in record["servers"]:
         step = record["steps"].get(name, "waiting")
-        if step not in ("waiting", "done"):
+        if step == "draining" and name in queued:
+            parts.append(f"{name} queued ({queued[name]})")
+        elif step not in ("waiting", "done"):
             calls = (
                 f" ({count(waiting[name], 'call')} left)" if step == "draining" and name in waiting else ""
             )
@@ -56,14 +59,16 @@ def underWay(record: Facts, waiting: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def rollingLine(record: Facts) -> str:
+def rollingLine(record: Facts, queued: Mapping[str, str] | None = None) -> str:
     """
     One line of how it stands.
+
+    @param queued: see L{RollingDisplay.update}.
     """
     text = (
         f"{record['id']}: {record['progress']}, {done(record)} of {count(len(record['servers']), 'server')}"
     )
-    now = underWay(record, {})
+    now = underWay(record, {}, queued or {})
     if now:
         text += f"; {now}"
     return f"{text}: {record['text']}" if record["text"] else text
@@ -77,11 +82,11 @@ class Lines:
     def __init__(self) -> None:
         self._last = ""
 
-    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+    def update(self, record: Facts, waiting: Mapping[str, int], queued: Mapping[str, str]) -> None:
         """
         See L{RollingDisplay}.
         """
-        line = rollingLine(record)
+        line = rollingLine(record, queued)
         if line != self._last:
             self._last = line
             click.echo(line)
@@ -105,7 +110,7 @@ class Bar:
         self._task = self._progress.add_task("", total=None, now="")
         self._progress.start()
 
-    def update(self, record: Facts, waiting: Mapping[str, int]) -> None:
+    def update(self, record: Facts, waiting: Mapping[str, int], queued: Mapping[str, str]) -> None:
         """
         See L{RollingDisplay}.
         """
@@ -114,7 +119,7 @@ class Bar:
             description=record["progress"],
             total=len(record["servers"]),
             completed=done(record),
-            now=underWay(record, waiting),
+            now=underWay(record, waiting, queued),
             refresh=True,
         )
 

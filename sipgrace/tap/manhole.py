@@ -5,6 +5,7 @@ An SSH login for operators, with the orders of the role as Python functions.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,13 @@ class _Interpreter(ManholeInterpreter):
             # A failure has been shown; without this it would be logged as one that nobody has seen.
             obj.addErrback(lambda _: None)
 
+    def runcode(self, code: Any) -> None:
+        try:
+            ManholeInterpreter.runcode(self, code)
+        except SystemExit:
+            # The end of this login, and of nothing else.
+            self.handler.handle_QUIT()
+
     def excepthook(
         self, excType: type[BaseException], excValue: BaseException, excTraceback: TracebackType
     ) -> None:
@@ -108,7 +116,9 @@ class _Interpreter(ManholeInterpreter):
 class _Prompt(ColoredManhole):
     def connectionMade(self) -> None:
         ColoredManhole.connectionMade(self)
-        self.interpreter = _Interpreter(self, self.namespace)
+        # Python's own would close the standard input of the whole process.
+        names = {"quit": sys.exit, "exit": sys.exit, **(self.namespace or {})}
+        self.interpreter = _Interpreter(self, names)
 
 
 def _listen(

@@ -47,6 +47,11 @@ class Paths:
         report = getattr(config, "report", None)
         if report is not None and not (report.dir.is_dir() and os.access(report.dir, os.W_OK | os.X_OK)):
             self.wrong.append(f"report.dir: expected a folder that can be written to, found {report.dir}")
+        tdm = getattr(config, "tdm", None)
+        if tdm is not None and tdm.command:
+            path = Path(tdm.command[0])
+            if not (path.is_file() and os.access(path, os.X_OK)):
+                self.wrong.append(f"tdm.command: expected a program that can be run, found {path}")
         manhole = getattr(config, "manhole", None)
         if manhole is not None:
             self._manhole(manhole)
