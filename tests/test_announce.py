@@ -923,6 +923,17 @@ class Many(SynchronousTestCase):
         self.server.tick()
         self.assertEqual(self.server.announcer.notified - before, len(self.clients) + BATCH)
 
+    def test_oneFailsInTurn(self) -> None:
+        """
+        That one cannot be told keeps no other from it.
+        """
+        self.clients[0].association.twin.send = lambda data: 1 / 0
+        self.server.drain()
+        self.server.tick()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.count("503 S"), len(self.clients) - 1)
+        self.assertEqual(self.server.announcer.status()["untold"], 0)
+
     def test_lostMeanwhile(self) -> None:
         """
         Who has gone before its turn is skipped.

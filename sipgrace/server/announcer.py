@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from os import urandom
 from typing import Final
 
@@ -192,8 +193,13 @@ class Announcer:
     def _tellSome(self) -> None:
         self._turn = None
         waiting = self._waiting
-        for _ in range(min(BATCH, len(waiting))):
-            self._notify(next(iter(waiting)))
+        for subscription in list(islice(waiting, BATCH)):
+            # To tell one may be the end of another.
+            if subscription in waiting:
+                try:
+                    self._notify(subscription)
+                except Exception:
+                    self.log.failure("{client} could not be told", client=subscription.name)
         if waiting:
             self._turn = self._clock.callLater(0, self._tellSome)
 
