@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
+
 from sipgrace.controller.facts import Person, ScheduleRecord
 from sipgrace.controller.schedules import nextOf
 from sipgrace.controller.web.problems import problemOf
@@ -86,6 +89,41 @@ class Schedules(OrdersCase):
         self.assertEqual(self.all(), [])
         self.pass_(700)
         self.assertEqual(self.times(), 2)
+
+    def test_takenBackMeanwhile(self) -> None:
+        """
+        What becomes due while its removal is under way is not done any more, nor kept again.
+        """
+        record = self.add(cron="*/10 * * * *", values={"node": "server-102", "kind": "rehearse"})
+
+        def slowly(work: Any) -> Any:
+            # What was asked first is done first; only the answer takes a while.
+            def asked(value: Any) -> Deferred[None]:
+                work(value)
+                return deferLater(self.clock, 2, lambda: None)
+
+            return asked
+
+        self.store.putSchedule = slowly(self.store.putSchedule)
+        self.store.removeSchedule = slowly(self.store.removeSchedule)
+        self.pass_(189)
+        gone = self.controller.unschedule(record.id, ALICE)
+        # 13:50.
+        self.pass_(5)
+        self.successResultOf(gone)
+        self.assertEqual((self.all(), self.node.obeyed), ([], []))
+        self.pass_(600)
+        self.assertEqual((self.all(), self.node.obeyed), ([], []))
+
+    def test_removalFails(self) -> None:
+        """
+        What the store could not remove is still there.
+        """
+        record = self.add(cron="*/10 * * * *", values={"node": "server-102", "kind": "drain"})
+        self.store.removeSchedule = lambda id: fail(StoreError("no answer"))
+        self.failureResultOf(self.controller.unschedule(record.id, ALICE), StoreError)
+        self.pass_(200)
+        self.assertEqual(self.times(), 1)
 
     def test_missedShortly(self) -> None:
         """

@@ -219,8 +219,15 @@ class Schedules:
             raise OrderRefused(f"it is seen to by {record.by}; take it back there")
         allow(person, Role(record.role), "to take this schedule back")
         await self._audit("unscheduled", who=person.name, id=id)
-        await self._store.removeSchedule(id)
-        self._mine.pop(id, None)
+        # Before anything is waited for: if it became due meanwhile, it would be kept again.
+        mine = self._mine.pop(id, None)
+        try:
+            await self._store.removeSchedule(id)
+        except StoreError:
+            if mine is not None:
+                self._mine[id] = mine
+                self._wait()
+            raise
         self._fleet.publish("schedule", "", {"id": id, "removed": True})
 
     async def prune(self, before: float) -> None:
@@ -300,5 +307,6 @@ class Schedules:
         if record.id in self._mine:
             changed = replace(record, next=nextOf(record, now))
             await self._store.putSchedule(changed)
-            self._mine[record.id] = changed
-            self._publish(changed, error)
+            if record.id in self._mine:
+                self._mine[record.id] = changed
+                self._publish(changed, error)

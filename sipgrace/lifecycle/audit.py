@@ -160,8 +160,8 @@ class AuditLog:
 class Refusals:
     """
     Which refusals are written down of those who may not give what they order: of each giver so many, and no
-    more, so that whoever sends such orders again and again does not fill the disk. (Whoever may is not bounded:
-    each order that can act is in the log before it does, whether it will fit or not.)
+    more, so that whoever sends such orders again and again does not fill the disk. (Whoever may is not
+    bounded: each order that can act is in the log before it does, whether it will fit or not.)
 
     @cvar MOST: how many of one giver within a L{WINDOW}.
     @cvar WINDOW: seconds.
