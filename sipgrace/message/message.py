@@ -313,7 +313,8 @@ class Message(HeaderFields):
         """
         @return: the message as it goes on the wire.
         """
-        return b"\r\n".join([self.startLine, *self.lines, b"", self.body])
+        # To copy all of it twice takes less time than to make a list for one join.
+        return b"%b\r\n%b\r\n\r\n%b" % (self.startLine, b"\r\n".join(self.lines), self.body)
 
 
 class Request(Message):
