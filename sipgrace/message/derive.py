@@ -57,12 +57,14 @@ def respond(
         raise ValueError("line break in the tag")
     lines: list[bytes] = []
     codes: list[int] = []
-    for place, code in enumerate(request.codes):
+    kept = request.codes
+    for place in range(len(kept)):
+        code = kept[place]
         if FROM <= code <= VIA:
             lines.append(request.lines[place])
             codes.append(code)
-    theTag: bytes = request.toTag
-    if status > 100 and not theTag:
+    theTag = request._toTag
+    if status > 100 and not request.toTag:
         theTag = toTag or stableTag(
             b"\n".join((request.branch, request.sentBy, request.callId, request.fromValue))
         )
@@ -81,7 +83,7 @@ def respond(
     response.status = status
     response.reason = reason
     response.lines = lines
-    response.codes = codes
+    response.codes = bytes(codes)
     response.body = b""
     response.branch = request.branch
     response.sentBy = request.sentBy
@@ -133,7 +135,7 @@ def _hopByHop(
     request.body = b""
     request.uri = invite.uri
     request.lines = lines
-    request.codes = codes
+    request.codes = bytes(codes)
     request.branch = invite.branch
     request.sentBy = invite.sentBy
     request.viaTransport = invite.viaTransport

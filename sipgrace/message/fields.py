@@ -4,7 +4,7 @@ The header fields of a message, kept as the lines they came in (RFC 3261 §7.3).
 
 from __future__ import annotations
 
-from sipgrace.message.names import CODES, LAST_READ, OTHER, codeOf
+from sipgrace.message.names import BYTES, CODES, LAST_READ, OTHER, codeOf, placeOf
 from sipgrace.message.scan import cutFirst, splitElements, unfold, valueOf
 from sipgrace.message.values import headerLine
 
@@ -17,18 +17,31 @@ class HeaderFields:
     stripped.
 
     @ivar lines: the header lines as they leave, each without its final CRLF; for this package alone.
-    @ivar codes: beside each line the code of its name; for this package alone.
+    @ivar codes: the code of the name of each line, a byte; for this package alone.
     """
 
     __slots__ = ("codes", "lines")
 
     lines: list[bytes]
-    codes: list[int]
+    codes: bytes
 
     def _read(self, code: int) -> None:
         """
         Called after the fields with this code have changed.
         """
+
+    def _put(self, place: int, line: bytes, code: int) -> None:
+        """
+        Puts a line before that which stands there.
+        """
+        codes = self.codes
+        self.lines.insert(place, line)
+        self.codes = codes[:place] + BYTES[code] + codes[place:] if place else BYTES[code] + codes
+
+    def _drop(self, place: int) -> None:
+        codes = self.codes
+        del self.lines[place]
+        self.codes = codes[:place] + codes[place + 1 :] if place else codes[1:]
 
     def _places(self, name: bytes) -> list[int]:
         """
@@ -56,17 +69,15 @@ class HeaderFields:
         if code == OTHER:
             places = self._places(name)
             return places[0] if places else -1
-        return self.codes.index(code) if code in self.codes else -1
+        return placeOf(code, self.codes)
 
     def get(self, name: bytes) -> bytes | None:
         """
         @return: the value of the first field of that name, C{None} when there is none.
         """
         code = CODES.get(name, OTHER)
-        if code != OTHER:
-            return valueOf(self.lines[self.codes.index(code)]) if code in self.codes else None
-        places = self._places(name)
-        return valueOf(self.lines[places[0]]) if places else None
+        place = placeOf(code, self.codes) if code != OTHER else self._place(name)
+        return valueOf(self.lines[place]) if place >= 0 else None
 
     def getAll(self, name: bytes) -> list[bytes]:
         """
@@ -89,13 +100,7 @@ class HeaderFields:
         @return: whether there is a field of that name.
         """
         code = CODES.get(name, OTHER)
-        if code == OTHER:
-            return bool(self._places(name))
-        # Compiled, this is much faster than to look for an object in a list.
-        for other in self.codes:  # noqa: SIM110 (any() makes a generator)
-            if other == code:
-                return True
-        return False
+        return placeOf(code, self.codes) >= 0 if code != OTHER else bool(self._places(name))
 
     def holds(self, name: bytes, part: bytes) -> bool:
         """
@@ -106,8 +111,9 @@ class HeaderFields:
         lines = self.lines
         if code == OTHER:
             return any(part in lines[place] for place in self._places(name))
-        for place, other in enumerate(self.codes):  # noqa: SIM110 (any() makes a generator)
-            if other == code and part in lines[place]:
+        codes = self.codes
+        for place in range(len(codes)):  # noqa: SIM110 (any() makes a generator)
+            if codes[place] == code and part in lines[place]:
                 return True
         return False
 
@@ -122,12 +128,11 @@ class HeaderFields:
         places = self._places(name) if self.has(name) else None
         if not places:
             self.lines.append(line)
-            self.codes.append(codeOf(name))
+            self.codes += BYTES[codeOf(name)]
         else:
             self.lines[places[0]] = line
             for place in reversed(places[1:]):
-                del self.lines[place]
-                del self.codes[place]
+                self._drop(place)
         self._read(codeOf(name))
 
     def add(self, name: bytes, value: bytes) -> None:
@@ -138,7 +143,7 @@ class HeaderFields:
         """
         code = codeOf(name)
         self.lines.append(headerLine(name, value))
-        self.codes.append(code)
+        self.codes += BYTES[code]
         if code <= LAST_READ:
             self._read(code)
 
@@ -149,7 +154,7 @@ class HeaderFields:
         @param code: that of its name, see L{codeOf}.
         """
         self.lines.append(line)
-        self.codes.append(code)
+        self.codes += BYTES[code]
 
     def insert(self, name: bytes, value: bytes) -> None:
         """
@@ -158,9 +163,7 @@ class HeaderFields:
         @raise ValueError: where the value holds a line break.
         """
         line = headerLine(name, value)
-        place = max(self._place(name), 0)
-        self.lines.insert(place, line)
-        self.codes.insert(place, codeOf(name))
+        self._put(max(self._place(name), 0), line, codeOf(name))
         self._read(codeOf(name))
 
     def remove(self, name: bytes) -> None:
@@ -168,8 +171,7 @@ class HeaderFields:
         Drops all fields of that name.
         """
         for place in reversed(self._places(name)):
-            del self.lines[place]
-            del self.codes[place]
+            self._drop(place)
         self._read(codeOf(name))
 
     def popFirst(self, name: bytes) -> bytes | None:
@@ -197,6 +199,5 @@ class HeaderFields:
         if rest:
             self.lines[place] = name + b": " + rest
         else:
-            del self.lines[place]
-            del self.codes[place]
+            self._drop(place)
         return unfold(first)

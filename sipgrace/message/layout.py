@@ -48,7 +48,7 @@ class Layout:
     nothing is there twice that may not be.
 
     @ivar names: as they stand in the message, each with its colon.
-    @ivar codes: the code of each; to be copied before it is changed.
+    @ivar codes: the code of each, a byte.
     @ivar via: the place of the first Via; C{viaValue} is where the value begins in its line. The others
         likewise; -1 where there is none.
     """
@@ -71,7 +71,7 @@ class Layout:
     )
 
     names: list[bytes]
-    codes: list[int]
+    codes: bytes
     via: int
     viaValue: int
     source: int
@@ -85,7 +85,7 @@ class Layout:
     forwards: int
     route: int
 
-    def __init__(self, names: list[bytes], codes: list[int]) -> None:
+    def __init__(self, names: list[bytes], codes: bytes) -> None:
         """
         @raise ParseError: where a field is missing or doubled.
         """
@@ -142,7 +142,7 @@ def readLayout(lines: list[bytes], limits: Limits) -> tuple[list[bytes], list[by
             codes.append(code)
     else:
         joined = lines
-    layout = Layout([name + b":" for name, _ in pairs], codes)
+    layout = Layout([name + b":" for name, _ in pairs], bytes(codes))
     if len(joined) != len(lines):
         return joined, [name + b":" + unfold(value) for name, value in pairs], layout
     if len(lines) <= _MEMO_LINES and sum(map(len, layout.names)) <= _MEMO_NAMES:

@@ -11,6 +11,7 @@ from typing import Final
 
 from sipgrace.message.fields import HeaderFields
 from sipgrace.message.names import (
+    BYTES,
     CALL_ID,
     CONTENT_LENGTH,
     CSEQ,
@@ -21,6 +22,7 @@ from sipgrace.message.names import (
     TO,
     VIA,
     codeOf,
+    placeOf,
 )
 from sipgrace.message.scan import tagIn, valueOf
 from sipgrace.message.status import reasonOf
@@ -91,10 +93,10 @@ class Message(HeaderFields):
         """
         self.startLine = startLine
         self.lines = [headerLine(name, value) for name, value in headers]
-        self.codes = [codeOf(name) for name, _ in headers]
+        self.codes = bytes([codeOf(name) for name, _ in headers])
         if CONTENT_LENGTH not in self.codes:
             self.lines.append(b"Content-Length: %d" % len(body))
-            self.codes.append(CONTENT_LENGTH)
+            self.codes += BYTES[CONTENT_LENGTH]
         self.body = body
         for code in range(LAST_READ + 1):
             self._read(code)
@@ -105,9 +107,9 @@ class Message(HeaderFields):
         """
         if code > LAST_READ:
             return
-        codes = self.codes
-        there = code in codes
-        value = valueOf(self.lines[codes.index(code)]) if there else b""
+        place = placeOf(code, self.codes)
+        there = place >= 0
+        value = valueOf(self.lines[place]) if there else b""
         if code == VIA:
             self.branch, self.sentBy, self.viaTransport = readTopVia(value) if there else (b"", b"", b"")
         elif code == ROUTE:
@@ -162,8 +164,8 @@ class Message(HeaderFields):
         return tag
 
     def _tagAt(self, code: int) -> bytes:
-        codes = self.codes
-        return tagIn(self.lines[codes.index(code)]) if code in codes else b""
+        place = placeOf(code, self.codes)
+        return tagIn(self.lines[place]) if place >= 0 else b""
 
     def pushVia(self, value: bytes) -> None:
         """
@@ -187,19 +189,13 @@ class Message(HeaderFields):
         self.branch = branch
         self.sentBy = sentBy
         self.viaTransport = transport
-        place = max(self._viaPlace(), 0)
-        self.lines.insert(place, line)
-        self.codes.insert(place, VIA)
+        self._put(max(self._viaPlace(), 0), line, VIA)
 
     def _viaPlace(self) -> int:
         """
         Where the first Via stands, -1 when there is none.
         """
-        codes = self.codes
-        # As a rule it comes first.
-        if codes and codes[0] == VIA:
-            return 0
-        return codes.index(VIA) if VIA in codes else -1
+        return placeOf(VIA, self.codes)
 
     def popVia(self, likely: Message | None = None) -> None:
         """
@@ -229,8 +225,8 @@ class Message(HeaderFields):
             name = b"Via" if first.startswith(b"Via:") else first[: first.index(b":")]
             line = lines[place] = name + b": " + rest
         else:
-            del lines[place]
-            del codes[place]
+            self._drop(place)
+            codes = self.codes
             # As a rule the next one follows at once.
             if place == len(codes) or codes[place] != VIA:
                 self._read(VIA)
@@ -248,11 +244,7 @@ class Message(HeaderFields):
         """
         Whether there is a single Via, as in the requests of users.
         """
-        count = 0
-        for code in self.codes:
-            if code == VIA:
-                count += 1
-        return count == 1 and 0x2C not in self.lines[self._viaPlace()]
+        return self.codes.count(VIA) == 1 and 0x2C not in self.lines[self._viaPlace()]
 
     def markReceived(self, host: bytes, port: int) -> None:
         """
@@ -278,11 +270,11 @@ class Message(HeaderFields):
         @param count: 0 to 255.
         """
         self.maxForwards = count
-        for place, code in enumerate(self.codes):
-            if code == MAX_FORWARDS:
-                self.lines[place] = _HOPS[count]
-                return
-        self.addLine(MAX_FORWARDS, _HOPS[count])
+        place = placeOf(MAX_FORWARDS, self.codes)
+        if place >= 0:
+            self.lines[place] = _HOPS[count]
+        else:
+            self.addLine(MAX_FORWARDS, _HOPS[count])
 
     def ensureContentLength(self) -> None:
         """
@@ -295,7 +287,7 @@ class Message(HeaderFields):
     def _copyInto(self, other: Message) -> None:
         other.startLine = self.startLine
         other.lines = self.lines[:]
-        other.codes = self.codes[:]
+        other.codes = self.codes
         other.body = self.body
         other.branch = self.branch
         other.sentBy = self.sentBy

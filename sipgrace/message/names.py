@@ -1,7 +1,7 @@
 """
 Header field names. Each known name has a small integer, its code; a message keeps the codes of its
-header lines beside the lines. The codes of what the parser reads at once come first, in the order
-that lets it check them all by one comparison of the sorted codes.
+header lines beside the lines, a byte each. The codes of what the parser reads at once come first, in
+the order that lets it check them all by one comparison of the sorted codes.
 """
 
 from __future__ import annotations
@@ -107,6 +107,11 @@ _TABLE: Final = (
     (b"WWW-Authenticate", b""),
 )
 
+BYTES: Final = [bytes((code,)) for code in range(256)]
+"""
+Each code as the byte that stands for it beside the lines of a message.
+"""
+
 _MEMO_BOUND: Final = 4096
 _MEMO_NAME: Final = 64
 
@@ -168,3 +173,14 @@ def codeOfReceived(name: bytes) -> int:
     if len(CODES) < _MEMO_BOUND and len(name) <= _MEMO_NAME:
         CODES[name] = code
     return code
+
+
+def placeOf(code: int, codes: bytes) -> int:
+    """
+    @return: where the code comes first among these, -1 where it does not.
+    """
+    # Compiled, this is much faster than to have them searched.
+    for place in range(len(codes)):
+        if codes[place] == code:
+            return place
+    return -1

@@ -99,7 +99,7 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message: Message
     message = _readStatusLine(startLine) if startLine[:8] == b"SIP/2.0 " else _readRequestLine(startLine)
     message.lines = lines
-    message.codes = layout.codes[:]
+    message.codes = layout.codes
     message.branch, message.sentBy, message.viaTransport = readViaLine(plain[layout.via], layout.viaValue)
     message.callId = callId = plain[layout.callId][layout.callIdValue :].strip()
     if not callId:
