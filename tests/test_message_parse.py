@@ -118,9 +118,9 @@ class ParseTests(RefusalCase):
         The quick way, which a message takes whose like was met before, and the slow way read the same.
         """
         for data in (INVITE, RINGING):
-            layouts.clear()
+            layouts[:] = [None] * len(layouts)
             slow = parse(data)
-            self.assertEqual(len(layouts), 1)
+            self.assertEqual(sum(layout is not None for layout in layouts), 1)
             quick = parse(data)
             for name in ATTRIBUTES[type(slow)]:
                 self.assertEqual(getattr(quick, name), getattr(slow, name), name)
@@ -145,7 +145,7 @@ class ParseTests(RefusalCase):
         for number in range(6000):
             parse(changed(b"X-Own: yes", b"X-Own-%d: yes" % number))
         self.assertLessEqual(len(CODES), 4096)
-        self.assertLessEqual(len(layouts), 512)
+        self.assertEqual(len(layouts), 1024)
         for number in range(3000):
             parse(changed(b"pc33.example.com:5060", b"h%d.example.com" % number))
         self.assertEqual(parse(INVITE).sentBy, b"pc33.example.com:5060")

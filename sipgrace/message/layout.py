@@ -25,7 +25,7 @@ from sipgrace.message.names import (
 )
 from sipgrace.message.scan import unfold
 
-__all__ = ["Layout", "layouts", "readLayout"]
+__all__ = ["Layout", "layouts", "lookOf", "readLayout"]
 
 _NAMES: Final = {
     CONTENT_LENGTH: "Content-Length",
@@ -37,7 +37,6 @@ _NAMES: Final = {
     VIA: "Via",
 }
 
-_MEMO_BOUND: Final = 512
 _MEMO_LINES: Final = 40
 _MEMO_NAMES: Final = 1024
 
@@ -111,12 +110,25 @@ class Layout:
         self.route = codes.index(ROUTE) if ROUTE in codes else -1
 
 
-layouts: Final[dict[tuple[int, bytes, bytes], Layout]] = {}
+layouts: Final[list[Layout | None]] = [None] * 1024
 """
-What tells messages apart quickly (the number of header lines, and how the second and the last but one
-begin) → the layout met last, of messages without folded lines. Emptied when it is full. Whoever takes
-one from here must compare the names.
+At L{lookOf} of their lines: the layout met last of messages that look like that, if these had no folded
+lines. Whoever takes one from here must compare the names, and their number.
 """
+
+
+def lookOf(lines: list[bytes]) -> int:
+    """
+    What tells messages apart quickly: how many header lines there are, and how a few of them begin.
+
+    @param lines: two or more, none of them empty where it counts.
+    @raise IndexError: where that is not so.
+    """
+    second = lines[1]
+    middle = lines[len(lines) >> 1]
+    last = lines[-2]
+    look = len(lines) * 293 + second[0] * 31 + second[1] * 7 + last[0] * 61 + last[1] * 17 + middle[0] * 101
+    return look & 1023
 
 
 def readLayout(lines: list[bytes], limits: Limits) -> tuple[list[bytes], list[bytes], Layout]:
@@ -146,9 +158,7 @@ def readLayout(lines: list[bytes], limits: Limits) -> tuple[list[bytes], list[by
     if len(joined) != len(lines):
         return joined, [name + b":" + unfold(value) for name, value in pairs], layout
     if len(lines) <= _MEMO_LINES and sum(map(len, layout.names)) <= _MEMO_NAMES:
-        if len(layouts) >= _MEMO_BOUND:
-            layouts.clear()
-        layouts[(len(lines), lines[1][:8], lines[-2][:8])] = layout
+        layouts[lookOf(lines)] = layout
     return lines, lines, layout
 
 

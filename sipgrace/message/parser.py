@@ -10,11 +10,11 @@ import re
 from typing import Final
 
 from sipgrace.errors import ParseError
-from sipgrace.message.layout import Layout, layouts, readLayout
+from sipgrace.message.layout import Layout, layouts, lookOf, readLayout
 from sipgrace.message.limits import LIMITS, Limits
 from sipgrace.message.message import Message, Request, Response
 from sipgrace.message.refuse import answerTo
-from sipgrace.message.scan import quotesBalanced, valueOf
+from sipgrace.message.scan import quotesBalanced, valueFrom, valueOf
 from sipgrace.message.topvia import readViaLine
 from sipgrace.message.uri import SIPURI, parseURI
 from sipgrace.message.values import METHODS, isToken, readContentLength, readCSeq, readMaxForwards
@@ -87,7 +87,10 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
         _checkLengths(lines, limits)
     startLine = lines.pop(0)
     plain = lines
-    known = layouts.get((len(lines), lines[1][:8], lines[-2][:8])) if len(lines) > 1 else None
+    try:
+        known = layouts[lookOf(lines)]
+    except IndexError:
+        known = None
     if known is not None and _fits(lines, known):
         layout = known
     else:
@@ -101,7 +104,7 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message.lines = lines
     message.codes = layout.codes
     message.branch, message.sentBy, message.viaTransport = readViaLine(plain[layout.via], layout.viaValue)
-    message.callId = callId = plain[layout.callId][layout.callIdValue :].strip()
+    message.callId = callId = valueFrom(plain[layout.callId], layout.callIdValue)
     if not callId:
         raise ParseError("Empty From, To or Call-ID header field")
     _checkParty(plain[layout.source], layout.sourceValue)
@@ -143,9 +146,11 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
 
 def _fits(lines: list[bytes], layout: Layout) -> bool:
     """
-    Whether the lines begin with the names of the layout, in its order; as many as the lines it has.
+    Whether the lines begin with the names of the layout, in its order, and are as many.
     """
     names = layout.names
+    if len(names) != len(lines):
+        return False
     for place, line in enumerate(lines):  # noqa: SIM110 (all() makes a generator)
         if not line.startswith(names[place]):
             return False

@@ -10,7 +10,17 @@ from typing import Final
 
 from sipgrace.errors import ParseError
 
-__all__ = ["QUOTED", "cutFirst", "quotesBalanced", "splitElements", "tagIn", "tagOf", "unfold", "valueOf"]
+__all__ = [
+    "QUOTED",
+    "cutFirst",
+    "quotesBalanced",
+    "splitElements",
+    "tagIn",
+    "tagOf",
+    "unfold",
+    "valueFrom",
+    "valueOf",
+]
 
 # A quoted string that is never closed matches to the end, so that nothing is scanned twice.
 _SEPARATORS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|<[^<>]*>|,', re.DOTALL)
@@ -34,6 +44,18 @@ def valueOf(line: bytes) -> bytes:
     @return: what follows its colon, unfolded and stripped.
     """
     return unfold(line.partition(b":")[2])
+
+
+def valueFrom(line: bytes, start: int) -> bytes:
+    """
+    @param line: one header line, not folded.
+    @param start: the place after its colon.
+    @return: what follows, stripped.
+    """
+    # As a rule there is one blank before it and none behind.
+    if len(line) > start + 1 and line[start] == 0x20 and line[start + 1] > 0x20 and line[-1] > 0x20:
+        return line[start + 1 :]
+    return line[start:].strip()
 
 
 def _closed(quoted: bytes) -> bool:
