@@ -750,7 +750,8 @@ class MemoryTests(SynchronousTestCase):
         the callee repeats is passed on nevertheless, by the way it would have taken before; what cannot be is
         dropped.
         """
-        for heard in (None, []):
+        none: list[tuple[int, object]] = []
+        for heard in (None, none):
             rig = ProxyRig(caller=b"UDP", callee=b"UDP")
             if heard is not None:
                 rig.core.heard = lambda response, target, heard=heard: heard.append(
@@ -764,9 +765,10 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual((counts["inviteServers"], counts["inviteClients"]), (1, 1))
             rig.take()
             rig.core.marks = lambda response, association: response.add(b"Marked", b"yes")
-            invite = next(message for message in rig.lines["a"].sent if message.method == b"INVITE")
+            invite = rig.lines["a"].last(b"INVITE")
             rig.receive(makeResponse(invite, 200, toTag=b"another"), "a")
             again = rig.lines["caller"].sent[-1]
+            assert isinstance(again, Response)
             self.assertEqual((again.status, again.toTag, again.get(b"Marked")), (200, b"another", b"yes"))
             self.assertEqual(rig.take(), ["caller 200"])
             theirs = b"Via: " + invite.elements(b"Via")[1] + b"\r\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: These neither begin a dialog nor change where its parties are; all others, unknown ones too, may
 #: (RFC 3261 §16.6 step 4).
-_NO_DIALOG = frozenset((b"BYE", b"INFO", b"MESSAGE", b"OPTIONS", b"PRACK", b"PUBLISH", b"REGISTER"))
+_NO_DIALOG: Final = frozenset((b"BYE", b"INFO", b"MESSAGE", b"OPTIONS", b"PRACK", b"PUBLISH", b"REGISTER"))
 
 
 class Onward:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zope.interface import classImplements
 
@@ -23,10 +23,10 @@ from sipgrace.transaction.noninviteserver import NonInviteServer
 if TYPE_CHECKING:
     from sipgrace.proxy.core import ProxyCore
 
-_NO_TARGETS: Iterator[Target] = iter(())
+_NO_TARGETS: Final[Iterator[Target]] = iter(())
 
 #: Why a branch is taken back when another one was answered (RFC 3326 §3.1): no missed call.
-_ELSEWHERE = b'SIP;cause=200;text="Call completed elsewhere"'
+_ELSEWHERE: Final = b'SIP;cause=200;text="Call completed elsewhere"'
 
 
 class ResponseContext:
@@ -52,7 +52,7 @@ class ResponseContext:
     @ivar acceptedAt: when it was taken, in seconds of the clock.
     @ivar progressAt: when the last branch began or had its last provisional response (Timer C counts from
         there).
-    @ivar arrived: whether its final response is taken to have arrived over an unreliable transport.
+    @ivar arrived: whether its final response is taken to have arrived, or will be when it has left.
     @ivar settled: whether it has left the ledger.
     @ivar mergeKey: under what copies of it are looked for, C{None} where they are not.
     """
@@ -102,7 +102,7 @@ class ResponseContext:
         self.finalStatus = 0
         self.cancelled = False
         self.recalled = False
-        self.arrived = False
+        self.arrived: bool = self.association.reliable
         self.settled = False
         self.mergeKey: tuple[bytes, bytes, int, bytes] | None = None
         self.acceptedAt = self.progressAt = core.clock.seconds()
@@ -320,7 +320,7 @@ class ResponseContext:
             if not self.isInvite:
                 # Nothing more can come of them, and this may have to stay for its 32 s.
                 self.branches.clear()
-            if not self.association.reliable and (response.status < 300 or not self.isInvite):
+            if not self.arrived and (response.status < 300 or not self.isInvite):
                 self.core.quiet.set(self)
             if response.status >= 300:
                 # Its sender may try again; after a 2xx a copy would ring twice.
@@ -353,7 +353,7 @@ class ResponseContext:
         """
         Leaves the ledger if nothing can be asked of us for this request any more.
         """
-        if self.finalStatus and (self.arrived or self.association.reliable):
+        if self.finalStatus and self.arrived:
             self._settleIfBranchesDone()
 
     def _settleIfBranchesDone(self) -> None:

@@ -59,6 +59,7 @@ class InviteServer:
 
     @ivar request: the INVITE, C{None} once its final response has left.
     @ivar association: where it came from and where its responses go.
+    @ivar reliable: whether that is so of its transport.
     @ivar user: who is told when it ends; may be set at any time.
     @ivar finalStatus: the status of the final response that has left; 0 until then.
     @ivar state: one of this module's constants.
@@ -67,13 +68,13 @@ class InviteServer:
 
     __slots__ = (
         "_interval", "_key", "_last", "_layer",
-        "answerTag", "association", "finalStatus", "legacy", "request", "state", "user",
+        "answerTag", "association", "finalStatus", "legacy", "reliable", "request", "state", "user",
     )  # fmt: skip
 
     def __init__(
         self,
         layer: TransactionLayer,
-        key: tuple[object, ...],
+        key: bytes,
         request: Request,
         association: IAssociation,
         legacy: bool = False,
@@ -84,6 +85,7 @@ class InviteServer:
         self._interval = 0.0
         self.request: Request | None = request
         self.association = association
+        self.reliable: bool = association.reliable
         self.user: IServerTransactionUser | None = None
         self.finalStatus = 0
         self.state = TRYING
@@ -106,7 +108,7 @@ class InviteServer:
             if status < 200:
                 if self.state <= PROCEEDING:
                     self.state = PROCEEDING
-                    if not self.association.reliable:
+                    if not self.reliable:
                         self._last = data
                 return
             # The state is looked at anew, for sending may have ended the association.
@@ -124,7 +126,7 @@ class InviteServer:
             self.state = COMPLETED
             if self.legacy:
                 self.answerTag = response.toTag
-            if not self.association.reliable:
+            if not self.reliable:
                 self._last = data
                 self._interval = layer.values.g
                 layer.timers.after(layer.values.g, self._timerG)
@@ -145,7 +147,7 @@ class InviteServer:
         """
         state = self.state
         if state == COMPLETED:
-            if self.association.reliable:
+            if self.reliable:
                 self._end("done")
             else:
                 self.state = CONFIRMED

@@ -57,12 +57,13 @@ class TransactionLayer:
         self.values = Timers() if values is None else values
         self.limit = limit
         self.shed = 0
-        # Made by the peer: branch and sent-by (and method), or what RFC 2543 compares.
-        self.inviteServers: dict[tuple[object, ...], InviteServer] = {}
-        self.servers: dict[tuple[object, ...], NonInviteServer] = {}
-        # Made by us: the branch is unique.
+        # Made by the peer: branch and sent-by (and method), or what RFC 2543 compares; each one string, which
+        # takes less room than several, and is hashed faster.
+        self.inviteServers: dict[bytes, InviteServer] = {}
+        self.servers: dict[bytes, NonInviteServer] = {}
+        # Made by us: the branch is unique, but for a CANCEL, which has that of its INVITE.
         self.inviteClients: dict[bytes, InviteClient] = {}
-        self.clients: dict[tuple[bytes, bytes], NonInviteClient] = {}
+        self.clients: dict[bytes, NonInviteClient] = {}
         # What most calls set; the other timers are the queue's own.
         values = self.values
         self.firstA = timers.timer(values.a, InviteClient.unanswered)
@@ -80,17 +81,18 @@ class TransactionLayer:
         C{requestReceived}: they are logged, and the request is answered 500.
         """
         if isinstance(message, Response):
-            branch = message.branch
             method = message.cseqMethod
-            client: InviteClient | NonInviteClient | None
             if method == b"INVITE":
-                client = self.inviteClients.get(branch)
+                invite = self.inviteClients.get(message.branch)
+                if invite is not None:
+                    invite.responseReceived(message, association)
+                    return
             else:
-                client = self.clients.get((branch, method))
-            if client is not None:
-                client.responseReceived(message, association)
-            else:
-                self.user.responseReceived(message, association)
+                client = self.clients.get(message.branch)
+                if client is not None and client.method == method:
+                    client.responseReceived(message, association)
+                    return
+            self.user.responseReceived(message, association)
             return
         method = message.method
         if method == b"INVITE":
@@ -120,11 +122,10 @@ class TransactionLayer:
             return invite
         if method == b"ACK":
             raise ValueError("an ACK makes no transaction: give it to the association")
-        key = (request.branch, method)
-        if key in self.clients:
-            raise ValueError(f"a request with the branch and method {key!r} is under way already")
+        if request.branch in self.clients:
+            raise ValueError(f"a request with the branch {request.branch!r} is under way already")
         client = NonInviteClient(self, request, association, user)
-        self.clients[key] = client
+        self.clients[request.branch] = client
         client.start()
         return client
 
@@ -146,8 +147,8 @@ class TransactionLayer:
         none (to be answered 481).
         """
         if cancel.branch.startswith(_COOKIE):
-            return self.inviteServers.get((cancel.branch, cancel.sentBy))
-        return self.inviteServers.get((*_legacy(cancel), cancel.toTag))
+            return self.inviteServers.get(b"%b %b" % (cancel.branch, cancel.sentBy))
+        return self.inviteServers.get(_legacy(cancel, cancel.toTag))
 
     def counts(self) -> dict[str, int]:
         """
@@ -165,8 +166,7 @@ class TransactionLayer:
 
     def _inviteReceived(self, request: Request, association: IAssociation) -> None:
         modern = request.branch.startswith(_COOKIE)
-        key: tuple[object, ...]
-        key = (request.branch, request.sentBy) if modern else (*_legacy(request), request.toTag)
+        key = b"%b %b" % (request.branch, request.sentBy) if modern else _legacy(request, request.toTag)
         server = self.inviteServers.get(key)
         if server is not None:
             server.requestReceived()
@@ -184,11 +184,10 @@ class TransactionLayer:
             self.timers.after(self.values.trying, server.trying)
 
     def _requestReceived(self, request: Request, association: IAssociation) -> None:
-        key: tuple[object, ...]
         if request.branch.startswith(_COOKIE):
-            key = (request.branch, request.sentBy, request.method)
+            key = b"%b %b %b" % (request.branch, request.sentBy, request.method)
         else:
-            key = (*_legacy(request), request.toTag, request.method)
+            key = _legacy(request, request.toTag) + request.method
         server = self.servers.get(key)
         if server is not None:
             server.requestReceived()
@@ -209,13 +208,12 @@ class TransactionLayer:
     def _ackReceived(self, ack: Request, association: IAssociation) -> None:
         server: InviteServer | None
         if ack.branch.startswith(_COOKIE):
-            server = self.inviteServers.get((ack.branch, ack.sentBy))
+            server = self.inviteServers.get(b"%b %b" % (ack.branch, ack.sentBy))
         else:
             # The INVITE had no To tag where it opened a dialog; the ACK has that of the response.
-            base = _legacy(ack)
-            server = self.inviteServers.get((*base, ack.toTag))
+            server = self.inviteServers.get(_legacy(ack, ack.toTag))
             if server is None:
-                server = self.inviteServers.get((*base, b""))
+                server = self.inviteServers.get(_legacy(ack, b""))
                 if server is not None and server.answerTag != ack.toTag:
                     server = None
         if server is not None:
@@ -245,8 +243,15 @@ class TransactionLayer:
             self.timers.soon(lambda: self._lose(found))
 
 
-def _legacy(request: Request) -> tuple[object, ...]:
+def _legacy(request: Request, toTag: bytes) -> bytes:
     """
-    What identifies a transaction of RFC 2543 (§17.2.3), but for the To tag and the method.
+    What identifies a transaction of RFC 2543 (§17.2.3), but for the method.
     """
-    return (request.uri, request.callId, request.fromTag, request.cseq, request.elements(b"Via")[0])
+    return b"%b\n%b\n%b\n%d\n%b\n%b\n" % (
+        request.uri,
+        request.callId,
+        request.fromTag,
+        request.cseq,
+        request.elements(b"Via")[0],
+        toTag,
+    )

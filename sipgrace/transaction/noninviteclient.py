@@ -49,6 +49,7 @@ class NonInviteClient:
     One request other than INVITE and ACK that was sent.
 
     @ivar request: the request, C{None} once it was answered finally and the user has been told.
+    @ivar method: of the request.
     @ivar association: where it went.
     @ivar user: who is told of responses and failure; C{None} once it has been abandoned or has ended.
     @ivar finalStatus: the status of the final response; 0 until then.
@@ -56,7 +57,8 @@ class NonInviteClient:
     """
 
     __slots__ = (
-        "_interval", "_key", "_last", "_layer", "association", "finalStatus", "request", "state", "user",
+        "_branch", "_interval", "_last", "_layer",
+        "association", "finalStatus", "method", "request", "state", "user",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +69,8 @@ class NonInviteClient:
         user: IClientTransactionUser | None,
     ) -> None:
         self._layer = layer
-        self._key = (request.branch, request.method)
+        self._branch = request.branch
+        self.method = request.method
         self._last = b""
         self._interval = 0.0
         self.request: Request | None = request
@@ -164,7 +167,7 @@ class NonInviteClient:
             return
         self.state = TERMINATED
         self._last = b""
-        del self._layer.clients[self._key]
+        del self._layer.clients[self._branch]
         user = self.user
         # The timers keep this object for a while; it must not keep its user with it.
         self.user = None

@@ -50,22 +50,27 @@ class NonInviteServer:
 
     @ivar request: the request, C{None} once its final response has left.
     @ivar association: where it came from and where its responses go.
+    @ivar reliable: whether that is so of its transport.
     @ivar user: who is told when it ends; may be set at any time.
     @ivar finalStatus: the status of the final response that has left (a 408: that was given and
         withheld); 0 until then.
     @ivar state: one of this module's constants.
     """
 
-    __slots__ = ("_key", "_last", "_layer", "association", "finalStatus", "request", "state", "user")
+    __slots__ = (
+        "_key", "_last", "_layer",
+        "association", "finalStatus", "reliable", "request", "state", "user",
+    )  # fmt: skip
 
     def __init__(
-        self, layer: TransactionLayer, key: tuple[object, ...], request: Request, association: IAssociation
+        self, layer: TransactionLayer, key: bytes, request: Request, association: IAssociation
     ) -> None:
         self._layer = layer
         self._key = key
         self._last = b""
         self.request: Request | None = request
         self.association = association
+        self.reliable: bool = association.reliable
         self.user: IServerTransactionUser | None = None
         self.finalStatus = 0
         self.state = TRYING
@@ -81,7 +86,7 @@ class NonInviteServer:
         if self.state >= COMPLETED:
             return
         status = response.status
-        reliable = self.association.reliable
+        reliable = self.reliable
         if status < 200:
             if status == 100 and (reliable or self.state == PROCEEDING):
                 self._provisional(response)
@@ -132,7 +137,7 @@ class NonInviteServer:
         self.association.send(data)
         if self.state < COMPLETED:
             self.state = PROCEEDING
-            if not self.association.reliable:
+            if not self.reliable:
                 self._last = data
 
     def _expired(self) -> None:
