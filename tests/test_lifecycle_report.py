@@ -499,6 +499,34 @@ class FilesTests(SynchronousTestCase):
         self.assertEqual(written, json.loads(json.dumps(REPORT.toJSON())))
         self.assertEqual((self.folder / f"{name}.html").read_text("utf-8"), page(REPORT))
 
+    def test_onDisk(self) -> None:
+        """
+        A report is on the disk before it takes its place: the loss of power leaves no empty one behind.
+        """
+        done: list[str] = []
+        sync, put = os.fsync, os.replace
+
+        def fsync(descriptor: int) -> None:
+            done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+            sync(descriptor)
+
+        def replaced(source: Path, target: Path) -> None:
+            done.append(f"to {target.name}")
+            put(source, target)
+
+        self.patch(os, "fsync", fsync)
+        self.patch(os, "replace", replaced)
+        ReportFiles(self.folder, atOnce).publish(REPORT)
+        name = "2025-11-22T082640.000Z-server-102"
+        self.assertEqual(
+            done,
+            [
+                step
+                for kind in ("json", "html")
+                for step in (f"{name}.{kind}.new", f"to {name}.{kind}", self.folder.name)
+            ],
+        )
+
     def test_kept(self) -> None:
         """
         The latest, and whatever is not ours.

@@ -5,6 +5,7 @@ Tests of L{sipgrace.tap.manhole}: logging in as an operator does, and not gettin
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -441,6 +442,20 @@ class HostKey(SynchronousTestCase):
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         self.assertEqual(key.sshType(), b"ssh-ed25519")
         self.assertEqual(hostKey(path), key)
+
+    def test_fullDisk(self) -> None:
+        """
+        Of one that cannot be written nothing is left, which would keep every later start from going on.
+        """
+        path = Path(self.mktemp())
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            # Python has SIGXFSZ ignored.
+            self.assertRaises(OSError, hostKey, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        self.assertEqual(hostKey(path).sshType(), b"ssh-ed25519")
 
     def test_open(self) -> None:
         """

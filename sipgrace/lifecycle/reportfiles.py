@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from sipgrace.errors import ConfigError
 from sipgrace.lifecycle.aside import Beside
 from sipgrace.lifecycle.audit import stamp
+from sipgrace.lifecycle.replacing import replaceFile
 from sipgrace.lifecycle.report import DrainReport
 from sipgrace.lifecycle.reportpage import page
 
@@ -57,10 +58,7 @@ class ReportFiles:
         self._prune(report.server)
 
     def _replace(self, name: str, text: str) -> None:
-        # Whoever reads it finds the old one whole, or the new one.
-        beside = self._folder / f".{name}.new"
-        beside.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(beside, self._folder / name)
+        replaceFile(self._folder / name, text.encode("utf-8", "replace"))
 
     def _prune(self, server: str) -> None:
         ours = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z-" + re.escape(server) + r"\.json\Z")

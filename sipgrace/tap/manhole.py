@@ -28,6 +28,7 @@ from zope.interface import implementer
 
 from sipgrace.config.sections import ManholeSection
 from sipgrace.errors import ConfigError, SIPGraceError
+from sipgrace.lifecycle.replacing import replaceFile
 from sipgrace.tap.preparedport import PreparedPort
 
 __all__ = ["authorizedKeys", "hostKey", "hostKeyOf", "manholeBeside"]
@@ -50,14 +51,10 @@ def hostKey(path: Path) -> Key:
 
     @raise ConfigError: when the file is no such key, or others may read it.
     """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
+    if not os.path.lexists(path):
         made = Ed25519PrivateKey.generate()
-        with open(descriptor, "wb") as file:
-            file.write(made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        # Whole or not at all: with a part of one no later start would get any further.
+        replaceFile(path, made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), 0o600)
     if path.stat().st_mode & 0o077:
         raise ConfigError(f"manhole.host_key: expected that only the owner may read {path}: chmod 600 {path}")
     try:
