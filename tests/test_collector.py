@@ -134,14 +134,14 @@ class CollectorTests(SynchronousTestCase):
         What belongs to calls is left alone, however many there are.
         """
         self.busy(99_000)
-        self.busy(900_000, 90_000)
+        self.busy(450_000, 90_000)
         self.assertEqual(self.collector.collected, 0)
 
     def test_garbage(self) -> None:
         """
         What does not is collected, whatever the calls, for a hundredth of the time.
         """
-        self.busy(1_100_000, 90_000)
+        self.busy(600_000, 90_000)
         self.assertEqual(self.collector.collected, 3)
         # After that these calls are no news.
         self.busy(99_000, 90_000)

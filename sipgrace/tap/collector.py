@@ -25,8 +25,9 @@ _PERIOD: Final = 5.0
 _FEW: Final = 300_000
 _QUIET: Final = 30.0
 
-#: How many containers a transaction has, with what belongs to it, at most (it is eight as a rule).
-_EACH: Final = 10
+#: How many containers a transaction has, with what belongs to it: two when its call has been set up for a
+#: while, seven while that rings.
+_EACH: Final = 5
 
 #: So many containers more than the transactions account for are garbage: most of it connections that are no
 #: more, which hold 50 KiB each where they were TLS.
