@@ -401,6 +401,23 @@ class Watching(LocalCase):
         await service.element.lifecycle.whenOffline()
         self.assertEqual(self.warnings, [])
 
+    async def test_goesAwayAtOnce(self) -> None:
+        """
+        Whoever leaves before the order is answered leaves no rehearsal behind either: there may be but few.
+        """
+        service = await self.server()
+        service.element.ledger.accept(Call(service.element.clock.seconds()))
+        reached: Deferred[None] = Deferred()
+        service.element.door.reached = lambda: reached
+        node = await self.connect()
+        node.order("rehearse", guard=100.0).addErrback(lambda failure: None)
+        watching = service.element.oversight.rehearsals._watching
+        await self.until(lambda: watching)
+        node.transport.abortConnection()
+        await self.until(lambda: not self.control._factory.links)
+        reached.callback(None)
+        self.assertEqual((watching, self.warnings), ([], []))
+
     async def test_interrupted(self) -> None:
         """
         Who waits no longer may be told later all the same.

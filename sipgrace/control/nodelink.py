@@ -146,6 +146,9 @@ class NodeLink(Link):
             self._later.append(later)
             told = (later, obeyed.order.nonce)
             later.addCallbacks(self._tellLater, lambda failure: None, callbackArgs=told)
+            if self.gone:
+                # Nobody is left to be told.
+                later.cancel()
         return {
             "number": obeyed.number,
             "state": str(obeyed.state),
