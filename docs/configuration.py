@@ -81,8 +81,9 @@ listen string
         working directory of the process.
     ``sctp:PORT``
         with ``interface=ADDRESS`` (several, ``interface=A,B``, on the kernel's stack: multihoming),
-        ``encaps=PORT`` (SCTP inside UDP, RFC 6951, from this UDP port; usually 9899; userspace stack),
-        ``stack=auto``, ``kernel`` or ``userspace``, and the words of SCTP below.
+        ``encaps=PORT`` (SCTP inside UDP, RFC 6951, from this UDP port; the userspace stack, which speaks
+        no other, takes 9899 without it), ``stack=auto``, ``kernel`` or ``userspace``, and the words of
+        SCTP below.
 
 connect string
     Where to connect, in the same manner.

@@ -1,5 +1,5 @@
 """
-The examples of deployment, C{examples/kubernetes.yaml}, C{examples/sipgrace-server@.service} and
+The examples of deployment, C{examples/kubernetes.yaml}, the units of systemd and
 C{examples/logrotate.conf}: what stands in them fits together, and the very commands in them do what they are
 there for.
 """
@@ -425,12 +425,12 @@ class Systemd(Running):
     The unit.
     """
 
-    def unit(self) -> dict[str, list[str]]:
+    def unit(self, role: str = "server") -> dict[str, list[str]]:
         """
         The settings of the unit, each with its values, C{%i} as it would be.
         """
         found: dict[str, list[str]] = {}
-        for line in (EXAMPLES / "sipgrace-server@.service").read_text(encoding="utf-8").splitlines():
+        for line in (EXAMPLES / f"sipgrace-{role}@.service").read_text(encoding="utf-8").splitlines():
             name, equals, value = line.partition("=")
             if equals and not line.startswith("#"):
                 found.setdefault(name, []).append(value.replace("%i", "server-102"))
@@ -438,12 +438,12 @@ class Systemd(Running):
 
     def test_verified(self) -> None:
         """
-        systemd knows all that stands there, and in that of controllers.
+        systemd knows all that stands there, and in those of clients and controllers.
         """
         verify = shutil.which("systemd-analyze")
         if verify is None:
             raise SkipTest("systemd is not installed")
-        for name in ("server", "controller"):
+        for name in ("server", "client", "controller"):
             text = (EXAMPLES / f"sipgrace-{name}@.service").read_text(encoding="utf-8")
             unit = self.folder / f"sipgrace-{name}@{name}-1.service"
             # Programs and user are there only where it is installed.
@@ -452,6 +452,16 @@ class Systemd(Running):
             command = [verify, "verify", "--man=no", os.fspath(unit)]
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+
+    def test_client(self) -> None:
+        """
+        A client's is the server's, but for what it runs.
+        """
+        server, client = self.unit(), self.unit("client")
+        for setting in ("Description", "ExecStart"):
+            (line,) = server.pop(setting)
+            self.assertEqual(client.pop(setting), [line.replace("server ", "client ")])
+        self.assertEqual(client, server)
 
     def command(self, setting: str) -> list[str]:
         (line,) = self.unit()[setting]

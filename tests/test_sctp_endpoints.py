@@ -262,7 +262,13 @@ class Choice(SynchronousTestCase):
         C{auto} takes userspace where the kernel speaks no SCTP; C{kernel} says what to do.
         """
         self.kernel(False)
-        self.assertEqual(stack.choose("auto"), (userspaceStack(), "this kernel does not speak SCTP"))
+        found, why = stack.choose("auto")
+        self.assertIs(found, userspaceStack())
+        self.assertEqual(
+            why,
+            "this kernel does not speak SCTP; it goes inside UDP, where peers that use their kernels' are "
+            "not met ('modprobe sctp' for that)",
+        )
         self.assertEqual(stack.choose("userspace"), (userspaceStack(), "userspace was asked for"))
         error = self.assertRaises(ConfigError, stack.choose, "kernel")
         self.assertIn("modprobe sctp", str(error))

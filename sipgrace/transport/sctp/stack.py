@@ -263,7 +263,10 @@ def choose(stack: str = "auto") -> tuple[ISCTPStack, str]:
         raise ConfigError(
             "stack=kernel: this kernel does not speak SCTP (try 'modprobe sctp', or stack=userspace)"
         )
-    return _userspace(), "this kernel does not speak SCTP"
+    return _userspace(), (
+        "this kernel does not speak SCTP; it goes inside UDP, where peers that use their kernels' are not "
+        "met ('modprobe sctp' for that)"
+    )
 
 
 def _userspace() -> ISCTPStack:
