@@ -9,6 +9,7 @@ import ctypes
 import errno
 import select
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import succeed
@@ -21,6 +22,7 @@ from sipgrace.errors import TransportError
 from sipgrace.interfaces import IAssociation, IListener
 from sipgrace.message.message import Message
 from sipgrace.testing import Recorder, makeRequest, makeResponse
+from sipgrace.transport import datagrams as datagramsModule
 from sipgrace.transport.associations import Associations
 from sipgrace.transport.bounds import Bounds
 from sipgrace.transport.datagrams import Datagrams, addressOf, datagramsFor
@@ -380,6 +382,23 @@ class DatagramsTests(SynchronousTestCase):
                 self.assertEqual((datagrams.data(0), datagrams.address(0)), (b"two", datagrams.address(1)))
                 self.assertEqual(datagrams.receive(ear.fileno(), 3), 0)
             self.assertRaises(OSError, datagrams.receive, -1, 3)
+
+    def test_unknownToTheSystem(self) -> None:
+        """
+        A kernel that has no such call is not asked again.
+        """
+
+        def refuse(*arguments: object) -> int:
+            ctypes.set_errno(errno.ENOSYS)
+            return -1
+
+        for library in (SimpleNamespace(recvmmsg=refuse), SimpleNamespace()):
+            with self.subTest(library=library):
+                made: dict[int, Datagrams | None] = {}
+                self.patch(datagramsModule, "_made", made)
+                self.patch(ctypes, "CDLL", lambda *given, library=library, **options: library)
+                self.assertIs(datagramsFor(socket.AF_INET), None)
+                self.assertEqual(made, {socket.AF_INET: None})
 
 
 class BehindTests(UDPCase):

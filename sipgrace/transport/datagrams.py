@@ -107,7 +107,7 @@ def addressOf(raw: bytes) -> tuple[Any, ...]:
     return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port, flow, int.from_bytes(raw[24:], sys.byteorder)
 
 
-_made: dict[int, Datagrams] = {}
+_made: dict[int, Datagrams | None] = {}
 
 
 def datagramsFor(family: int) -> Datagrams | None:
@@ -115,8 +115,16 @@ def datagramsFor(family: int) -> Datagrams | None:
     @return: what reads from sockets of this family, C{None} where the system has nothing of that kind.
     """
     if family not in _made:
-        receive = getattr(ctypes.CDLL(None, use_errno=True), "recvmmsg", None)
-        if sys.platform != "linux" or receive is None:
-            return None
-        _made[family] = Datagrams(receive, family)
+        _made[family] = _make(family) if sys.platform == "linux" else None
     return _made[family]
+
+
+def _make(family: int) -> Datagrams | None:
+    try:
+        datagrams = Datagrams(ctypes.CDLL(None, use_errno=True).recvmmsg, family)
+        # Some sandboxes have a kernel of their own, which knows less.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            datagrams.receive(probe.fileno(), 1)
+    except (AttributeError, OSError):
+        return None
+    return datagrams
