@@ -81,6 +81,7 @@ class MemoryPool:
         self.zone = zone
         self.listeners: dict[bytes, MemoryElement] = {}
         self.opened: dict[tuple[bytes, str, int], MemoryAssociation] = {}
+        self.peers: dict[tuple[bytes, str, int], IAssociation] = {}
 
     def use(self, listener: MemoryElement) -> None:
         self.listeners[listener.transport] = listener

@@ -36,6 +36,7 @@ class Pool:
     """
 
     def __init__(self) -> None:
+        self.peers: dict[tuple[bytes, str, int], IAssociation] = {}
         self.asked: list[tuple[bytes, str, int]] = []
         self.there: dict[tuple[bytes, str, int], IAssociation] = {}
 
@@ -377,6 +378,16 @@ class TargetTests(RoleCase):
             self.assertEqual((target.association, target.hop), (None, other))
             self.pool.there[other] = self.west
             self.assertIs(self.role.towards(other, "network").association, self.west)
+
+    def test_towardsPeer(self) -> None:
+        """
+        A UDP peer that was asked for before, for as long as it is up.
+        """
+        hop = Hop(b"UDP", "192.0.2.12", 5060)
+        self.pool.peers[hop] = self.west
+        self.assertIs(self.role.towards(hop, "network").association, self.west)
+        self.west.up = False
+        self.assertIs(self.role.towards(hop, "network").association, None)
 
     def test_reach(self) -> None:
         self.role.reach(Target(hop=Hop(b"SCTP", "192.0.2.11", 5062)))

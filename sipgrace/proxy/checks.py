@@ -4,22 +4,24 @@ What a request must be before it is sent on (RFC 3261 §16.3).
 
 from __future__ import annotations
 
+from typing import Final
+
 from sipgrace.message.message import Request
 from sipgrace.message.names import codeOf
 from sipgrace.proxy.target import Answer
 
 #: What we let pass in a Request-URI.
-_SCHEMES = frozenset((b"sip", b"sips", b"tel"))
+_SCHEMES: Final = frozenset((b"sip", b"sips", b"tel"))
 
 #: Besides: services by their names (RFC 5031), whose places the Route says, or the routing table.
-_SERVICE = b"urn:service:"
+_SERVICE: Final = b"urn:service:"
 
 #: The most branches that all elements after us may have at a time together for one request (RFC 5393 §5.3.3).
 #: We try one place after another, and so take none of them for ourselves.
-_BREADTH = 60
-_MAX_BREADTH = codeOf(b"Max-Breadth")
-_BREADTH_VALUE = b"%d" % _BREADTH
-_BREADTH_LINE = b"Max-Breadth: " + _BREADTH_VALUE
+_BREADTH: Final = 60
+_MAX_BREADTH: Final = codeOf(b"Max-Breadth")
+_BREADTH_VALUE: Final = b"%d" % _BREADTH
+_BREADTH_LINE: Final = b"Max-Breadth: " + _BREADTH_VALUE
 
 
 def check(request: Request) -> Answer | None:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from sipgrace.errors import ParseError
@@ -196,10 +197,9 @@ class ProxyCore:
             return False
         if self.settings.detectMerges and context.isInvite and not context.inDialog:
             key = (request.callId, request.fromTag, request.cseq, request.uri + context.zone.encode())
-            if key in self._merging:
+            if self._merging.setdefault(key, context) is not context:
                 self.counters["merged"] += 1
                 return False
-            self._merging[key] = context
             context.mergeKey = key
         return True
 
@@ -297,7 +297,7 @@ class ProxyCore:
             return
         reached = self.role.reach(target)
         if isinstance(reached, Deferred):
-            reached.addCallbacks(self._sendACK, lambda failure: None, callbackArgs=(request, mark))
+            reached.addCallbacks(self._sendACK, _unreachable, callbackArgs=(request, mark))
         else:
             self._sendACK(reached, request, mark)
 
@@ -338,6 +338,12 @@ class ProxyCore:
         Makes a final response of our own to a request.
         """
         return respond(request, answer.status, answer.reason or None, headers=answer.headers)
+
+
+def _unreachable(failure: Failure) -> None:
+    """
+    Whoever sent an ACK that cannot be passed on will send another.
+    """
 
 
 classImplements(ProxyCore, ITransactionUser)

@@ -5,6 +5,7 @@ The Vias that an element puts on what it sends, by which it knows a request that
 from __future__ import annotations
 
 import os
+from typing import Final
 from zlib import crc32
 
 from sipgrace.interfaces import IAssociation
@@ -12,7 +13,7 @@ from sipgrace.message.message import Request
 from sipgrace.message.topvia import readTopVia
 
 #: So many names are remembered that stand in our own Vias.
-_REMEMBERED = 1024
+_REMEMBERED: Final = 1024
 
 
 class Trail:

@@ -68,6 +68,7 @@ class ServerRole:
         self._rejections = rejections
         self._table = table
         self._pool = pool
+        self._peers = pool.peers
         self._ledger = ledger
         self._most = most
         self._addresses = addresses
@@ -190,7 +191,9 @@ class ServerRole:
         The association that the client at this address has opened, or one that is there already, or else the
         address itself.
         """
-        association = self._clients.associationFrom(hop.host, hop.transport)
+        association = self._peers.get(hop)
+        if association is None or not association.up:
+            association = self._clients.associationFrom(hop.host, hop.transport)
         if association is None:
             association = self._pool.found(hop)
         return Target(association, hop)

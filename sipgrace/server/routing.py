@@ -5,6 +5,7 @@ The routing table of a server: from a Request-URI to where it leads.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from sipgrace.message.uri import SIPURI
 from sipgrace.proxy.glance import glance
@@ -12,7 +13,7 @@ from sipgrace.proxy.lookup import Lookup
 from sipgrace.proxy.target import Hop, hopOf
 
 #: So many Request-URIs are remembered, with where they lead.
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)

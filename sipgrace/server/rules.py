@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sipgrace.server.clients import Clients
 
 Network = IPv4Network | IPv6Network
 
 #: How many addresses' access is remembered before it is worked out again.
-_REMEMBERED = 10_000
+_REMEMBERED: Final = 10_000
 
 
 def _inside(host: str, network: Network) -> bool:

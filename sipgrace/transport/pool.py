@@ -56,6 +56,9 @@ class AssociationPool:
     It keeps no more than C{limit} that it opened: for one more, the longest idle is shut down, if any
     has been idle at all. Those idle for C{idle} seconds are shut down too. After an attempt that
     failed, the next C{backoff} seconds fail at once.
+
+    @ivar peers: UDP peers by the addresses that were asked for: for whoever looks before they ask. Always the
+        same dict; what is in it may have gone down.
     """
 
     log: Final = Logger()
@@ -103,8 +106,7 @@ class AssociationPool:
         self._connect = connect
         self._listeners: dict[tuple[bytes, bool], IListener] = {}
         self._up: dict[Key, IAssociation] = {}
-        # UDP peers by the addresses that were asked for, as many as are remembered of others.
-        self._peers: dict[Key, IAssociation] = {}
+        self.peers: dict[Key, IAssociation] = {}
         # Those that peers have opened, by where they come from.
         self._adopted: dict[Key, IAssociation] = {}
         self._opened: dict[IAssociation, _Opened] = {}
@@ -120,7 +122,7 @@ class AssociationPool:
         for each transport, and for each of IPv4 and IPv6: the last one given counts.
         """
         self._listeners[listener.transport, ":" in listener.host] = listener
-        self._peers.clear()
+        self.peers.clear()
 
     def disuse(self, listener: IListener) -> None:
         """
@@ -128,13 +130,13 @@ class AssociationPool:
         """
         for key in [key for key, used in self._listeners.items() if used is listener]:
             del self._listeners[key]
-        self._peers.clear()
+        self.peers.clear()
 
     def found(self, key: Key) -> IAssociation | None:
         """
         @return: what L{reach} would return at once without opening anything; C{None} for all else.
         """
-        association = self._up.get(key) or self._peers.get(key) or self._adopted.get(key)
+        association = self.peers.get(key) or self._up.get(key) or self._adopted.get(key)
         return association if association is not None and association.up else None
 
     def reach(self, transport: bytes, host: str, port: int) -> IAssociation | Deferred[IAssociation]:
@@ -154,9 +156,9 @@ class AssociationPool:
                 peer = self._peer(host, port)
             except TransportError:
                 return fail()
-            if len(self._peers) >= _KEPT:
-                self._peers.clear()
-            self._peers[key] = peer
+            if len(self.peers) >= _KEPT:
+                self.peers.clear()
+            self.peers[key] = peer
             return peer
         return self._wait(key)
 
