@@ -105,7 +105,7 @@ class ResponseContext:
         self.arrived: bool = self.association.reliable
         self.settled = False
         self.mergeKey: tuple[bytes, bytes, int, bytes] | None = None
-        self.acceptedAt = self.progressAt = core.clock.seconds()
+        self.acceptedAt = self.progressAt = core.timers.now()
         self._targets = _NO_TARGETS
         self._responses: list[Response] | None = None
         self._forced = False
@@ -141,7 +141,7 @@ class ResponseContext:
             if self.branches:
                 if target.token is not None and self.hasTried(target.token):
                     continue
-                self.progressAt = self.core.clock.seconds()
+                self.progressAt = self.core.timers.now()
             branch = Branch(self, target)
             self.branches.append(branch)
             branch.start()
@@ -218,7 +218,7 @@ class ResponseContext:
         RFC 3261 §16.7 steps 2 and 5: all but 100 goes on upstream.
         """
         if response.status != 100:
-            self.progressAt = self.core.clock.seconds()
+            self.progressAt = self.core.timers.now()
             if not self.finalStatus:
                 self.core.passUp(self.transaction, response)
 
