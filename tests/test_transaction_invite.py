@@ -311,6 +311,17 @@ class InviteClientTests(SynchronousTestCase):
                 self.arrive(rig, status)
                 self.assertEqual((seen, client.request), ([b"sip:bob@biloxi.example"], None))
 
+    def test_userLetGo(self) -> None:
+        """
+        After a refusal it can be told nothing more, and is not kept; after a 2xx it can.
+        """
+        for status, kept in ((180, True), (200, True), (404, False)):
+            for reliable in (False, True):
+                rig = Rig(reliable)
+                client = rig.client(b"INVITE")
+                self.arrive(rig, status)
+                self.assertEqual(client.user is rig.user, kept)
+
     def test_unsent(self) -> None:
         """
         Where the association does not take the INVITE the user hears so, but not from within C{request}.

@@ -147,6 +147,18 @@ class NonInviteClientTests(SynchronousTestCase):
         self.assertEqual(rig.times, [(0, "BYE"), *again, (32, "fail timeout")])
         self.assertTrue(empty(rig))
 
+    def test_userLetGo(self) -> None:
+        """
+        After the final response it can be told nothing more, and is not kept.
+        """
+        for reliable in (False, True):
+            rig = Rig(reliable)
+            client = rig.client(b"BYE")
+            self.arrive(rig, 100)
+            self.assertIs(client.user, rig.user)
+            self.arrive(rig, 481)
+            self.assertEqual((rig.events, client.user), (["BYE", "tell 100", "tell 481"], None))
+
     def test_noAnswerReliable(self) -> None:
         rig = Rig(reliable=True)
         rig.client(b"BYE")

@@ -81,7 +81,8 @@ class InviteClient:
 
     @ivar request: the INVITE, C{None} once it was answered finally and the user has been told.
     @ivar association: where it went; its ACK and CANCEL go there, too.
-    @ivar user: who is told of responses and failure; C{None} once it has been abandoned or has ended.
+    @ivar user: who is told of responses and failure; C{None} once it has been abandoned or has no
+        more to tell.
     @ivar finalStatus: the status of the first final response; 0 until then.
     @ivar state: one of this module's constants.
     """
@@ -202,6 +203,8 @@ class InviteClient:
         ack = derive.ackFor(self.request, response).toBytes()
         # Before anything is sent: sending may end the association, and this with it.
         self.state = COMPLETED
+        # Nothing more is told; this need not keep its user as long as it stays.
+        self.user = None
         if self.association.reliable:
             self._end("")
         else:

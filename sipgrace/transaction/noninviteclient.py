@@ -51,7 +51,8 @@ class NonInviteClient:
     @ivar request: the request, C{None} once it was answered finally and the user has been told.
     @ivar method: of the request.
     @ivar association: where it went.
-    @ivar user: who is told of responses and failure; C{None} once it has been abandoned or has ended.
+    @ivar user: who is told of responses and failure; C{None} once it has been abandoned or has no
+        more to tell.
     @ivar finalStatus: the status of the final response; 0 until then.
     @ivar state: one of this module's constants.
     """
@@ -124,6 +125,8 @@ class NonInviteClient:
             self._end("")
         else:
             self._layer.timerK.set(self)
+        # Nothing more is told; this need not keep its user as long as it stays.
+        self.user = None
         if user is not None:
             user.clientResponse(self, response)
         self.request = None
