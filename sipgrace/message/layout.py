@@ -25,7 +25,7 @@ from sipgrace.message.names import (
 )
 from sipgrace.message.scan import unfold
 
-__all__ = ["Layout", "layouts", "lookOf", "readLayout"]
+__all__ = ["Layout", "layouts", "readLayout"]
 
 _NAMES: Final = {
     CONTENT_LENGTH: "Content-Length",
@@ -112,29 +112,16 @@ class Layout:
 
 layouts: Final[list[Layout | None]] = [None] * 1024
 """
-At L{lookOf} of their lines: the layout met last of messages that look like that, if these had no folded
-lines. Whoever takes one from here must compare the names, and their number.
+By what tells messages apart quickly: the layout met last of those alike, of messages without folded lines.
+Whoever takes one from here must compare the names, and their number.
 """
 
 
-def lookOf(lines: list[bytes]) -> int:
-    """
-    What tells messages apart quickly: how many header lines there are, and how a few of them begin.
-
-    @param lines: two or more, none of them empty where it counts.
-    @raise IndexError: where that is not so.
-    """
-    second = lines[1]
-    middle = lines[len(lines) >> 1]
-    last = lines[-2]
-    look = len(lines) * 293 + second[0] * 31 + second[1] * 7 + last[0] * 61 + last[1] * 17 + middle[0] * 101
-    return look & 1023
-
-
-def readLayout(lines: list[bytes], limits: Limits) -> tuple[list[bytes], list[bytes], Layout]:
+def readLayout(lines: list[bytes], limits: Limits, look: int) -> tuple[list[bytes], list[bytes], Layout]:
     """
     The slow way: looks up each name, joins folded lines.
 
+    @param look: the place in L{layouts} for what is read.
     @return: the header lines as they are to be sent on, folds and all; the same unfolded; the layout.
     @raise ParseError: where a name is none, a field is missing or doubled, or a limit is passed.
     """
@@ -158,7 +145,7 @@ def readLayout(lines: list[bytes], limits: Limits) -> tuple[list[bytes], list[by
     if len(joined) != len(lines):
         return joined, [name + b":" + unfold(value) for name, value in pairs], layout
     if len(lines) <= _MEMO_LINES and sum(map(len, layout.names)) <= _MEMO_NAMES:
-        layouts[lookOf(lines)] = layout
+        layouts[look] = layout
     return lines, lines, layout
 
 

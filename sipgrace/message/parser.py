@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from sipgrace.errors import ParseError
-from sipgrace.message.layout import Layout, layouts, lookOf, readLayout
+from sipgrace.message.layout import Layout, layouts, readLayout
 from sipgrace.message.limits import LIMITS, Limits
 from sipgrace.message.message import Message, Request, Response
 from sipgrace.message.refuse import answerTo
@@ -36,18 +36,24 @@ _statusLines: Final[dict[bytes, tuple[bytes, int, bytes]]] = {}
 Status lines met so far → how it is sent on, status, reason phrase.
 """
 
-uris: set[bytes] = set()
+uris: Final[set[bytes]] = set()
 """
 Request-URIs that were found to be right; emptied when it is full.
 """
 
 # Lines as most elements write them.
 _HOPS: Final = {b"Max-Forwards: %d" % number: number for number in range(256)}
-_LENGTHS: Final = {b"Content-Length: %d" % number: number for number in range(2048)}
-_LENGTHS_BOUND: Final = 8192
+_LENGTHS: Final = [b"Content-Length: %d" % number for number in range(2048)]
+_LENGTHS_BOUND: Final = len(_LENGTHS)
 _CSEQS: Final = {
     b"CSeq: %d %b" % (number, name): (number, name) for number in range(1, 256) for name in METHODS
 }
+
+_spelled: Final[dict[bytes, int]] = {}
+"""
+Content-Length lines that are written otherwise, filled up with blanks as a rule → the number.
+"""
+_SPELLED_BOUND: Final = 4096
 
 
 def parse(data: bytes, limits: Limits = LIMITS) -> Request | Response:
@@ -88,19 +94,21 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     startLine = lines.pop(0)
     plain = lines
     try:
-        known = layouts[lookOf(lines)]
+        # How many lines there are, and how three of them begin.
+        look = (len(lines) * 61 + lines[1][0] * 31 + lines[len(lines) >> 1][0] * 7 + lines[-2][0]) & 1023
     except IndexError:
-        known = None
+        look = 0
+    known = layouts[look]
     if known is not None and _fits(lines, known):
         layout = known
     else:
-        lines, plain, layout = readLayout(lines, limits)
+        lines, plain, layout = readLayout(lines, limits, look)
     if len(lines) > limits.headers:
         raise ParseError("Too many header fields")
 
     # For the compiler: an attribute of one class is found much faster than one of either of two.
     message: Message
-    message = _readStatusLine(startLine) if startLine[:8] == b"SIP/2.0 " else _readRequestLine(startLine)
+    message = _readStatusLine(startLine) if startLine.startswith(b"SIP/2.0 ") else _readRequestLine(startLine)
     message.lines = lines
     message.codes = layout.codes
     message.branch, message.sentBy, message.viaTransport = readViaLine(plain[layout.via], layout.viaValue)
@@ -119,16 +127,13 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
         message.maxForwards = readMaxForwards(valueOf(line)) if hops is None else hops
     if layout.length >= 0:
         line = plain[layout.length]
-        length = _LENGTHS.get(line, -1)
-        if length < 0:
-            length = readContentLength(valueOf(line))
-            # However it is filled up with blanks.
-            if len(_LENGTHS) < _LENGTHS_BOUND and len(line) <= _MEMO_LENGTH:
-                _LENGTHS[line] = length
-        if len(body) != length:
-            if len(body) < length:
-                raise ParseError("Body shorter than Content-Length")
-            body = body[:length]
+        length = len(body)
+        if length >= _LENGTHS_BOUND or line != _LENGTHS[length]:
+            length = _readLength(line)
+            if len(body) != length:
+                if len(body) < length:
+                    raise ParseError("Body shorter than Content-Length")
+                body = body[:length]
         message.contentLength = length
     message.body = body
     message.hasRoute = layout.route >= 0
@@ -155,6 +160,15 @@ def _fits(lines: list[bytes], layout: Layout) -> bool:
         if not line.startswith(names[place]):
             return False
     return True
+
+
+def _readLength(line: bytes) -> int:
+    length = _spelled.get(line, -1)
+    if length < 0:
+        length = readContentLength(valueOf(line))
+        if len(_spelled) < _SPELLED_BOUND and len(line) <= _MEMO_LENGTH:
+            _spelled[line] = length
+    return length
 
 
 def _checkParty(line: bytes, start: int) -> None:
