@@ -39,9 +39,9 @@ def request() -> Request:
 
 ATTRIBUTES = {
     cls: [
-        "fromValue",
-        "toValue",
-        *(name.lstrip("_") for base in cls.__mro__ for name in getattr(base, "__slots__", ())),
+        {"fromLine": "fromValue", "toLine": "toValue"}.get(name, name.lstrip("_"))
+        for base in cls.__mro__
+        for name in getattr(base, "__slots__", ())
     ]
     for cls in (Request, Response)
 }

@@ -49,9 +49,9 @@ def edited(*changes: tuple[int, bytes | None]) -> list[bytes]:
 
 ATTRIBUTES = {
     cls: [
-        "fromValue",
-        "toValue",
-        *(name.lstrip("_") for base in cls.__mro__ for name in getattr(base, "__slots__", ())),
+        {"fromLine": "fromValue", "toLine": "toValue"}.get(name, name.lstrip("_"))
+        for base in cls.__mro__
+        for name in getattr(base, "__slots__", ())
     ]
     for cls in (Request, Response)
 }

@@ -46,9 +46,9 @@ def changed(old: bytes, new: bytes, data: bytes = INVITE) -> bytes:
 
 ATTRIBUTES = {
     cls: [
-        "fromValue",
-        "toValue",
-        *(name.lstrip("_") for base in cls.__mro__ for name in getattr(base, "__slots__", ())),
+        {"fromLine": "fromValue", "toLine": "toValue"}.get(name, name.lstrip("_"))
+        for base in cls.__mro__
+        for name in getattr(base, "__slots__", ())
     ]
     for cls in (Request, Response)
 }

@@ -63,13 +63,14 @@ def respond(
         if FROM <= code <= VIA:
             lines.append(request.lines[place])
             codes.append(code)
+    toLine = request.toLine
     theTag = request._toTag
     if status > 100 and not request.toTag:
         theTag = toTag or stableTag(
             b"\n".join((request.branch, request.sentBy, request.callId, request.fromValue))
         )
         place = codes.index(TO)
-        lines[place] = lines[place].rstrip() + b";tag=" + theTag
+        toLine = lines[place] = lines[place].rstrip() + b";tag=" + theTag
     if status == 100 and request.has(b"Timestamp"):
         lines.append(b"Timestamp: " + (request.get(b"Timestamp") or b""))
         codes.append(_TIMESTAMP)
@@ -94,6 +95,8 @@ def respond(
     response.contentLength = 0
     response.hasRoute = False
     response.callId = request.callId
+    response.fromLine = request.fromLine
+    response.toLine = toLine
     response._fromTag = request._fromTag
     response._toTag = theTag
     return response
@@ -145,6 +148,8 @@ def _hopByHop(
     request.contentLength = 0
     request.hasRoute = invite.hasRoute
     request.callId = invite.callId
+    request.fromLine = invite.fromLine
+    request.toLine = target.toLine
     request._fromTag = invite._fromTag
     request._toTag = target._toTag
     return request

@@ -49,6 +49,8 @@ class Message(HeaderFields):
     @ivar contentLength: in bytes, -1 when absent.
     @ivar hasRoute: whether there is a Route.
     @ivar callId: the whole value.
+    @ivar fromLine: the line that From stands in, unfolded or as it came; C{toLine} likewise. For this package
+        alone.
     @ivar body: what follows the empty line. Assigning it leaves Content-Length alone.
     """
 
@@ -61,10 +63,12 @@ class Message(HeaderFields):
         "contentLength",
         "cseq",
         "cseqMethod",
+        "fromLine",
         "hasRoute",
         "maxForwards",
         "sentBy",
         "startLine",
+        "toLine",
         "viaTransport",
     )
 
@@ -79,6 +83,8 @@ class Message(HeaderFields):
     contentLength: int
     hasRoute: bool
     callId: bytes
+    fromLine: bytes
+    toLine: bytes
     _fromTag: bytes | None
     _toTag: bytes | None
 
@@ -123,8 +129,10 @@ class Message(HeaderFields):
         elif code == CALL_ID:
             self.callId = value
         elif code == FROM:
+            self.fromLine = self.lines[place] if there else b""
             self._fromTag = None
         elif code == TO:
+            self.toLine = self.lines[place] if there else b""
             self._toTag = None
 
     # Not every message is asked for these, and most only once.
@@ -134,14 +142,14 @@ class Message(HeaderFields):
         """
         The whole value of From.
         """
-        return self.get(b"From") or b""
+        return valueOf(self.fromLine)
 
     @property
     def toValue(self) -> bytes:
         """
         The whole value of To.
         """
-        return self.get(b"To") or b""
+        return valueOf(self.toLine)
 
     @property
     def fromTag(self) -> bytes:
@@ -150,7 +158,7 @@ class Message(HeaderFields):
         """
         tag = self._fromTag
         if tag is None:
-            tag = self._fromTag = self._tagAt(FROM)
+            tag = self._fromTag = tagIn(self.fromLine)
         return tag
 
     @property
@@ -160,12 +168,8 @@ class Message(HeaderFields):
         """
         tag = self._toTag
         if tag is None:
-            tag = self._toTag = self._tagAt(TO)
+            tag = self._toTag = tagIn(self.toLine)
         return tag
-
-    def _tagAt(self, code: int) -> bytes:
-        place = placeOf(code, self.codes)
-        return tagIn(self.lines[place]) if place >= 0 else b""
 
     def pushVia(self, value: bytes) -> None:
         """
@@ -195,7 +199,9 @@ class Message(HeaderFields):
         """
         Where the first Via stands, -1 when there is none.
         """
-        return placeOf(VIA, self.codes)
+        codes = self.codes
+        # As a rule it comes first.
+        return 0 if codes and codes[0] == VIA else placeOf(VIA, codes)
 
     def popVia(self, likely: Message | None = None) -> None:
         """
@@ -298,6 +304,8 @@ class Message(HeaderFields):
         other.contentLength = self.contentLength
         other.hasRoute = self.hasRoute
         other.callId = self.callId
+        other.fromLine = self.fromLine
+        other.toLine = self.toLine
         other._fromTag = self._fromTag
         other._toTag = self._toTag
 

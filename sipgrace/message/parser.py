@@ -115,8 +115,10 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message.callId = callId = valueFrom(plain[layout.callId], layout.callIdValue)
     if not callId:
         raise ParseError("Empty From, To or Call-ID header field")
-    _checkParty(plain[layout.source], layout.sourceValue)
-    _checkParty(plain[layout.target], layout.targetValue)
+    message.fromLine = line = plain[layout.source]
+    _checkParty(line, layout.sourceValue)
+    message.toLine = line = plain[layout.target]
+    _checkParty(line, layout.targetValue)
     message._fromTag = message._toTag = None
     line = plain[layout.cseq]
     message.cseq, message.cseqMethod = _CSEQS.get(line) or readCSeq(valueOf(line))

@@ -122,9 +122,12 @@ def tagIn(line: bytes) -> bytes:
     @return: what L{tagOf} makes of its value.
     """
     tag = line.rpartition(b">;tag=")[2]
-    if len(tag) == len(line) and line[-1] == 0x3E:
+    if len(tag) < len(line):
+        if tag.isalnum():
+            return tag
+    elif line.endswith(b">"):
         return b""
-    return tag if tag.isalnum() and len(tag) < len(line) else tagOf(valueOf(line))
+    return tagOf(valueOf(line))
 
 
 def tagOf(value: bytes) -> bytes:
