@@ -6,6 +6,7 @@ Nothing is replaced but the transports.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute, fail, succeed
@@ -36,6 +37,9 @@ from sipgrace.transport.description import parseDescription
 
 #: Seconds that a message takes to the next element.
 LATENCY = 0.005
+
+#: Each request of a dialog has its own.
+_BRANCHES = count(1)
 
 #: What is written down of all that is sent.
 METHODS = frozenset((b"INVITE", b"ACK", b"CANCEL", b"BYE", b"MESSAGE"))
@@ -492,7 +496,7 @@ class Dialog:
                 (b"Contact", self.phone.contact),
             ],
         )
-        branch = b"z9hG4bK%b%d%b" % (self.phone.name.encode(), id(self), b"%d" % len(self.phone.world.log))
+        branch = b"z9hG4bK%b.dialog%d" % (self.phone.name.encode(), next(_BRANCHES))
         request.pushVia(association.via + b";branch=" + branch)
         if method == b"ACK":
             association.send(request.toBytes())
