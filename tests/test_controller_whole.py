@@ -223,13 +223,22 @@ class Encrypted(ControllerCase, Commanding):
         self.url = f"https://localhost:{port.getHost().port}"
         outcome = await self.give("fleet", "--ca", str(self.folder / "keys" / "ca.crt"))
         self.assertEqual((outcome.status, outcome.text), (Exit.DONE, "no node has linked up yet"))
+        untrusted = "its certificate is not by a CA that is trusted here (see --ca)"
         for words in (("--ca", str(self.folder / "others" / "ca.crt")), ()):
             outcome = await self.give("fleet", *words)
-            self.assertEqual(outcome.status, Exit.UNREACHABLE, outcome.text)
-            self.assertIn("certificate", outcome.text)
+            self.assertEqual(
+                (outcome.status, outcome.text),
+                (Exit.UNREACHABLE, f"{self.url} has not answered: {untrusted}"),
+            )
         self.url = f"https://127.0.0.1:{port.getHost().port}"
         outcome = await self.give("fleet", "--ca", str(self.folder / "keys" / "ca.crt"))
-        self.assertEqual(outcome.status, Exit.UNREACHABLE, outcome.text)
+        self.assertEqual(
+            (outcome.status, outcome.text),
+            (
+                Exit.UNREACHABLE,
+                f"{self.url} has not answered: its certificate is not for the host that the URL names",
+            ),
+        )
 
 
 class Passed(TwoCase, Commanding):

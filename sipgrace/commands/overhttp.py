@@ -11,6 +11,8 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import treq
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
@@ -28,6 +30,7 @@ from twisted.web.client import (
 
 from sipgrace.control.commands import NotOffered
 from sipgrace.control.remote import Unreachable
+from sipgrace.control.uplinkcore import UNTRUSTED, plainly
 from sipgrace.errors import ConfigError, OrderRefused
 
 __all__ = ["ControllerHTTP", "EventStream", "Fault", "policyOf"]
@@ -60,6 +63,18 @@ def policyOf(ca: Path | None) -> BrowserLikePolicyForHTTPS:
     if not found:
         raise ConfigError(f"{ca}: expected certificates in PEM, found none")
     return BrowserLikePolicyForHTTPS(trustRootFromCertificates(found))
+
+
+def _plainly(error: BaseException) -> str:
+    """
+    @return: what a person may have to put right.
+    """
+    if isinstance(error, VerificationError):
+        return "its certificate is not for the host that the URL names"
+    if isinstance(error, SSL.Error):
+        text = plainly(error)
+        return f"{text} (see --ca)" if text == UNTRUSTED else text
+    return str(error) or type(error).__name__
 
 
 class ControllerHTTP:
@@ -123,7 +138,7 @@ class ControllerHTTP:
             reasons = [failure.value for failure in error.reasons]
             if any(isinstance(one, CancelledError) for one in reasons):
                 raise CancelledError from None
-            text = "; ".join(f"{one}" or type(one).__name__ for one in reasons)
+            text = "; ".join(_plainly(one) for one in reasons)
             raise Unreachable(f"{self.url} has not answered: {text}") from None
 
     def _read(self, response: Any, content: bytes) -> Any:

@@ -306,9 +306,12 @@ def _late(result: object, seconds: float) -> None:
     raise TimeoutError(f"no answer within {seconds:g} seconds")
 
 
+#: Of a certificate that nobody here vouches for.
+UNTRUSTED: Final = "its certificate is not by a CA that is trusted here"
+
 #: What OpenSSL, and Twisted, call what a person may have to put right.
 _SAYINGS = (
-    ("certificate verify failed", "its certificate is not by a CA that is trusted here"),
+    ("certificate verify failed", UNTRUSTED),
     ("unknown ca", "it does not trust the CA of our certificate"),
     ("certificate required", "it asks for a certificate"),
     ("certificate expired", "a certificate has expired"),
