@@ -130,6 +130,22 @@ class ChoiceTests(SynchronousTestCase):
             after.check(order(then=then))
         self.after().check(order(then="run"))
 
+    def test_stillRunning(self) -> None:
+        """
+        Nor is an order obeyed that wants what could not be run at its end, for it runs already. One that does
+        not say is: a process must be able to leave.
+        """
+        after = self.after("run")
+        after.check(order(then="run"))
+        after.onChange(offline(order()))
+        error = self.assertRaises(OrderRefused, after.check, order(then="run"))
+        self.assertEqual(
+            str(error),
+            "the command of the drain before is still running at server-102; wait until it has ended",
+        )
+        for then in (None, "stay", "exit"):
+            after.check(order(then=then))
+
     def test_cannotStart(self) -> None:
         seen: list[Done] = []
         after = self.after("run")

@@ -266,10 +266,17 @@ class AfterDrain:
 
     def check(self, order: Order) -> None:
         """
-        @raise OrderRefused: when the order wants a command to be run, and there is none.
+        @raise OrderRefused: when the order wants a command to be run, and there is none, or it runs already:
+            its end would be taken for that of the one that this order wants.
         """
-        if order.then == "run" and not self._command:
+        if order.then != "run":
+            return
+        if not self._command:
             raise OrderRefused(f'{self._server} has no command to run: drain.then = "run COMMAND" names one')
+        if self.running:
+            raise OrderRefused(
+                f"the command of the drain before is still running at {self._server}; wait until it has ended"
+            )
 
     def onChange(self, event: Event) -> None:
         """
