@@ -9,15 +9,18 @@ import sqlite3
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from weakref import ref
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipgrace.client.bindingfile import BindingFile
 from sipgrace.client.bindings import Binding, Bindings, Record, Source
+from sipgrace.client.service import ClientService
+from sipgrace.config.load import parseClient
 from sipgrace.errors import ConfigError
 from sipgrace.interfaces import IAssociation
 from sipgrace.message.uri import SIPURI
@@ -340,3 +343,40 @@ class FileTests(TestCase):
         file = BindingFile(reactor, self.path)
         self.assertRaises(sqlite3.ProgrammingError, file.write, {})
         file.close()
+
+
+class StoppedTests(SynchronousTestCase):
+    """
+    A client that is stopped before its file is open.
+    """
+
+    TEXT = """
+[client]
+name = "client-110"
+listen = ["udp:0:interface=127.0.7.2"]
+[registrar]
+domains = ["example.com"]
+database = "{path}"
+[[registrar.accounts]]
+user = "alice"
+password = "not so secret"
+[[servers]]
+name = "server-102"
+address = "tcp:host=127.0.7.9:port=9"
+"""
+
+    def test_stopped(self) -> None:
+        """
+        It does not come into service when the file is open, nor does anything go on.
+        """
+        rows: Deferred[Any] = Deferred()
+        self.patch(BindingFile, "load", lambda keeper, now: rows)
+        clock = Clock()
+        text = self.TEXT.format(path=Path(self.mktemp()).absolute())
+        client = ClientService(clock, parseClient(text, "client.toml"))
+        started = client.startService()
+        client.stopService()
+        rows.callback([])
+        self.failureResultOf(started, CancelledError)
+        self.assertEqual(client.element.lifecycle.status().state, "offline")
+        self.assertEqual(clock.getDelayedCalls(), [])

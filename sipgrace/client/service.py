@@ -174,6 +174,7 @@ class ClientService(Service):
         element.watchers.append(OpenedByUsers(pools[INTERFACE]))
         users = usersOf(config.users)
         self._bindings: Bindings | None = None
+        self._opening: Deferred[Any] | None = None
         self._registrar: Registrar | None = None
         if config.registrar is not None:
             self._bindings, self._registrar = registering(config.registrar, element, self._source)
@@ -357,7 +358,12 @@ class ClientService(Service):
         if self._bindings is None:
             return self.element.start()
         # Before the first call comes it is known who is where.
-        return self._bindings.open().addCallback(lambda ignored: self.element.start())
+        self._opening = self._bindings.open()
+        return self._opening.addCallback(self._opened)
+
+    def _opened(self, ignored: None) -> Deferred[Any]:
+        self._opening = None
+        return self.element.start()
 
     def _startLinks(self) -> None:
         for link in self.links.values():
@@ -373,6 +379,9 @@ class ClientService(Service):
         self._servers.overdue.stop()
         if self._commands is not None:
             self._commands.stop()
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
         if self._bindings is not None:
             self._bindings.close()
         stopped = [*self.found.stop(), *(link.stop() for link in self.links.values())]
