@@ -833,6 +833,9 @@ class ExhaustedTests(RoleCase):
         links[2].unavailable(40.0)
         self.clock.advance(0.5)
         self.assertEqual(self.exhausted(), Answer(503, ((b"Retry-After", b"20"),)))
+        self.assertEqual(self.role.unserved, 3)
+        self.assertEqual(self.exhausted(isInvite=False), Answer(503, ((b"Retry-After", b"20"),)))
+        self.assertEqual(self.role.unserved, 3)
 
     def test_fullStop(self) -> None:
         """
@@ -865,6 +868,7 @@ class ExhaustedTests(RoleCase):
         self.assertEqual(self.exhausted(INTERFACE, zone=NETWORK), None)
         self.assertEqual(self.exhausted(*self.links.values(), inDialog=True), None)
         self.assertEqual(self.exhausted(*self.links.values(), SIPGateway("sip:gw")), None)
+        self.assertEqual(self.role.unserved, 0)
 
 
 class ReroutesTests(SynchronousTestCase):

@@ -24,6 +24,7 @@ from sipgrace.commands.main import sipgrace
 from sipgrace.commands.outcome import Exit, Outcome
 from sipgrace.commands.progress import Bar, Lines, displayFor
 from sipgrace.commands.reach import Job, Left, Reach
+from sipgrace.commands.show import _lines
 from sipgrace.commands.words import calls, count, seconds, standing
 from sipgrace.compiled import HOW
 from sipgrace.control.remote import Unreachable
@@ -581,6 +582,10 @@ class Looking(VerbCase):
         text = (await self.give("status")).text
         self.assertRegex(
             text, r"\nserver        server-1: waiting for \d\.\d s \(.*[^.]\)\nreroutes      0\Z"
+        )
+        self.assertIn(
+            ("answered 503", "2 calls, which no server took"),
+            _lines({**self.control._factory._node.status(), "unserved": 2}),
         )
 
     async def test_is(self) -> None:

@@ -170,6 +170,7 @@ class Nodes(ControlledCase):
             ),
         )
         self.assertEqual(found["sipgrace_calls_rerouted_total", ()], 0)
+        self.assertEqual(found["sipgrace_calls_unserved_total", ()], 0)
         self.assertEqual(found["sipgrace_calls_tdm_total", ()], 0)
         self.assertNotIn(("sipgrace_registered_users", ()), found)
         # It has not been tested: nothing is said rather than a number that means nothing.

@@ -55,6 +55,7 @@ class ClientRole:
     @param period: seconds within which a server must give its first answer to an INVITE.
     @param reroutes: keeps what calls had to be tried elsewhere.
     @param priorities: which calls go before others.
+    @ivar unserved: how many calls were answered 503 because there was no server, or none took them.
     """
 
     log = Logger()
@@ -83,6 +84,7 @@ class ClientRole:
         self._reroutes = reroutes
         self._priorities = priorities or Priorities()
         self.toTDM = 0
+        self.unserved = 0
 
     def admit(self, request: Request, association: IAssociation) -> Answer | None:
         """
@@ -337,6 +339,7 @@ class ClientRole:
         if context.branches and not isinstance(context.branches[-1].target.token, ServerLink):
             # The TDM route was tried and has failed by itself, or it was no call for servers.
             return None
+        self.unserved += context.isInvite
         waits = {link: _wait(link) for link in self._links.values() if not link.skipped}
         known = min((wait for wait in waits.values() if wait > 0), default=0.0)
         if not known or any(not waits[link] for link in self._active):

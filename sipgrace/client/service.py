@@ -337,6 +337,7 @@ class ClientService(Service):
             "registrar": None if self._registrar is None else self._registrar.status(),
             "lastUsed": self.active.lastUsed,
             "reroutes": self.reroutes.total,
+            "unserved": self._role.unserved,
         }
 
     def orders(self) -> dict[str, object]:

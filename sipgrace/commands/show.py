@@ -91,6 +91,8 @@ def _lines(status: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("controller", f"{one['name']}: {one['state'].lower()}{trouble}"))
     if "reroutes" in status:
         found.append(("reroutes", str(status["reroutes"])))
+    if status.get("unserved"):
+        found.append(("answered 503", f"{count(status['unserved'], 'call')}, which no server took"))
     return found
 
 

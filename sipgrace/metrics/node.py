@@ -36,6 +36,7 @@ _COUNTERS: Final = (
     ("calls_refused", "refused", "New calls refused because it was leaving service, or gone."),
     ("calls_yielded", "yielded", "Calls that go before others and passed a drain."),
     ("calls_rerouted", "reroutes", "Calls that were tried at another server."),
+    ("calls_unserved", "unserved", "Calls answered 503 because no server took them."),
     ("calls_tdm", "tdm", "Calls sent to the TDM route."),
 )
 #: Of a client's servers.
