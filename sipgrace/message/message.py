@@ -220,16 +220,18 @@ class Message(HeaderFields):
         if 0x2C in line:
             # Several in one line: where the first is an ordinary one, the first comma ends it.
             first, _, rest = line.partition(b",")
-            rest = rest.lstrip()
             branch = self.branch
             # As a rule its branch ends it, which is seen faster than that it has one.
             ordinary = (branch and first.endswith(branch)) or first.find(b";branch=") >= 0
-            if not ordinary or not rest or 0x22 in first or 0x3C in first:
+            usual = first.startswith(b"Via:") and len(rest) > 1 and rest[0] == 0x20 and rest[1] > 0x20
+            if not usual:
+                rest = b" " + rest.lstrip()
+            if not ordinary or len(rest) < 2 or 0x22 in first or 0x3C in first:
                 self._cut(place)
                 self._read(VIA)
                 return
-            name = b"Via" if first.startswith(b"Via:") else first[: first.index(b":")]
-            line = lines[place] = name + b": " + rest
+            name = b"Via:" if usual else first[: first.index(b":") + 1]
+            line = lines[place] = name + rest
         else:
             self._drop(place)
             codes = self.codes

@@ -42,7 +42,8 @@ Request-URIs that were found to be right; emptied when it is full.
 """
 
 # Lines as most elements write them.
-_HOPS: Final = {b"Max-Forwards: %d" % number: number for number in range(256)}
+_HOPS: Final = [b"Max-Forwards: %d" % number for number in range(100)]
+_HOPS_LENGTH: Final = len(b"Max-Forwards: 70")
 _LENGTHS: Final = [b"Content-Length: %d" % number for number in range(2048)]
 _LENGTHS_BOUND: Final = len(_LENGTHS)
 _CSEQS: Final = {
@@ -80,6 +81,15 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     # in bytes much faster than a string, tables are faster than conversions.
     if len(data) > limits.message:
         raise ParseError("Message too large", 413)
+    if data.endswith(b"\r\n\r\n"):
+        # As a rule no body follows then. Otherwise there is an empty line among these, which fits no layout.
+        lines = data.splitlines()
+        lines.pop()
+        startLine = lines.pop(0)
+        look = _lookOf(lines)
+        layout = layouts[look]
+        if layout is not None and startLine and len(data) <= limits.line and _fits(lines, layout):
+            return _read(startLine, lines, lines, layout, b"", limits)
     head, end, body = data.partition(b"\r\n\r\n")
     # A CR or LF by itself ends a line, too. What is sent on has CRLF there, so that nobody after us
     # can see other lines than we do.
@@ -92,17 +102,31 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     if len(head) > limits.line:
         _checkLengths(lines, limits)
     startLine = lines.pop(0)
-    plain = lines
+    look = _lookOf(lines)
+    layout = layouts[look]
+    if layout is not None and _fits(lines, layout):
+        return _read(startLine, lines, lines, layout, body, limits)
+    lines, plain, layout = readLayout(lines, limits, look)
+    return _read(startLine, lines, plain, layout, body, limits)
+
+
+def _lookOf(lines: list[bytes]) -> int:
+    """
+    @return: how many lines there are, and how three of them begin, as a place in L{layouts}.
+    """
     try:
-        # How many lines there are, and how three of them begin.
-        look = (len(lines) * 61 + lines[1][0] * 31 + lines[len(lines) >> 1][0] * 7 + lines[-2][0]) & 1023
+        return (len(lines) * 61 + lines[1][0] * 31 + lines[len(lines) >> 1][0] * 7 + lines[-2][0]) & 1023
     except IndexError:
-        look = 0
-    known = layouts[look]
-    if known is not None and _fits(lines, known):
-        layout = known
-    else:
-        lines, plain, layout = readLayout(lines, limits, look)
+        return 0
+
+
+def _read(
+    startLine: bytes, lines: list[bytes], plain: list[bytes], layout: Layout, body: bytes, limits: Limits
+) -> Request | Response:
+    """
+    @param lines: the header lines as they are to be sent on; C{plain} the same unfolded.
+    @param body: what follows them, perhaps more than there should.
+    """
     if len(lines) > limits.headers:
         raise ParseError("Too many header fields")
 
@@ -125,8 +149,11 @@ def _parse(data: bytes, limits: Limits) -> Request | Response:
     message.maxForwards = message.contentLength = -1
     if layout.forwards >= 0:
         line = plain[layout.forwards]
-        hops = _HOPS.get(line)
-        message.maxForwards = readMaxForwards(valueOf(line)) if hops is None else hops
+        # Nearly always it has two digits.
+        hops = line[-2] * 10 + line[-1] - 528 if len(line) == _HOPS_LENGTH else -1
+        if not 10 <= hops <= 99 or line != _HOPS[hops]:
+            hops = readMaxForwards(valueOf(line))
+        message.maxForwards = hops
     if layout.length >= 0:
         line = plain[layout.length]
         length = len(body)
@@ -155,11 +182,10 @@ def _fits(lines: list[bytes], layout: Layout) -> bool:
     """
     Whether the lines begin with the names of the layout, in its order, and are as many.
     """
-    names = layout.names
-    if len(names) != len(lines):
+    if len(layout.names) != len(lines):
         return False
-    for place, line in enumerate(lines):  # noqa: SIM110 (all() makes a generator)
-        if not line.startswith(names[place]):
+    for line, name in zip(lines, layout.names):  # noqa: B905, SIM110 (all() makes a generator)
+        if not line.startswith(name):
             return False
     return True
 
