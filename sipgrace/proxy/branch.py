@@ -236,7 +236,9 @@ class Branch:
         Its context is settled, and needs to hear of nothing but further 2xx, if that.
         """
         transaction = self._transaction
-        if self.done and self._ghost is None and transaction is not None and transaction.user is self:
+        if not isinstance(transaction, InviteClient) or transaction.user is not self:
+            return
+        if self.done and self._ghost is None:
             core = self.context.core
             transaction.user = Onward(core, server, None if core.heard is None else self.target)
 
