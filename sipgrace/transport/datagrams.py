@@ -20,6 +20,8 @@ __all__ = ["Datagrams", "addressOf", "datagramsFor"]
 _MOST: Final = 16
 
 _NOW: Final = int(socket.MSG_DONTWAIT)
+_NONE_THERE: Final = errno.EAGAIN
+_errorNumber: Final[Any] = ctypes.get_errno
 
 #: The longest there is, and what keeps those of one reading from the same lines of the processor's caches.
 _LONGEST: Final = 65535
@@ -50,7 +52,9 @@ class Datagrams:
         names = _MOST * _APART
         vectors = names + _MOST * 32
         self._messages: Final = vectors + _MOST * _VECTOR.size
-        self._memory: Any = mmap.mmap(-1, self._messages + _MOST * _MESSAGE.size)
+        size = self._messages + _MOST * _MESSAGE.size
+        # Of this process alone, whoever forks.
+        self._memory: Any = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._reference: Any = ctypes.byref(ctypes.c_char.from_buffer(self._memory, self._messages))
         self._lengths: Any = memoryview(self._memory)[self._messages :].cast("I")
@@ -70,10 +74,11 @@ class Datagrams:
         @return: how many have come, 0 where none is there, or no more than C{most}.
         @raise OSError: as C{recvfrom} does, but where none is there.
         """
-        count: int = self._receive(descriptor, self._reference, min(most, _MOST), _NOW, None)
+        room = most if most < _MOST else _MOST
+        count: int = self._receive(descriptor, self._reference, room, _NOW, None)
         if count < 0:
-            number = ctypes.get_errno()
-            if number in (errno.EAGAIN, errno.EWOULDBLOCK):
+            number: int = _errorNumber()
+            if number == _NONE_THERE:
                 return 0
             raise OSError(number, os.strerror(number))
         return count
