@@ -252,7 +252,8 @@ class Message(HeaderFields):
         """
         Whether there is a single Via, as in the requests of users.
         """
-        return self.codes.count(VIA) == 1 and 0x2C not in self.lines[self._viaPlace()]
+        place = self._viaPlace()
+        return place >= 0 and placeOf(VIA, self.codes, place + 1) < 0 and 0x2C not in self.lines[place]
 
     def markReceived(self, host: bytes, port: int) -> None:
         """

@@ -175,12 +175,12 @@ def codeOfReceived(name: bytes) -> int:
     return code
 
 
-def placeOf(code: int, codes: bytes) -> int:
+def placeOf(code: int, codes: bytes, start: int = 0) -> int:
     """
-    @return: where the code comes first among these, -1 where it does not.
+    @return: where the code comes first among these, from C{start} on; -1 where it does not.
     """
     # Compiled, this is much faster than to have them searched.
-    for place in range(len(codes)):
+    for place in range(start, len(codes)):
         if codes[place] == code:
             return place
     return -1
