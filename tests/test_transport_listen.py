@@ -710,7 +710,9 @@ class TLSTests(StreamTests, SocketCase):
     async def test_serverOfAnotherAuthority(self) -> None:
         listener = await self.listen(self.server())
         description = self.client(listener).replace("/ca.pem", "/stranger.pem")
-        await self.assertFailure(Deferred.fromCoroutine(self.connect(description)), TransportError)
+        error = await self.assertFailure(Deferred.fromCoroutine(self.connect(description)), TransportError)
+        why = "its certificate is not by a CA that is trusted here (caCerts= names one)"
+        self.assertEqual(str(error), f"cannot connect to {description}: {why}")
         self.assertEqual(self.others[0].names(), [])
 
     async def test_serverName(self) -> None:
@@ -719,7 +721,9 @@ class TLSTests(StreamTests, SocketCase):
         """
         listener = await self.listen(self.server())
         wrong = self.client(listener) + ":name=sip.example.org"
-        await self.assertFailure(Deferred.fromCoroutine(self.connect(wrong)), TransportError)
+        error = await self.assertFailure(Deferred.fromCoroutine(self.connect(wrong)), TransportError)
+        why = "its certificate is not for this host (name= says for which it is to be)"
+        self.assertEqual(str(error), f"cannot connect to {wrong}: {why}")
         association, _ = await self.connect(self.client(listener) + ":name=sip.example.com")
         self.assertTrue(association.up)
 

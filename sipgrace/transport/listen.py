@@ -5,7 +5,7 @@ The two ways into the transport: to listen, and to connect.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import (
@@ -314,11 +314,20 @@ def _forSCTP(parsed: Description, bounds: Bounds) -> dict[str, str]:
     return {"maxMessage": str(min(2 * bounds.message.message, 1 << 24)), **parsed.arguments}
 
 
+#: What OpenSSL and service-identity call what a person may have to put right.
+_SAYINGS: Final = (
+    ("VerificationError", "its certificate is not for this host (name= says for which it is to be)"),
+    ("certificate verify failed", "its certificate is not by a CA that is trusted here (caCerts= names one)"),
+)
+
+
 def _explain(what: str) -> Callable[[Failure], Failure]:
     def explained(reason: Failure) -> Failure:
         if reason.check(SIPGraceError):
             return reason
-        error = TransportError(f"{what}: {reason.getErrorMessage()}")
+        text = reason.getErrorMessage()
+        text = next((plain for known, plain in _SAYINGS if known in text), text)
+        error = TransportError(f"{what}: {text}")
         error.__cause__ = reason.value
         return Failure(error)
 
