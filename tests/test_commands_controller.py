@@ -829,3 +829,7 @@ class Wrong(SynchronousTestCase):
             self.assertEqual(
                 self.wrong("announce", "a", *words, **access), "give either --for SECONDS or --available"
             )
+        self.assertEqual(
+            self.wrong("announce", "a", "--for", "604801", **access),
+            "Invalid value for '--for': 604801.0 is not in the range 0<x<=604800.",
+        )

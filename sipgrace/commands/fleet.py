@@ -237,7 +237,11 @@ def audit(control: Control, limit: int) -> None:
 @controlling
 @click.argument("server")
 @click.option(
-    "--for", "period", metavar="SECONDS", type=Amount(min=0, min_open=True), help="For so long."
+    "--for",
+    "period",
+    metavar="SECONDS",
+    type=Amount(0, 604800, min_open=True),
+    help="For so long, at most a week.",
 )
 @click.option(
     "--back",
