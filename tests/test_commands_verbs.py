@@ -459,7 +459,10 @@ class Signing(VerbCase):
         outcome = await self.give("drain", "--wait")
         self.assertEqual(
             (outcome.status, outcome.text),
-            (Exit.REFUSED, "refused: the order is not signed; orders from the socket are signed here"),
+            (
+                Exit.REFUSED,
+                "refused: the order is not signed; orders from the socket are signed here (--key FILE)",
+            ),
         )
         service = self.service
         service.element.ledger.accept(Call())

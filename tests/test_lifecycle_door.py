@@ -276,10 +276,10 @@ class LocalTests(DoorCase):
         Where that is configured. Signals, and what the server does by itself, need none all the same.
         """
         door = self.make(signedLocally=True)
-        for giver in (SOCKET, MANHOLE):
+        for giver, how in ((SOCKET, " (--key FILE)"), (MANHOLE, "")):
             self.assertEqual(
                 self.refused(door.give(self.order(), giver)),
-                f"the order is not signed; orders from the {giver.source} are signed here",
+                f"the order is not signed; orders from the {giver.source} are signed here{how}",
             )
         obeyed = self.successResultOf(door.take(self.signed(self.order()), SOCKET))
         self.assertEqual(obeyed.state, State.DRAINED)

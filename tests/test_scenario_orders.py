@@ -136,7 +136,7 @@ class SignedTests(OrdersCase):
         await call.has(180)
         self.assertEqual(
             await self.refusal(node.drain()),
-            "the order is not signed; orders from the socket are signed here",
+            "the order is not signed; orders from the socket are signed here (--key FILE)",
         )
         self.assertEqual(
             await self.refusal(node.signed(self.signed(Kind.DRAIN, "wanda"))),

@@ -190,7 +190,10 @@ class Authority:
         if giver.source is Source.LINK and self._verify is not Verify.NONE:
             raise OrderRefused("the order is not signed; orders from a link are signed here")
         if giver.source in (Source.SOCKET, Source.MANHOLE) and self._signedLocally:
-            raise OrderRefused(f"the order is not signed; orders from the {giver.source} are signed here")
+            how = " (--key FILE)" if giver.source is Source.SOCKET else ""
+            raise OrderRefused(
+                f"the order is not signed; orders from the {giver.source} are signed here{how}"
+            )
         if order.node and order.node != self._node:
             raise OrderRefused(f"the order is for {order.node}; this is {self._node}")
         return self._allowed(Grant(order, giver.role), "you have")
