@@ -52,11 +52,20 @@ from sipgrace.transport.pool import AssociationPool
 _IDLE: Final = 300.0
 
 
-def boundsOf(limits: Limits) -> Bounds:
+#: Bytes kept for an element of the network that reads slowly: thousands of calls share its association, and
+#: end with it.
+_UNSENT_NETWORK: Final = 16 << 20
+
+#: The same for a user: there are many, and each of them could have us keep as much.
+_UNSENT_INTERFACE: Final = 1 << 20
+
+
+def boundsOf(limits: Limits, zone: str) -> Bounds:
     """
-    The transports' bounds, as configured.
+    The transports' bounds on one side, as configured.
     """
     return Bounds(
+        unsent=_UNSENT_NETWORK if zone == "network" else _UNSENT_INTERFACE,
         message=MessageLimits(message=limits.message, headers=limits.headers, line=limits.line),
         accepted=limits.associations,
     )
@@ -103,7 +112,7 @@ class Element:
         self.reactor = reactor
         self.name = name
         self.stack = stack
-        self.bounds = boundsOf(limits)
+        self._limits = limits
         self.counters = Counters()
         self.clock = cast(IReactorTime, reactor)
         self.timers = TimerQueue(self.clock)
@@ -179,7 +188,7 @@ class Element:
                 user,
                 zone,
                 advertise=advertise,
-                bounds=self.bounds,
+                bounds=boundsOf(self._limits, zone),
                 counters=self.counters,
             )
 
@@ -222,7 +231,7 @@ class Element:
             self.associations,
             zone,
             via=self._viaFor(description, zone),
-            bounds=self.bounds,
+            bounds=boundsOf(self._limits, zone),
             counters=self.counters,
         )
 
@@ -246,7 +255,7 @@ class Element:
             self.associations,
             zone,
             {b"SCTP": f"stack={self.stack}"},
-            bounds=self.bounds,
+            bounds=boundsOf(self._limits, zone),
             counters=self.counters,
             idle=self._idle,
         )

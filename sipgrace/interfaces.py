@@ -43,7 +43,7 @@ class IAssociation(Interface):
     def send(data: bytes) -> bool:
         """
         Sends one whole SIP message. What the transport cannot take now is kept, up to a bound
-        (1 MiB by default); an association whose bound is passed is aborted.
+        (1 MiB, and 16 MiB for elements of the network); an association whose bound is passed is aborted.
 
         @return: false when the association is not C{up}, and the message went nowhere. Never raises.
         """

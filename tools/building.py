@@ -55,7 +55,7 @@ HOT = [
     *("message/[!_]*", "transaction/[!_]*"),
     *("proxy/acked", "proxy/best", "proxy/branch", "proxy/checks", "proxy/context"),
     *("proxy/copies", "proxy/core", "proxy/ghost", "proxy/glance", "proxy/kept"),
-    *("proxy/lookup", "proxy/priority", "proxy/routes", "proxy/target", "proxy/trail"),
+    *("proxy/lookup", "proxy/pace", "proxy/priority", "proxy/routes", "proxy/target", "proxy/trail"),
     *("transport/datagrams", "transport/intake", "transport/udp"),
     *("server/clients", "server/role", "server/routing", "server/rules", "lifecycle/ledger"),
 ]

@@ -16,7 +16,7 @@ class Reroute:
     @ivar number: counts from 1, without gaps.
     @ivar callId: the Call-ID.
     @ivar server: the server that did not take it.
-    @ivar reason: C{'timeout'}, C{'lost'} or C{'answer'} (503).
+    @ivar reason: C{'timeout'}, C{'lost'}, C{'clogged'} or C{'answer'} (503).
     """
 
     number: int

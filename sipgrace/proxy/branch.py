@@ -73,8 +73,8 @@ class Branch:
 
     @ivar answered: whether anything at all has come back.
     @ivar done: whether nothing more can come of it: a final response came, or it failed.
-    @ivar outcome: why it failed: C{'timeout'}, C{'lost'} or C{'cancelled'}; empty before, and when there
-        was an answer.
+    @ivar outcome: why it failed: C{'timeout'}, C{'lost'}, C{'clogged'} or C{'cancelled'}; empty before, and
+        when there was an answer.
     @ivar abandoned: whether the next target was tried instead. What comes late is then put right: a
         provisional response by CANCEL, a 2xx by being forwarded as every 2xx must be.
     @ivar cancelled: whether it was taken back.
@@ -86,6 +86,7 @@ class Branch:
         "_ghost",
         "_reaching",
         "_reason",
+        "_sentAt",
         "_transaction",
         "abandoned",
         "answered",
@@ -104,6 +105,7 @@ class Branch:
         self.outcome = ""
         self.abandoned = False
         self.cancelled = False
+        self._sentAt = 0.0
         self._reaching: Deferred[None] | None = None
         self._transaction: InviteClient | NonInviteClient | None = None
         self._reason = b""
@@ -145,6 +147,10 @@ class Branch:
         if context.request is None:
             return
         core = context.core
+        paced = context.isInvite and association.reliable
+        if paced and not context.inDialog and core.paces.full(association):
+            self._fail("clogged")
+            return
         request: Request = context.request.copy()
         if self.target.uri is not None:
             request.uri = self.target.uri
@@ -155,6 +161,9 @@ class Branch:
             request.ensureContentLength()
         core.trail.sign(request, association, context.mark)
         self._transaction = core.layer.request(request, association, self)
+        if paced:
+            core.paces.sent(association)
+            self._sentAt = core.clock.seconds()
 
     def cancel(self, reason: bytes = b"") -> None:
         """
@@ -180,6 +189,7 @@ class Branch:
         """
         if self.answered or self.done:
             return
+        self._waited()
         self.abandoned = True
         self.cancel()
         self.outcome = "timeout"
@@ -194,6 +204,7 @@ class Branch:
             context.core.heard(response, self.target)
         if not self.answered:
             self.answered = True
+            self._waited()
             if not self.abandoned and context.isInvite:
                 context.core.role.answered(context, self.target)
         try:
@@ -251,8 +262,18 @@ class Branch:
     def _end(self) -> None:
         if not self.done:
             self.done = True
+            self._waited()
             if self.context.core.busy is not None and self.context.isInvite:
                 self.context.core.busy(self.target, -1)
+
+    def _waited(self) -> None:
+        """
+        The INVITE waits for its first response no longer.
+        """
+        if self._sentAt and self._transaction is not None:
+            core = self.context.core
+            core.paces.heard(self._transaction.association, core.clock.seconds() - self._sentAt)
+            self._sentAt = 0.0
 
     def _fail(self, reason: str) -> None:
         if self.done:

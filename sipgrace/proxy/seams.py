@@ -64,7 +64,8 @@ class Role(Protocol):
         anything to the contrary.
 
         @param reason: C{'timeout'} (no first answer within the period, or Timer B or F), C{'lost'}
-            (no association, or it went), or C{'answer'} with a C{response} of 300 or above.
+            (no association, or it went), C{'clogged'} (nothing was sent, for too many INVITEs wait there: see
+            L{sipgrace.proxy.pace}), or C{'answer'} with a C{response} of 300 or above.
         @return: whether the next target is to be tried. After a 3xx this means that its contacts are among
             the targets now (L{ResponseContext.tryFirst}), so that nobody else is to see it (§16.7 step 4).
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
+from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 
@@ -27,6 +28,9 @@ from sipgrace.server.clients import Clients
 from sipgrace.server.routing import Route, RoutingTable
 from sipgrace.server.rules import Access, Facts, Rejection, firstRejection
 from sipgrace.transport.pool import AssociationPool
+
+#: Outcomes of a branch after which another server may well reach who is called.
+_NO_WAY: Final = ("lost", "clogged")
 
 
 class ServerRole:
@@ -222,9 +226,9 @@ class ServerRole:
 
     def exhausted(self, context: ResponseContext) -> Answer | None:
         """
-        Where every way on was closed rather than silent, 503 lets the client try another server, which
-        may have one.
+        Where every way on was closed or full rather than silent, 503 lets the client try another server,
+        which may have one.
         """
-        if context.branches and all(branch.outcome == "lost" for branch in context.branches):
+        if context.branches and all(branch.outcome in _NO_WAY for branch in context.branches):
             return Answer(503)
         return None
