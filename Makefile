@@ -65,7 +65,7 @@ bench:
 # To be opened at speedscope.app; ARGS="--output build/profile.svg" draws a flame graph instead.
 profile:
 	@tools/setup.sh profile
-	@case " $(ARGS) " in *" --compiled "*) tools/compile.sh "$(CURDIR)/.venv/bin/python";; esac
+	@case " $(ARGS) " in *" --compiled "*|*" --instructions "*) tools/compile.sh "$(CURDIR)/.venv/bin/python";; esac
 	@.venv/bin/python -m benchmarks.profile $(ARGS)
 
 docs:

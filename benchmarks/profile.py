@@ -5,7 +5,8 @@ U{https://www.speedscope.app}, or, where it is written to a file that ends in C{
 graph.
 
 The server runs interpreted, so that every function is seen by its name; with C{--compiled} as it would for
-speed, and then with the frames of the compiled modules, and of Python itself.
+speed, and then with the frames of the compiled modules, and of Python itself. C{--instructions} counts
+instead: see L{benchmarks.instructions}.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import instructions
 from benchmarks.load import Addresses, Callee, call, listens
 from benchmarks.processes import Failed, Process, waitFor
 from benchmarks.subjects import ROOT, SUBJECTS, Place
@@ -79,7 +81,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10, help="how long calls are placed (10)")
     parser.add_argument("--rate", type=int, default=1000, help="calls a second (1000)")
     parser.add_argument("--samples", type=int, default=500, help="looks a second (500)")
+    parser.add_argument(
+        "--instructions", action="store_true", help="count instructions a call, compiled, with callgrind"
+    )
     given = parser.parse_args(arguments)
+    if given.instructions:
+        try:
+            print(instructions.table(instructions.count(300)))
+        except Failed as error:
+            print(f"nothing was counted: {error}", file=sys.stderr)
+            return 1
+        return 0
     given.output.parent.mkdir(parents=True, exist_ok=True)
     try:
         record(given.output, given.compiled, given.seconds, given.rate, given.samples)

@@ -6,6 +6,7 @@ that what is measured gets where it is looked for. Nothing is measured here.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import __main__ as whole
-from benchmarks import page, parts, rate
+from benchmarks import instructions, page, parts, profile, rate
 from benchmarks.cpu import CallCost, checkCalls
 from benchmarks.delay import Delay
 from benchmarks.load import Addresses, Counts
@@ -414,6 +415,58 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(whole.main([]), 0)
         del self.cpu["kamailio"]
         self.assertEqual(whole.main([]), 1)
+
+
+class InstructionsTests(SynchronousTestCase):
+    """
+    What callgrind has counted.
+    """
+
+    LINES = """\
+Ir
+100,000,000 (100.0%)  ???:_PyEval_EvalFrameDefault [/usr/bin/python3.11]
+ 60,400,000 (60.40%)  ???:CPyPy_udp___UDPListener___doRead [/x/sipgrace__mypyc.so]
+ 60,000,000 (60.00%)  ???:CPyDef_udp___UDPListener___doRead [/x/sipgrace__mypyc.so]
+ 20,000,000 (20.00%)  ???:CPyDef_timers___TimerQueue____run [/x/sipgrace__mypyc.so]
+ 10,000,000 (10.00%)  ???:CPyDef_parser____parse [/x/sipgrace__mypyc.so]
+  9,000,000 ( 9.00%)  ???:CPyDef_parser____parse'2 [/x/sipgrace__mypyc.so]
+     40,000 ( 0.04%)  ???:CPyDef_scan___tagOf [/x/sipgrace__mypyc.so]
+"""
+
+    def test_perCall(self) -> None:
+        """
+        Compiled functions alone, by the names that they have in the source, for one call.
+        """
+        found = instructions.perCall(self.LINES, 200)
+        self.assertEqual(
+            list(found.items()),
+            [
+                ("udp.UDPListener.doRead", 300_000.0),
+                ("timers.TimerQueue._run", 100_000.0),
+                ("parser._parse", 50_000.0),
+                ("scan.tagOf", 200.0),
+            ],
+        )
+        lines = instructions.table(found).splitlines()
+        self.assertEqual(lines[0], "   400.0 k instructions a call; with all they call:")
+        self.assertEqual([line.split()[-1] for line in lines[1:]], list(found)[:3])
+
+    def test_nothing(self) -> None:
+        """
+        Where the server was not compiled that is said.
+        """
+        error = self.assertRaises(Failed, instructions.perCall, "Ir\n", 200)
+        self.assertIn("is the server compiled?", str(error))
+
+    def test_noValgrind(self) -> None:
+        """
+        What is missing is named, with the package it is in.
+        """
+        self.patch(os, "environ", {**os.environ, "PATH": self.mktemp()})
+        out = StringIO()
+        self.patch(sys, "stderr", out)
+        self.assertEqual(profile.main(["--instructions"]), 1)
+        self.assertIn("apt install valgrind", out.getvalue())
 
 
 class PageTests(SynchronousTestCase):
