@@ -4,6 +4,7 @@ Calls that go before others, through whole servers and clients while servers lea
 
 from __future__ import annotations
 
+from sipgrace.proxy.pace import LEAST
 from tests.memorynet import Call
 from tests.test_network_memory import DRAIN, ROUTES, NetworkCase
 
@@ -205,3 +206,34 @@ class WithinCallsTests(PriorityCase):
         self.assertEqual(self.bob.take(), ["cancelled"])
         self.ended(call, 180, 487)
         self.assertEqual(len(self.world.servers["102"].element.ledger), 1)
+
+
+class CloggedTests(PriorityCase):
+    """
+    First answers take long wherever clients and servers send calls to.
+    """
+
+    def test_clogged(self) -> None:
+        """
+        A call that goes before others is sent all the same. Others are answered 503, and counted.
+        """
+        for service in (*self.world.clients.values(), *self.world.servers.values()):
+            core = service.element.core
+            assert core is not None
+            for association in service.element.associations._associations:
+                for _ in range(LEAST + 1):
+                    core.paces.sent(association)
+                core.paces.heard(association, 0.0)
+        client = self.world.clients["110"]
+        other = self.alice.call("1121", "110")
+        self.world.run(0.1)
+        self.ended(other, 503)
+        assert other.final is not None
+        self.assertFalse(other.final.has(b"Retry-After"))
+        self.assertEqual(self.invites(), [])
+        self.assertEqual([reroute.reason for reroute in client.reroutes.since(0)], ["clogged", "clogged"])
+        self.assertEqual(client.status()["unserved"], 1)
+        call = self.urgent()
+        self.world.run(0.3)
+        self.ended(call, 180, 200)
+        self.assertEqual(self.invites(), ["110>102 INVITE", "102>112 INVITE", "112>bob INVITE"])

@@ -183,6 +183,7 @@ class ClientService(Service):
         tdm: ITDMRoute | None = None
         if config.tdm is not None:
             tdm = self._tdmRoute(config.tdm)
+        priorities = Priorities(config.priority.resources, config.priority.emergency)
         self._role = role = ClientRole(
             element.gate,
             element.identity,
@@ -193,7 +194,7 @@ class ClientService(Service):
             pools.__getitem__,
             client.responsePeriod,
             self.reroutes,
-            Priorities(config.priority.resources, config.priority.emergency),
+            priorities,
         )
         core = element.serve(
             role,
@@ -205,6 +206,7 @@ class ClientService(Service):
                 quiet=config.timers.t1 + config.timers.t2,
             ),
         )
+        core.priorities = priorities
         core.own[b"MESSAGE"] = Consent(self._serverAt, self._others).messageReceived
         if self._registrar is not None:
             core.own[b"REGISTER"] = self._registrar.registerReceived

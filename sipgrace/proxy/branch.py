@@ -148,7 +148,12 @@ class Branch:
             return
         core = context.core
         paced = context.isInvite and association.reliable
-        if paced and not context.inDialog and core.paces.full(association):
+        if (
+            paced
+            and not context.inDialog
+            and core.paces.full(association)
+            and not core.priorities.covers(context.request)
+        ):
             self._fail("clogged")
             return
         request: Request = context.request.copy()
@@ -162,8 +167,7 @@ class Branch:
         core.trail.sign(request, association, context.mark)
         self._transaction = core.layer.request(request, association, self)
         if paced:
-            core.paces.sent(association)
-            self._sentAt = core.clock.seconds()
+            self._sentAt = core.paces.sent(association)
 
     def cancel(self, reason: bytes = b"") -> None:
         """
@@ -271,8 +275,7 @@ class Branch:
         The INVITE waits for its first response no longer.
         """
         if self._sentAt and self._transaction is not None:
-            core = self.context.core
-            core.paces.heard(self._transaction.association, core.clock.seconds() - self._sentAt)
+            self.context.core.paces.heard(self._transaction.association, self._sentAt, self.answered)
             self._sentAt = 0.0
 
     def _fail(self, reason: str) -> None:

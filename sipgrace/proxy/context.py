@@ -305,6 +305,8 @@ class ResponseContext:
             return answer
         if not self.branches:
             return Answer(481 if self.inDialog else 404)
+        if self.branches[-1].outcome == "clogged":
+            return Answer(503)
         return Answer(408 if self.isInvite and not status else 500)
 
     def _respondLocally(self, answer: Answer) -> None:

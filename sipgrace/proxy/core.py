@@ -26,6 +26,7 @@ from sipgrace.proxy.copies import Copies, Copy, Joint
 from sipgrace.proxy.dialogs import Dialogs
 from sipgrace.proxy.identity import Identity
 from sipgrace.proxy.pace import Paces
+from sipgrace.proxy.priority import Priorities
 from sipgrace.proxy.routes import hopAlongRoute, takeOwnAddress, takeOwnRoutes
 from sipgrace.proxy.seams import Ledger, Role
 from sipgrace.proxy.target import Answer, Target
@@ -78,6 +79,7 @@ class ProxyCore:
     @ivar dialogs: the calls that go on through here, for the contexts that tell it of them (see
         L{sipgrace.proxy.kept}).
     @ivar paces: on which associations INVITEs wait for their first response.
+    @ivar priorities: which calls are sent there however many wait.
     @ivar acks: what waits for an ACK to pass (see L{sipgrace.proxy.acked}); C{None} where nothing does.
     @ivar quiet: ends the wait for whoever has not got a final response over UDP.
     @ivar counters: how often what happened, for status and metrics: requests accepted; answered here (with a
@@ -103,7 +105,8 @@ class ProxyCore:
         self.identity = identity
         self.settings = settings
         self.trail = Trail()
-        self.paces = Paces(layer.values.t1)
+        self.paces = Paces(layer.values.t1, clock.seconds)
+        self.priorities = Priorities()
         self.own: dict[bytes, Callable[[Any, Request], bool]] = {}
         self.marks: Callable[[Response, IAssociation], None] | None = None
         self.heard: Callable[[Response, Target], None] | None = None

@@ -167,6 +167,7 @@ class ServerService(Service):
         )
         element.door.kinds[Kind.REJECT] = self.rejects.reject
         element.door.kinds[Kind.ADMIT] = self.rejects.admit
+        priorities = Priorities(config.priority.resources, config.priority.emergency)
         role = ServerRole(
             element.gate,
             element.identity,
@@ -179,7 +180,7 @@ class ServerService(Service):
             server.maxAccepted,
             {client.name: client.address for client in config.clients if client.address is not None},
             redirects=server.mode == "redirect",
-            priorities=Priorities(config.priority.resources, config.priority.emergency),
+            priorities=priorities,
         )
         settings = ProxySettings(
             recordRoute=server.recordRoute,
@@ -187,6 +188,7 @@ class ServerService(Service):
             quiet=config.timers.t1 + config.timers.t2,
         )
         core = element.serve(role, settings)
+        core.priorities = priorities
         self.control = OverloadControl(element.clock, partial(setattr, core, "marks"))
         self.announcer = Announcer(
             element.clock,
