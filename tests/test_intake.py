@@ -221,7 +221,7 @@ class IntakeTests(SynchronousTestCase):
         """
 
         class Odd(bytes):
-            def partition(self, separator: object, /) -> tuple[bytes, bytes, bytes]:
+            def splitlines(self, keepends: bool = False) -> list[bytes]:
                 raise RecursionError("a bug below")
 
         self.intake.receive(Odd(makeRequest(b"INVITE")), self.source)
