@@ -266,6 +266,34 @@ class EditTests(SynchronousTestCase):
         self.message.markReceived(b"192.0.2.9", 9)
         self.assertEqual(lines(self.message), edited((1, None), (6, None)))
 
+    def test_popViaSpellings(self) -> None:
+        """
+        However they are written, what is left is the rest of the line.
+        """
+        one, two = b"SIP/2.0/UDP a;branch=z9hG4bK1", b"SIP/2.0/TCP b:7;branch=z9hG4bK2"
+        for line, left in (
+            (b"Via: %b, %b" % (one, two), b"Via: " + two),
+            (b"Via: %b,%b" % (one, two), b"Via: " + two),
+            (b"Via:%b  ,  %b" % (one, two), b"Via: " + two),
+            (b"v:%b;rport,\t%b" % (one, two), b"v: " + two),
+            (b"VIA : %b, %b" % (one, two), b"VIA : " + two),
+            (b'Via: %b;x="a,\\",b", %b' % (one, two), b"Via: " + two),
+            (b"Via: SIP/2.0/UDP a, %b" % two, b"Via: " + two),
+            (b"Via: SIP/2.0/UDP a; branch = z9hG4bK1, %b" % two, b"Via: " + two),
+            (b"Via: %b, %b, %b" % (one, two, one), b"Via: %b, %b" % (two, one)),
+        ):
+            message = parse(DATA.replace(LINES[1], line))
+            message.popVia()
+            self.assertEqual(lines(message), edited((1, left)), line)
+            self.assertEqual(
+                (message.branch, message.sentBy, message.viaTransport), (b"z9hG4bK2", b"b:7", b"TCP")
+            )
+        for line in (b"Via: %b," % one, b"Via:%b, " % one, b"v: %b ,\t" % one):
+            message = parse(DATA.replace(LINES[1], line))
+            message.popVia()
+            self.assertEqual(lines(message), edited((1, None)), line)
+            self.assertEqual((message.branch, message.sentBy), (b"", b"third:7"))
+
     def test_setMaxForwards(self) -> None:
         """
         In place, or at the end where there was none.

@@ -11,7 +11,7 @@ from sipgrace.message.layout import layouts
 from sipgrace.message.limits import Limits
 from sipgrace.message.message import Request, Response
 from sipgrace.message.names import CODES
-from sipgrace.message.parser import parse, uris
+from sipgrace.message.parser import _lookOf, parse, uris
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"
@@ -23,6 +23,16 @@ INVITE = (
     b"CSeq: 314159 INVITE\r\n"
     b"X-Own: yes\r\n"
     b"Content-Length: 4\r\n\r\nbody"
+)
+RARE = (
+    b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"
+    b"Via: SIP/2.0/UDP pc33.example.com:5060;branch=z9hG4bK776asdhds\r\n"
+    b"Max-Forwards: 70\r\n"
+    b"To: Bob <sip:bob@biloxi.example.com>\r\n"
+    b"From: Alice <sip:alice@atlanta.example.com>;tag=1928301774\r\n"
+    b"Call-ID: a84b4c76e66710@pc33.example.com\r\n"
+    b"X-Own: yes\r\n"
+    b"CSeq: 314159 INVITE\r\n\r\n"
 )
 RINGING = (
     b"SIP/2.0 180 Ringing\r\n"
@@ -138,6 +148,21 @@ class ParseTests(RefusalCase):
         self.refused(changed(b"Call-ID: ", b"Call-IX: "), "Missing Call-ID header field")
         self.refused(changed(b"X-Own: yes", b"X-Own"), "Malformed header field name")
 
+    def test_samePlaceOtherNumber(self) -> None:
+        """
+        Of two whose layouts share a place, and whose names are the same as far as both go, each is read to
+        its own end.
+        """
+        short = changed(b"Call-ID: ", b"X-Two: 2\r\nCall-ID: ", changed(b"X-Own", b"Allow", RARE))
+        long = changed(b"\r\n\r\n", b"\r\nZoo: 1\r\nRoute: <sip:a;lr>\r\n\r\n", short)
+        looks = {_lookOf(data.splitlines()[1:-1]) for data in (short, long)}
+        self.assertEqual(len(looks), 1)
+        for _ in range(2):
+            self.assertFalse(parse(short).hasRoute)
+            self.assertTrue(parse(long).hasRoute)
+            twice = changed(b"Route: <sip:a;lr>", b"CSeq: 2 INVITE", long)
+            self.refused(twice, "Several CSeq header fields")
+
     def test_memosAreBounded(self) -> None:
         """
         Whatever arrives, what is remembered of it stays small.
@@ -200,7 +225,7 @@ class ParseTests(RefusalCase):
             self.assertEqual(
                 parse(changed(b"Max-Forwards: 70", b"Max-Forwards:  " + text)).maxForwards, expected
             )
-        for text in (b"", b"-1", b"+7", b"7_0", b"0x46", b"70 hops", b"\xd9\xa7"):
+        for text in (b"", b"-1", b"+7", b"7_0", b"0x46", b"70 hops", b"\xd9\xa7", b"6:", b"7/"):
             self.refused(
                 changed(b"Max-Forwards: 70", b"Max-Forwards: " + text), "Malformed Max-Forwards header field"
             )
@@ -301,9 +326,11 @@ class ParseTests(RefusalCase):
         """
         From, To and Call-ID hold something, and their quotes close.
         """
-        self.refused(
-            changed(b"Bob <sip:bob@biloxi.example.com>", b""), "Empty From, To or Call-ID header field"
-        )
+        for text in (b"To:", b"To: ", b"To: \t"):
+            self.refused(
+                changed(b"To: Bob <sip:bob@biloxi.example.com>", text),
+                "Empty From, To or Call-ID header field",
+            )
         self.refused(
             changed(b"a84b4c76e66710@pc33.example.com", b" \t "), "Empty From, To or Call-ID header field"
         )
@@ -313,6 +340,9 @@ class ParseTests(RefusalCase):
                 "Unterminated quoted string in From or To header field",
             )
         self.assertEqual(parse(changed(b'"Alice"', b'"Al\\"ice"')).fromTag, b"1928301774")
+        for text in (b"Call-ID:a b@c", b"Call-ID:  a b@c", b"Call-ID: a b@c ", b"Call-ID:\ta b@c\t"):
+            found = parse(changed(b"Call-ID: a84b4c76e66710@pc33.example.com", text))
+            self.assertEqual(found.callId, b"a b@c")
 
     def test_startLine(self) -> None:
         """
@@ -458,6 +488,10 @@ class LimitTests(RefusalCase):
         self.answered(self.refused(folded, "Header field too long", 400, limits), 400)
         uri = changed(b"sip:bob@biloxi.example.com SIP", b"sip:" + b"b" * 200 + b"@c SIP")
         self.answered(self.refused(uri, "Request-URI too long", 414, limits), 414)
+        # Neither the names nor the end of a message let it by, when they were met before.
+        bare = changed(b"Content-Length: 4\r\n\r\nbody", b"Content-Length: 0\r\n\r\n")
+        self.assertEqual(parse(bare, limits).body, b"")
+        self.refused(changed(b"yes", b"y" * 194, bare), "Header field too long", 400, limits)
 
 
 class AnswerTests(SynchronousTestCase):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import select
 import socket
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -240,6 +242,42 @@ class UDPTests(UDPCase):
         self.assertIsNot(self.user.events[0][1], peer)
         self.assertEqual(self.user.names(), ["OPTIONS"])
 
+    def test_shutdownForgetsWhoWasHeard(self) -> None:
+        """
+        Also in the midst of what it sent: the next datagram is that of a new peer.
+        """
+
+        def answer(message: Message, association: IAssociation) -> None:
+            if message.cseq == 2:
+                association.shutdown()
+
+        self.user.answer = answer
+        phone = self.phone()
+        for number in (1, 2, 3, 4):
+            request = makeRequest(b"OPTIONS", cseq=number, via=b"SIP/2.0/UDP 127.0.0.1;rport")
+            phone.sendto(request, (self.listener.host, self.listener.port))
+        self.read()
+        first, second, third, fourth = (event[1] for event in self.user.events)
+        self.assertIs(first, second)
+        self.assertIs(third, fourth)
+        self.assertIsNot(second, third)
+        self.assertEqual((second.up, third.up, self.listener.known()), (False, True, 1))
+
+    def test_boundedHeard(self) -> None:
+        """
+        Who was heard is remembered no longer than as a peer, and is then another one.
+        """
+        self.listener.stopListening()
+        self.listener = self.listen(peers=4)
+        phones = [self.phone() for _ in range(7)]
+        for number in range(40):
+            phone = phones[number * number % 7]
+            self.tell(phone, makeRequest(b"OPTIONS", via=b"SIP/2.0/UDP 127.0.0.1;rport"))
+            self.assertIs(self.user.events[-1][1], self.listener.peer(phone.getsockname()))
+            self.assertLessEqual(len(self.listener._heard), 2)
+        self.listener.stopListening()
+        self.assertEqual(self.listener._heard, {})
+
     def test_boundedPeers(self) -> None:
         """
         The peers remembered are bounded; one that is heard again and again is not forgotten.
@@ -382,6 +420,33 @@ class DatagramsTests(SynchronousTestCase):
                 self.assertEqual((datagrams.data(0), datagrams.address(0)), (b"two", datagrams.address(1)))
                 self.assertEqual(datagrams.receive(ear.fileno(), 3), 0)
             self.assertRaises(OSError, datagrams.receive, -1, 3)
+
+    def test_scopes(self) -> None:
+        """
+        Addresses of one link are told apart by the link.
+        """
+        packed = socket.inet_pton(socket.AF_INET6, "fe80::1")
+        raw = struct.pack("=H2s4s16sI", socket.AF_INET6, b"\x13\xc4", b"\0\0\0\7", packed, 3)
+        self.assertEqual(addressOf(raw), ("fe80::1", 5060, 7, 3))
+
+    def test_fork(self) -> None:
+        """
+        What a child of the process reads changes nothing for its parent.
+        """
+        datagrams = datagramsFor(socket.AF_INET)
+        assert datagrams is not None
+        ear, mouth = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        with ear, mouth:
+            ear.bind(("127.0.0.1", 0))
+            for data in (b"parent", b"child"):
+                mouth.sendto(data, ear.getsockname())
+            self.assertEqual(datagrams.receive(ear.fileno(), 1), 1)
+            child = os.fork()
+            if child == 0:
+                read = datagrams.receive(ear.fileno(), 1) == 1 and datagrams.data(0) == b"child"
+                os._exit(0 if read else 1)
+            self.assertEqual(os.waitpid(child, 0), (child, 0))
+            self.assertEqual(datagrams.data(0), b"parent")
 
     def test_unknownToTheSystem(self) -> None:
         """
