@@ -42,7 +42,7 @@ from sipgrace.transaction.layer import TransactionLayer
 from sipgrace.transaction.timers import TimerQueue
 from sipgrace.transaction.timers import Timers as TransactionTimers
 from sipgrace.transport.associations import Associations, Listen
-from sipgrace.transport.bounds import Bounds
+from sipgrace.transport.bounds import Bounds, Reserve
 from sipgrace.transport.description import parseDescription
 from sipgrace.transport.intake import Counters
 from sipgrace.transport.listen import connect, listen
@@ -51,22 +51,17 @@ from sipgrace.transport.pool import AssociationPool
 #: So long an association that was opened for a request stays without traffic, in seconds, or longer.
 _IDLE: Final = 300.0
 
-
-#: Bytes kept for an element of the network that reads slowly: thousands of calls share its association, and
-#: end with it.
-_UNSENT_NETWORK: Final = 16 << 20
-
-#: The same for a user: there are many, and each of them could have us keep as much.
-_UNSENT_INTERFACE: Final = 1 << 20
+#: Bytes that are kept together for those who read slowly, beyond what is kept for each.
+_RESERVE: Final = 64 << 20
 
 
-def boundsOf(limits: Limits, zone: str) -> Bounds:
+def boundsOf(limits: Limits) -> Bounds:
     """
-    The transports' bounds on one side, as configured.
+    The transports' bounds, as configured.
     """
     return Bounds(
-        unsent=_UNSENT_NETWORK if zone == "network" else _UNSENT_INTERFACE,
         message=MessageLimits(message=limits.message, headers=limits.headers, line=limits.line),
+        reserve=Reserve(_RESERVE),
         accepted=limits.associations,
     )
 
@@ -112,7 +107,7 @@ class Element:
         self.reactor = reactor
         self.name = name
         self.stack = stack
-        self._limits = limits
+        self.bounds = boundsOf(limits)
         self.counters = Counters()
         self.clock = cast(IReactorTime, reactor)
         self.timers = TimerQueue(self.clock)
@@ -188,7 +183,7 @@ class Element:
                 user,
                 zone,
                 advertise=advertise,
-                bounds=boundsOf(self._limits, zone),
+                bounds=self.bounds,
                 counters=self.counters,
             )
 
@@ -231,7 +226,7 @@ class Element:
             self.associations,
             zone,
             via=self._viaFor(description, zone),
-            bounds=boundsOf(self._limits, zone),
+            bounds=self.bounds,
             counters=self.counters,
         )
 
@@ -255,7 +250,7 @@ class Element:
             self.associations,
             zone,
             {b"SCTP": f"stack={self.stack}"},
-            bounds=boundsOf(self._limits, zone),
+            bounds=self.bounds,
             counters=self.counters,
             idle=self._idle,
         )

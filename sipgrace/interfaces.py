@@ -43,7 +43,8 @@ class IAssociation(Interface):
     def send(data: bytes) -> bool:
         """
         Sends one whole SIP message. What the transport cannot take now is kept, up to a bound
-        (1 MiB, and 16 MiB for elements of the network); an association whose bound is passed is aborted.
+        (1 MiB, and what the others leave of a reserve of 64 MiB); an association whose bound is passed is
+        aborted.
 
         @return: false when the association is not C{up}, and the message went nowhere. Never raises.
         """

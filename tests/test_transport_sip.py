@@ -339,6 +339,31 @@ class TCPTests(StreamCase):
             self.wire.producer.resumeProducing()
             self.wire.producer.pauseProducing()
 
+    def test_reserve(self) -> None:
+        """
+        Beyond its own bound an association keeps what the others leave of the reserve, and gives it back when
+        its peer reads, or is lost.
+        """
+        bounds = self.intake.bounds
+        bounds.reserve.size = 1000
+        self.wire.producer.pauseProducing()
+        self.assertEqual([self.protocol.send(b"x" * 250) for _ in range(7)], [True] * 7)
+        self.assertEqual(bounds.reserve.taken, 750)
+        other = SIPProtocol(self.intake, self.transport, "network", False, b"SIP/2.0/TCP 192.0.2.1:5060")
+        wire = Wire()
+        other.makeConnection(wire)
+        wire.producer.pauseProducing()
+        self.assertEqual([other.send(b"x" * 250) for _ in range(6)], [True] * 5 + [False])
+        self.assertEqual((wire.done, bounds.reserve.taken), (["RST"], 750))
+        other.connectionLost(Failure(ConnectionAborted()))
+        self.wire.producer.resumeProducing()
+        self.assertEqual((len(self.wire.done), bounds.reserve.taken), (7, 0))
+        self.wire.producer.pauseProducing()
+        self.assertEqual([self.protocol.send(b"x" * 250) for _ in range(8)], [True] * 8)
+        self.assertEqual(bounds.reserve.taken, 1000)
+        self.lose(ConnectionLost())
+        self.assertEqual(bounds.reserve.taken, 0)
+
     def test_unsendable(self) -> None:
         """
         What the wire will not take at all is refused; the association lives.

@@ -8,7 +8,20 @@ from dataclasses import dataclass, field
 
 from sipgrace.message.limits import Limits
 
-__all__ = ["Bounds"]
+__all__ = ["Bounds", "Reserve"]
+
+
+@dataclass(slots=True)
+class Reserve:
+    """
+    What associations that share it may keep together beyond what each may by itself: one that many calls are
+    on needs more for a moment than all who could ever connect can be given.
+
+    @ivar size: in bytes; C{taken}: so many of them are in use.
+    """
+
+    size: int = 0
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +31,8 @@ class Bounds:
 
     @ivar message: the limits of one message, see L{Limits}.
     @ivar unsent: bytes kept for a peer that reads too slowly, beyond what the kernel and Twisted
-        hold (64 KiB); an association that passes it is aborted.
+        hold (64 KiB); an association that passes it, and finds nothing left in the reserve, is aborted.
+    @ivar reserve: see L{Reserve}; there is none unless it is given.
     @ivar incomplete: seconds that one message, or the TLS handshake, may take to arrive; 64*T1 of
         RFC 3261, after which nobody waits for its answer any more.
     @ivar linger: seconds after C{shutdown()} within which the peer must have taken what was sent
@@ -34,6 +48,7 @@ class Bounds:
 
     message: Limits = field(default_factory=Limits)
     unsent: int = 1 << 20
+    reserve: Reserve = field(default_factory=Reserve)
     incomplete: float = 32.0
     linger: float = 32.0
     unanswered: float = 32.0

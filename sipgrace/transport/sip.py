@@ -91,6 +91,7 @@ class SIPProtocol:
         self._wire: Any = None
         self._held: deque[bytes] = deque()
         self._heldBytes = 0
+        self._reserved = 0
         self._paused = False
         self._made = False
         self._ending = False
@@ -123,8 +124,7 @@ class SIPProtocol:
         if not self._paused:
             return self._write(data)
         self._held.append(data)
-        self._heldBytes += len(data)
-        if self._heldBytes > self.intake.bounds.unsent:
+        if not self._weigh(len(data)):
             self.intake.counters.overflowed += 1
             self.intake.warn(self.peerHost, "aborted {association}: its peer does not read", association=self)
             self.abort()
@@ -147,6 +147,7 @@ class SIPProtocol:
         self._deaf = self._aborted = True
         self._unheard = None
         self._held.clear()
+        self._weigh(-self._heldBytes)
         if self._wire is not None:
             self._wire.abortConnection()
 
@@ -299,6 +300,7 @@ class SIPProtocol:
         self._lost = self._deaf = True
         self._unheard = None
         self._held.clear()
+        self._weigh(-self._heldBytes)
         for call in (self._watch, self._linger):
             if call is not None and call.active():
                 call.cancel()
@@ -327,7 +329,7 @@ class SIPProtocol:
         self._paused = False
         while self._held and not self._paused:
             data = self._held.popleft()
-            self._heldBytes -= len(data)
+            self._weigh(-len(data))
             self._write(data)
         if self._ending and not self._held:
             self._finish()
@@ -338,6 +340,18 @@ class SIPProtocol:
         """
 
     # And the rest it does by itself.
+
+    def _weigh(self, more: int) -> bool:
+        """
+        @param more: so many bytes more are kept, or fewer.
+        @return: whether that is within the bounds.
+        """
+        bounds = self.intake.bounds
+        self._heldBytes += more
+        reserved = max(0, self._heldBytes - bounds.unsent)
+        bounds.reserve.taken += reserved - self._reserved
+        self._reserved = reserved
+        return not reserved or bounds.reserve.taken <= bounds.reserve.size
 
     def _write(self, data: bytes) -> bool:
         try:
