@@ -61,7 +61,7 @@ class CodecBenchmarkTests(SynchronousTestCase):
         """
         The best of many short rounds that take turns, so that a busy machine counts for little.
         """
-        figures = self.codec.measure(iterations=60, rounds=40)
+        figures = self.codec.measure(iterations=60, rounds=150)
         for name, row in figures.items():
             self.assertLessEqual(row["ratio"], self.codec.BOUND, (name, row))
 

@@ -103,11 +103,13 @@ def _branchOf(rest: bytes) -> bytes:
         # Several in one line, as SIPp answers: what stands before the comma decides alone.
         rest = rest.partition(b",")[0]
     # What has none but plain characters, stripped of these, is empty.
-    if rest.isalnum() or not rest.lstrip(_PLAIN):
-        return rest
-    branch, _, more = rest.partition(b";")
-    if more in _FOLLOWING and not branch.lstrip(_PLAIN):
-        return branch
+    if 0x3B not in rest:
+        if rest.isalnum() or not rest.lstrip(_PLAIN):
+            return rest
+    else:
+        branch, _, more = rest.partition(b";")
+        if more in _FOLLOWING and (branch.isalnum() or not branch.lstrip(_PLAIN)):
+            return branch
     match = _USUAL.fullmatch(rest)
     return b"" if match is None else match[1]
 
