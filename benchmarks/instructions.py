@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load import Addresses, Callee, call, listens
+from benchmarks.load import Addresses, Callee, call
 from benchmarks.processes import Failed, Process, waitFor
 from benchmarks.subjects import SUBJECTS, Place
 
@@ -52,18 +52,13 @@ def count(calls: int) -> dict[str, float]:
     callerHost, host, calleeHost = addresses.next(), addresses.next(), addresses.next()
     with tempfile.TemporaryDirectory(prefix="instructions-") as name:
         folder = Path(name)
-        inside = folder / "server"
-        inside.mkdir()
-        found = inside / "callgrind"
-        command = [
-            *("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={found}", "--"),
-            *subject.command(Place(host, 5060, calleeHost, 5070), inside, f"[timers]\nt1 = {_T1}\n"),
-        ]
-        environment = {"PYTHONPATH": ":".join(map(str, subject.paths))}
-        with Callee(folder, calleeHost, 5070), Process(command, inside, environment) as process:
-            waitFor(lambda: not process.running() or listens(host, 5060), "the server to listen", 120)
-            if not process.running():
-                raise Failed(f"valgrind has ended; {process.story()}")
+        found = folder / "callgrind"
+        under = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={found}", "--")
+        place = Place(host, 5060, calleeHost, 5070)
+        with (
+            Callee(folder, calleeHost, 5070),
+            subject.start(place, folder / "server", f"[timers]\nt1 = {_T1}\n", under, 120) as process,
+        ):
             call(folder, callerHost, (host, 5060), _RATE, _BEFORE)
             _control(process, "--instr=on")
             counts = call(folder, callerHost, (host, 5060), _RATE, calls)
@@ -72,7 +67,7 @@ def count(calls: int) -> dict[str, float]:
             time.sleep(64 * _T1 + 1)
             _control(process, "--dump")
             # What is asked for is written when the server has its next turn.
-            part = inside / f"{found.name}.1"
+            part = folder / f"{found.name}.1"
             waitFor(part.exists, "callgrind to write", 60)
         asked = ["callgrind_annotate", "--inclusive=yes", "--threshold=100", str(part)]
         return perCall(subprocess.run(asked, check=True, capture_output=True, text=True).stdout, calls)

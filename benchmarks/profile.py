@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import instructions
-from benchmarks.load import Addresses, Callee, call, listens
-from benchmarks.processes import Failed, Process, waitFor
+from benchmarks.load import Addresses, Callee, call
+from benchmarks.processes import Failed, waitFor
 from benchmarks.subjects import ROOT, SUBJECTS, Place
 
 
@@ -47,14 +47,11 @@ def record(path: Path, compiled: bool, seconds: float, rate: int, samples: int) 
         options.append("--native")
     with tempfile.TemporaryDirectory(prefix="profile-") as name:
         folder = Path(name)
-        inside = folder / "server"
-        inside.mkdir()
-        command = [spy, "record", *options, "--", *subject.command(place, inside, "")]
-        environment = {"PYTHONPATH": ":".join(map(str, subject.paths))}
-        with Callee(folder, calleeHost, 5070), Process(command, inside, environment) as process:
-            waitFor(lambda: not process.running() or listens(host, 5060), "the server to listen")
-            if not process.running():
-                raise Failed(f"py-spy has ended; {process.story()}")
+        under = (spy, "record", *options, "--")
+        with (
+            Callee(folder, calleeHost, 5070),
+            subject.start(place, folder / "server", under=under) as process,
+        ):
             counts = call(folder, callerHost, (host, 5060), rate, round(rate * seconds))
             if not process.running():
                 raise Failed(f"the server has ended; {process.story()}")

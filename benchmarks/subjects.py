@@ -5,7 +5,7 @@ The programs that are compared: each takes calls over UDP at one address and sen
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,18 +108,24 @@ class Subject:
         """
         return replace(self, rate=rate)
 
-    def start(self, place: Place, folder: Path, more: str = "") -> Process:
+    def start(
+        self, place: Place, folder: Path, more: str = "", under: Sequence[str] = (), limit: float = 20.0
+    ) -> Process:
         """
         Starts it and waits until it listens.
 
         @param more: further lines of its configuration; a relative path in it is that of C{folder}.
+        @param under: the command that runs it, where another does.
+        @param limit: seconds within which it must listen.
         """
         folder.mkdir(parents=True, exist_ok=True)
         paths = ":".join(map(str, self.paths))
-        process = Process(self.command(place, folder, more), folder, {"PYTHONPATH": paths})
+        process = Process([*under, *self.command(place, folder, more)], folder, {"PYTHONPATH": paths})
         try:
             waitFor(
-                lambda: not process.running() or listens(place.host, place.port), f"{self.name} to listen"
+                lambda: not process.running() or listens(place.host, place.port),
+                f"{self.name} to listen",
+                limit,
             )
             if not process.running():
                 raise Failed(f"{self.name} has ended; {process.story()}")
